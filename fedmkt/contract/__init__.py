@@ -1,0 +1,1 @@
+"""The collaboration: members, datasets and their schema, purposes, terms and jobs."""

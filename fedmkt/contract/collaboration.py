@@ -1,0 +1,155 @@
+"""The collaboration: who may do what with which data, and at what price. Default: nothing.
+
+Guarantee: what the contract does not name is denied. All amounts are finite; every dataset that
+may be used with noise has a root cap (no purpose, no requester) for life.
+"""
+
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from fedmkt.contract.schema import Frozen, Name, TableSchema
+from fedmkt.core.errors import ContractInvalid, FileMissing
+from fedmkt.wire.canonical import canonical_json, digest
+
+Mode = Literal["local", "distributed", "none"]
+
+
+class Member(Frozen):
+    """An organisation and its identity key (64 hexadecimal digits)."""
+
+    name: Name
+    key: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Cap(Frozen):
+    """What may be spent, at most, on a dataset's customers.
+
+    No purpose (requester) means: all of them together. `period_epsilon` limits the rate within any
+    `period_days` days; `lifetime_epsilon` is the guarantee. Both at `delta`. `uses_*`: runs.
+    """
+
+    dataset: Name
+    purpose: Name | None = None
+    requester: Name | None = None
+    delta: float = Field(default=1e-5, gt=0, lt=0.01)
+    period_epsilon: float | None = Field(default=None, gt=1e-3, le=100)
+    period_days: int = Field(default=30, ge=1, le=3660)
+    lifetime_epsilon: float | None = Field(default=None, gt=1e-3, le=100)
+    uses_per_day: int | None = Field(default=None, ge=1)
+    uses_per_week: int | None = Field(default=None, ge=1)
+    uses_per_month: int | None = Field(default=None, ge=1)
+    uses_lifetime: int | None = Field(default=None, ge=1)
+
+
+class Dataset(Frozen):
+    """A table that every named holder keeps for its own customers, and the terms of its use.
+
+    population: who the rows are about; datasets about the same people name the same population
+    and share its root cap. modes: allowed trust settings; `none` (no noise) only where named.
+    """
+
+    name: Name
+    population: Name
+    holders: tuple[Name, ...] = Field(min_length=1)
+    purposes: tuple[Name, ...] = Field(min_length=1)
+    requesters: tuple[Name, ...] = Field(min_length=1)
+    modes: tuple[Mode, ...] = ("local",)
+    minimum_audience: int = Field(default=100, ge=1)
+    minimum_overlap: int = Field(default=100, ge=1)
+    quality_floor: float = Field(default=0.95, ge=0, le=1)
+    rows_per_customer: int = Field(default=1, ge=1, le=1)
+    table: TableSchema
+
+
+class Collaboration(Frozen):
+    """The contract all members sign."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    expires: datetime
+    coordinator: Member
+    members: tuple[Member, ...] = Field(min_length=1)
+    datasets: tuple[Dataset, ...]
+    caps: tuple[Cap, ...]
+    bundle_hashes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Collaboration":
+        names = [member.name for member in self.members]
+        keys = [member.key for member in (*self.members, self.coordinator)]
+        if len(set(names)) != len(names) or len(set(keys)) != len(keys):
+            raise ValueError("members (and the coordinator) need different names and keys")
+        if self.expires.tzinfo is None:
+            raise ValueError("expires needs a time zone, as in 2027-01-01T00:00:00Z")
+        datasets = {dataset.name: dataset for dataset in self.datasets}
+        if len(datasets) != len(self.datasets):
+            raise ValueError("datasets need different names")
+        for dataset in self.datasets:
+            if unknown := set(dataset.holders) - set(names):
+                raise ValueError(f"dataset {dataset.name}: {sorted(unknown)} are no members")
+            if set(dataset.modes) != {"none"} and self.root_cap(dataset).lifetime_epsilon is None:
+                raise ValueError(f"dataset {dataset.name}: its root cap needs lifetime_epsilon")
+        scopes = [(cap.dataset, cap.purpose, cap.requester) for cap in self.caps]
+        if len(set(scopes)) != len(scopes) or any(cap.dataset not in datasets for cap in self.caps):
+            raise ValueError("each cap names a dataset of the contract, each scope once")
+        self._one_root_a_population()
+        return self
+
+    def _one_root_a_population(self) -> None:
+        roots: dict[str, dict[str, object]] = {}
+        for dataset in self.datasets:
+            terms = self.root_cap(dataset).model_dump(exclude={"dataset"})
+            if roots.setdefault(dataset.population, terms) != terms:
+                raise ValueError(
+                    f"population {dataset.population}: its datasets need equal root caps"
+                )
+
+    def root_cap(self, dataset: Dataset) -> Cap:
+        """Return the cap over all purposes and requesters of `dataset`."""
+        for cap in self.caps:
+            if cap.dataset == dataset.name and cap.purpose is None and cap.requester is None:
+                return cap
+        raise ValueError(f"dataset {dataset.name} has no root cap (no purpose, no requester)")
+
+    def dataset(self, name: str) -> Dataset | None:
+        """Return the dataset called `name`, or None."""
+        return next((dataset for dataset in self.datasets if dataset.name == name), None)
+
+    def key_of(self, member: str) -> str | None:
+        """Return the identity key the contract gives `member` (the coordinator too), or None."""
+        everybody = (*self.members, self.coordinator)
+        return next((one.key for one in everybody if one.name == member), None)
+
+    def signed_bytes(self) -> bytes:
+        """Return the canonical bytes that members sign."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 that stands for this contract."""
+        return digest(self.signed_bytes())
+
+
+def parse_collaboration(text: str, *, source: str) -> Collaboration:
+    """Parse a contract from TOML text. Raises: ContractInvalid."""
+    try:
+        return Collaboration.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ContractInvalid(contract=source, problem=f"not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "contract"
+        raise ContractInvalid(contract=source, problem=f"{where}: {first['msg']}") from None
+
+
+def read_collaboration(path: Path) -> Collaboration:
+    """Read a contract file. Raises: FileMissing, ContractInvalid."""
+    if not path.is_file():
+        raise FileMissing(
+            what="contract", path=path, advice="Give the path of a collaboration.toml."
+        )
+    return parse_collaboration(path.read_text(encoding="utf-8"), source=path.name)

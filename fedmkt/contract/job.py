@@ -1,0 +1,109 @@
+"""A job: one training under a collaboration, as its requester states it before it runs.
+
+Guarantee: everything that decides what leaves a node stands in the job (model, rounds, noise), so
+that a node can price and judge it before data are touched.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from fedmkt.contract.schema import Frozen, Name
+from fedmkt.core.errors import FileMissing, JobInvalid
+from fedmkt.wire.canonical import canonical_json, digest
+
+
+class AdditiveSettings(Frozen):
+    """The additive model: public bins a feature, rounds and penalties.
+
+    max_bins: at most so many bins a number column. ridge and smoothness: penalties on effects and
+    on differences of neighbouring bins. step: share of the Newton step taken each round (the last
+    value repeats); a falling schedule averages noise away.
+    """
+
+    family: Literal["additive"] = "additive"
+    task: Literal["propensity"] = "propensity"
+    max_bins: int = Field(default=64, ge=2, le=1024)
+    rounds: int = Field(default=4, ge=1, le=50)
+    ridge: float = Field(default=0.3, gt=0, le=1e6)
+    smoothness: float = Field(default=1.0, ge=0, le=1e6)
+    step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(1.0,), min_length=1)
+
+
+class PrivacySettings(Frozen):
+    """What the job may cost a customer, and who adds the noise.
+
+    trust `local`: each partner's release is private by itself; `distributed`: shares of noise add
+    up inside the secure sum and hold with up to `tolerated` partners dropped out or colluding;
+    `none`: no noise, epsilon absent, only where the contract allows it.
+    """
+
+    trust: Literal["local", "distributed", "none"] = "local"
+    epsilon: float | None = Field(default=None, gt=0, le=100)
+    delta: float = Field(default=1e-5, gt=0, lt=0.01)
+    noise_multiplier: float | None = Field(default=None, gt=0, le=1e6)
+    tolerated: int = Field(default=0, ge=0)
+    count_weight: float = Field(default=0.3, gt=0, le=10)
+
+    @model_validator(mode="after")
+    def _stated(self) -> "PrivacySettings":
+        stated = self.epsilon is not None and self.noise_multiplier is not None
+        if self.trust == "none" and (self.epsilon or self.noise_multiplier):
+            raise ValueError("trust none has no epsilon and no noise_multiplier")
+        if self.trust != "none" and not stated:
+            raise ValueError("a private job states epsilon and noise_multiplier")
+        return self
+
+
+class Job(Frozen):
+    """One training: who asks, for what, on which dataset, with which model and noise."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    requester: Name
+    purpose: Name
+    dataset: Name
+    members: tuple[Name, ...] = Field(min_length=1)
+    target: Name
+    features: tuple[Name, ...] = Field(min_length=1)
+    allow_audit_features: bool = False
+    model: AdditiveSettings = AdditiveSettings()
+    privacy: PrivacySettings
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Job":
+        if len(set(self.features)) != len(self.features) or self.target in self.features:
+            raise ValueError("features must differ from each other and from the target")
+        if len(set(self.members)) != len(self.members):
+            raise ValueError("members must differ")
+        return self
+
+    def signed_bytes(self) -> bytes:
+        """Return the canonical bytes of the job."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def hash(self) -> str:
+        """Return the SHA-256 that stands for this job."""
+        return digest(self.signed_bytes())
+
+
+def parse_job(text: str, *, source: str) -> Job:
+    """Parse a job from TOML text. Raises: JobInvalid."""
+    try:
+        return Job.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise JobInvalid(job=source, problem=f"not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "job"
+        raise JobInvalid(job=source, problem=f"{where}: {first['msg']}") from None
+
+
+def read_job(path: Path) -> Job:
+    """Read a job file. Raises: FileMissing, JobInvalid."""
+    if not path.is_file():
+        raise FileMissing(what="job", path=path, advice="Give the path of a job file (.toml).")
+    return parse_job(path.read_text(encoding="utf-8"), source=path.name)

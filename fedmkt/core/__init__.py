@@ -1,0 +1,1 @@
+"""The ground floor: errors, identifiers, clock, randomness and the stages of an update."""

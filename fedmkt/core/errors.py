@@ -1,0 +1,498 @@
+"""Every named error of fedmkt, in one tree.
+
+An error carries a stable `code`, named fields and one sentence that ends in what to do next.
+Security: fields hold names, counts, rules and row numbers only, never a row, a key or a
+customer's identifier; what crosses a node's border is the code alone.
+"""
+
+from typing import ClassVar
+
+
+class FedmktError(Exception):
+    """Root of the tree: `code` is stable, `fields` are the named facts of the message."""
+
+    code: ClassVar[str] = "error"
+    template: ClassVar[str] = "Something failed: {problem}."
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **fields: object) -> None:
+        self.fields = fields
+        super().__init__(self.template.format(**fields))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[FedmktError], fields: dict[str, object]) -> FedmktError:
+    return kind(**fields)
+
+
+class UserError(FedmktError):
+    """The user's mistake: the command ends with exit code 2."""
+
+    code = "user_error"
+    exit_code = 2
+
+
+class SettingInvalid(UserError):
+    """A setting, option or file entry has a value that cannot be used."""
+
+    code = "setting_invalid"
+    template = "{setting} cannot be used: {problem}. Correct it and run the command again."
+
+
+class FileMissing(UserError):
+    """A named file or folder is not there."""
+
+    code = "file_missing"
+    template = "There is no {what} at {path}. {advice}"
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+class DataError(UserError):
+    """A partner's own table cannot be used as it is."""
+
+    code = "data_error"
+
+
+class SourceUnreadable(DataError):
+    """The source cannot be opened or parsed."""
+
+    code = "source_unreadable"
+    template = (
+        "Source {source} cannot be read as {kind}: {problem}. Check its path, kind and rights."
+    )
+
+
+class SourceVanished(DataError):
+    """The source disappeared or changed while it was being read."""
+
+    code = "source_vanished"
+    template = (
+        "Source {source} disappeared or changed while it was read. Put it back and run again."
+    )
+
+
+class ColumnMissing(DataError):
+    """The table lacks a declared column."""
+
+    code = "column_missing"
+    template = (
+        "Dataset {dataset} lacks column {column}; it has: {present}. "
+        "Rename it in the source or in the mapping of node.toml."
+    )
+
+
+class ColumnKindWrong(DataError):
+    """A column cannot be read as its declared kind."""
+
+    code = "column_kind_wrong"
+    template = (
+        "Column {column} of dataset {dataset} is declared {declared} but holds {found}. "
+        "Correct the source or the schema."
+    )
+
+
+class TableEmpty(DataError):
+    """The table has no usable row."""
+
+    code = "table_empty"
+    template = "Dataset {dataset} has no usable rows. Check the source and the mapping."
+
+
+class OneClassOnly(DataError):
+    """The target has one class only, so nothing can be learnt from it."""
+
+    code = "one_class_only"
+    template = (
+        "Target {target} of dataset {dataset} has one class only. "
+        "Use a table with both classes or another target."
+    )
+
+
+class SchemaViolated(DataError):
+    """Rows break the declared schema; the report names rules and row numbers, never values."""
+
+    code = "schema_violated"
+    template = (
+        "Dataset {dataset} breaks its declared schema:\n{report}\nMend these rows and run again."
+    )
+
+
+class QualityTooLow(DataError):
+    """The quality scorecard is under the floor the contract sets."""
+
+    code = "quality_too_low"
+    template = (
+        "Dataset {dataset} passes {share:.1%} of its quality checks; the contract asks for {floor:.1%}. "
+        "The scorecard names the failing checks."
+    )
+
+
+# --- contract ---------------------------------------------------------------------------------
+
+
+class ContractError(UserError):
+    """The collaboration file or its signatures cannot be used."""
+
+    code = "contract_error"
+
+
+class ContractInvalid(ContractError):
+    """The collaboration file breaks its own rules."""
+
+    code = "contract_invalid"
+    template = (
+        "The contract {contract} is not valid: {problem}. Correct it and have it signed again."
+    )
+
+
+class ContractUnsigned(ContractError):
+    """A member's signature is missing or does not fit."""
+
+    code = "contract_unsigned"
+    template = "The contract {contract} lacks a valid signature of {member}. Have {member} sign it."
+
+
+class JobInvalid(ContractError):
+    """A job file breaks its schema."""
+
+    code = "job_invalid"
+    template = "Job {job} is not valid: {problem}. Correct the job file and run again."
+
+
+# --- refusals: the node says no before data are touched ---------------------------------------
+
+
+class Refusal(FedmktError):
+    """A node's own decision not to take part; the requester learns the code and no more."""
+
+    code = "refused"
+    exit_code = 3
+    template = "Refused: {problem}."
+
+
+class ContractExpired(Refusal):
+    """The contract is no longer in force."""
+
+    code = "contract_expired"
+    template = "The contract ended on {expires}. Sign a new one."
+
+
+class ContractUnknown(Refusal):
+    """The request names a contract this node did not sign."""
+
+    code = "contract_unknown"
+    template = (
+        "The request names a contract this node does not hold. Exchange the signed contract first."
+    )
+
+
+class DatasetUnknown(Refusal):
+    """The contract names no such dataset at this member."""
+
+    code = "dataset_unknown"
+    template = "The contract gives {member} no dataset {dataset}. Name one that it declares."
+
+
+class PurposeNotAllowed(Refusal):
+    """The contract does not allow the purpose for this dataset."""
+
+    code = "purpose_not_allowed"
+    template = "Dataset {dataset} may not be used for {purpose}. The contract allows: {allowed}."
+
+
+class RequesterNotAllowed(Refusal):
+    """The contract does not let this requester ask for this purpose."""
+
+    code = "requester_not_allowed"
+    template = "{requester} may not request {purpose} on dataset {dataset}. Ask a member who may."
+
+
+class ModeNotAllowed(Refusal):
+    """The contract does not allow the job's protection mode."""
+
+    code = "mode_not_allowed"
+    template = "Dataset {dataset} may not be used in mode {mode}. The contract allows: {allowed}."
+
+
+class ColumnNotAllowed(Refusal):
+    """The job uses a column its schema does not let it use."""
+
+    code = "column_not_allowed"
+    template = "Column {column} of dataset {dataset} may not be used as {use}. {advice}"
+
+
+class AudienceTooSmall(Refusal):
+    """The table holds fewer customers than the contract's minimum audience."""
+
+    code = "audience_too_small"
+    template = "Dataset {dataset} has fewer than the {minimum} customers the contract asks for."
+
+
+class TooFewMembers(Refusal):
+    """A sum would stand over fewer members than allowed."""
+
+    code = "too_few_members"
+    template = (
+        "A sum needs at least {needed} members, {present} are there. Wait until more are back."
+    )
+
+
+class BudgetExceeded(Refusal):
+    """A privacy cap would be passed."""
+
+    code = "budget_exceeded"
+    template = (
+        "Cap {cap} of dataset {dataset} would be passed: purpose {purpose}, asked {requested:.4g}, "
+        "left {remaining:.4g} of epsilon {epsilon:.4g}. Spent by: {spent_by}. "
+        "Ask for less, or wait if it is the period's cap."
+    )
+
+
+class UsesExceeded(Refusal):
+    """The number of uses a cap allows is used up."""
+
+    code = "uses_exceeded"
+    template = (
+        "Cap {cap} of dataset {dataset} allows {allowed} uses a {window}; {used} are used up."
+    )
+
+
+class UnprotectedNotAllowed(Refusal):
+    """A release without noise was asked of a dataset whose terms forbid it."""
+
+    code = "unprotected_not_allowed"
+    template = "Dataset {dataset} may not be used without noise. Set an epsilon in the job."
+
+
+class ReproducibleNoiseRefused(Refusal):
+    """A deployed node was given a reproducible source of noise."""
+
+    code = "reproducible_noise_refused"
+    template = (
+        "A deployed node draws its noise from the operating system; remove the seed from {where}."
+    )
+
+
+class ClaimedEpsilonWrong(Refusal):
+    """The job's releases cost more than the epsilon it states."""
+
+    code = "claimed_epsilon_wrong"
+    template = "The job states epsilon {claimed:.4g} but its releases cost {actual:.4g}. Calibrate it again."
+
+
+# --- protocol ---------------------------------------------------------------------------------
+
+
+class ProtocolError(FedmktError):
+    """A message breaks the protocol; nothing further is revealed in this run."""
+
+    code = "protocol_error"
+    template = "The protocol was broken: {problem}. The run stops; nothing further was revealed."
+
+
+class MessageInvalid(ProtocolError):
+    """A message does not parse or is not of the expected kind."""
+
+    code = "message_invalid"
+    template = "A {kind} message is not valid: {problem}. The run stops."
+
+
+class SignatureInvalid(ProtocolError):
+    """A signature does not fit its message and the directory's key."""
+
+    code = "signature_invalid"
+    template = (
+        "The signature of {member} on {what} does not fit the key in the contract. The run stops."
+    )
+
+
+class RequestConflict(ProtocolError):
+    """The same step was asked for twice with different contents."""
+
+    code = "request_conflict"
+    template = "Step {step} of run {run} was already answered for another request. Start a new run."
+
+
+class StepOutOfOrder(ProtocolError):
+    """A step came before the one it needs."""
+
+    code = "step_out_of_order"
+    template = "Step {step} came out of order in run {run}. Start a new run."
+
+
+class RosterInvalid(ProtocolError):
+    """The list of survivors is inconsistent or lacks signatures."""
+
+    code = "roster_invalid"
+    template = (
+        "The survivors of sum {sum_index} cannot be accepted: {problem}. Nothing was unmasked."
+    )
+
+
+class AlreadyOpened(ProtocolError):
+    """A sum was already unmasked, or its mask already used."""
+
+    code = "already_opened"
+    template = "Sum {sum_index} was already opened once; it is never opened again."
+
+
+class ShareInvalid(ProtocolError):
+    """A secret share is missing, altered or too few are there."""
+
+    code = "share_invalid"
+    template = "The shares of {member} for sum {sum_index} cannot be used: {problem}."
+
+
+class SealBroken(ProtocolError):
+    """A sealed value was altered or belongs elsewhere."""
+
+    code = "seal_broken"
+    template = "A sealed {what} could not be opened: it was altered or belongs elsewhere."
+
+
+class RangeExceeded(ProtocolError):
+    """A value does not fit the fixed-point range, so a sum could wrap."""
+
+    code = "range_exceeded"
+    template = (
+        "A sum could pass the fixed-point range ({problem}). Lower the scale or the row bound."
+    )
+
+
+# --- exchange ---------------------------------------------------------------------------------
+
+
+class ExchangeError(FedmktError):
+    """Messages to the partners' nodes did not come back as needed."""
+
+    code = "exchange_error"
+
+
+class QuorumLost(ExchangeError):
+    """Fewer nodes answered before the deadline than the step needs."""
+
+    code = "quorum_lost"
+    template = (
+        "Step {step} got {answered} of {needed} needed answers within {deadline_s:g} s; missing: {missing}. "
+        "Start those nodes and resume the run."
+    )
+
+
+class NodesMissing(ExchangeError):
+    """Not all members' nodes are connected."""
+
+    code = "nodes_missing"
+    template = "{present} of {needed} nodes are connected after {deadline_s:g} s. Start the others."
+
+
+class RunRefused(ExchangeError):
+    """A member's node refused the run; only the rule's code is known here."""
+
+    code = "run_refused"
+    exit_code = 3
+    template = (
+        "{member} refused job {job} under rule {rule}. The reason stands in its own audit log."
+    )
+
+
+class NodeFailed(ExchangeError):
+    """A member's node answered with an error."""
+
+    code = "node_failed"
+    template = "The node of {member} failed in step {step} with {error}. See that node's own log."
+
+
+class TrainingDiverged(ExchangeError):
+    """The model's parameters are no longer finite."""
+
+    code = "training_diverged"
+    template = (
+        "Training left the finite numbers in round {round}. Lower the step or raise the ridge."
+    )
+
+
+# --- privacy ----------------------------------------------------------------------------------
+
+
+class PrivacyError(UserError):
+    """Privacy parameters that cannot be used."""
+
+    code = "privacy_error"
+
+
+class EpsilonInvalid(PrivacyError):
+    """Epsilon or delta outside its range."""
+
+    code = "epsilon_invalid"
+    template = "{name} = {value} cannot be used: it must be {rule}."
+
+
+class EventUnknown(PrivacyError):
+    """An accountant was handed an event it cannot price."""
+
+    code = "event_unknown"
+    template = "No accountant here prices events of kind {kind}. Use one of: {known}."
+
+
+# --- ledger and audit log ---------------------------------------------------------------------
+
+
+class LedgerError(FedmktError):
+    """The ledger cannot do what was asked; nothing was released."""
+
+    code = "ledger_error"
+
+
+class ReservationUnknown(LedgerError):
+    """There is no such reservation or release."""
+
+    code = "reservation_unknown"
+    template = "The ledger holds no reservation for run {run}, release {release}. Reserve first."
+
+
+class ReservationClosed(LedgerError):
+    """The reservation was given back, so nothing may be sent on it."""
+
+    code = "reservation_closed"
+    template = "Release {release} of run {run} was given back; it may not be sent. Start a new run."
+
+
+class CapConflict(LedgerError):
+    """The contract states a cap other than the one its account was opened with."""
+
+    code = "cap_conflict"
+    template = (
+        "Account {account} was opened with another cap than the contract now states ({problem}). "
+        "Caps over the same people stay as they were opened."
+    )
+
+
+class StorageFailed(LedgerError):
+    """The store could not make a change durable."""
+
+    code = "storage_failed"
+    template = "The store at {path} could not be written ({problem}); nothing left this node. Free space, then retry."
+
+
+class AuditError(FedmktError):
+    """The audit log is not what it should be."""
+
+    code = "audit_error"
+
+
+class AuditBroken(AuditError):
+    """A record was altered, reordered, dropped or not signed by the key."""
+
+    code = "audit_broken"
+    template = "Record {record} of {path} is broken: {problem}. The log was altered; keep the file and ask why."
+
+
+class AuditCut(AuditError):
+    """The log does not reach, or forks from, a head seen elsewhere."""
+
+    code = "audit_cut"
+    template = "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, forked or restored."

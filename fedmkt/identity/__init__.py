@@ -1,0 +1,1 @@
+"""Who speaks: long-lived keys, signatures, sealed values and the signed hash chain."""

@@ -1,0 +1,1 @@
+"""What crosses a border: canonical bytes and the message types, one file per protocol."""
