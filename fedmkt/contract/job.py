@@ -78,6 +78,8 @@ class Job(Frozen):
             raise ValueError("features must differ from each other and from the target")
         if len(set(self.members)) != len(self.members):
             raise ValueError("members must differ")
+        if self.privacy.tolerated >= len(self.members):
+            raise ValueError("privacy.tolerated must leave at least one honest member")
         return self
 
     def signed_bytes(self) -> bytes:

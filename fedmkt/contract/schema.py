@@ -5,15 +5,11 @@ Guarantee: bin edges and category lists that come from here depend on no custome
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from fedmkt.core.frozen import Frozen as Frozen
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
-
-
-class Frozen(BaseModel):
-    """A value from a file or the wire: frozen, unknown keys refused, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Column(Frozen):
@@ -21,7 +17,7 @@ class Column(Frozen):
 
     bounds: public least and greatest value of a number, in `unit`. scale: how public bin edges are
     spaced; `log` wants `log_from`, the smallest amount told apart from zero. categories: public.
-    use: `feature`, `target`, or `audit` (kept for fairness checks, a feature only if a job says so).
+    use: `feature`, `target`, or `audit` (for fairness checks; a feature only if a job says so).
     """
 
     name: Name

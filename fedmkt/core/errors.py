@@ -126,7 +126,8 @@ class QualityTooLow(DataError):
 
     code = "quality_too_low"
     template = (
-        "Dataset {dataset} passes {share:.1%} of its quality checks; the contract asks for {floor:.1%}. "
+        "Dataset {dataset} passes {share:.1%} of its quality checks; the contract asks for "
+        "{floor:.1%}. "
         "The scorecard names the failing checks."
     )
 
@@ -281,7 +282,10 @@ class ClaimedEpsilonWrong(Refusal):
     """The job's releases cost more than the epsilon it states."""
 
     code = "claimed_epsilon_wrong"
-    template = "The job states epsilon {claimed:.4g} but its releases cost {actual:.4g}. Calibrate it again."
+    template = (
+        "The job states epsilon {claimed:.4g} but its releases cost {actual:.4g}. Calibrate "
+        "it again."
+    )
 
 
 # --- protocol ---------------------------------------------------------------------------------
@@ -377,7 +381,8 @@ class QuorumLost(ExchangeError):
 
     code = "quorum_lost"
     template = (
-        "Step {step} got {answered} of {needed} needed answers within {deadline_s:g} s; missing: {missing}. "
+        "Step {step} got {answered} of {needed} needed answers within {deadline_s:g} s; "
+        "missing: {missing}. "
         "Start those nodes and resume the run."
     )
 
@@ -475,7 +480,10 @@ class StorageFailed(LedgerError):
     """The store could not make a change durable."""
 
     code = "storage_failed"
-    template = "The store at {path} could not be written ({problem}); nothing left this node. Free space, then retry."
+    template = (
+        "The store at {path} could not be written ({problem}); nothing left this node. Free "
+        "space, then retry."
+    )
 
 
 class AuditError(FedmktError):
@@ -488,11 +496,17 @@ class AuditBroken(AuditError):
     """A record was altered, reordered, dropped or not signed by the key."""
 
     code = "audit_broken"
-    template = "Record {record} of {path} is broken: {problem}. The log was altered; keep the file and ask why."
+    template = (
+        "Record {record} of {path} is broken: {problem}. The log was altered; keep the file "
+        "and ask why."
+    )
 
 
 class AuditCut(AuditError):
     """The log does not reach, or forks from, a head seen elsewhere."""
 
     code = "audit_cut"
-    template = "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, forked or restored."
+    template = (
+        "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, "
+        "forked or restored."
+    )

@@ -1,0 +1,37 @@
+# make demo | test | check | bench        everything runs inside .venv
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: demo test test-full check format bench clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	touch .venv/installed
+
+demo: .venv/installed
+	$(BIN)/fedmkt demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-full: .venv/installed
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv fedmkt-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,68 @@
+"""What the contract allows: the checks a node makes before it touches its data.
+
+Guarantee: a job that passes uses a declared dataset of this member for a declared purpose, asked
+by a named requester, in an allowed mode, with declared columns, before the contract ends.
+Purposes and requesters are compared exactly: another spelling is another purpose, and denied.
+"""
+
+from datetime import datetime
+
+from fedmkt.contract.collaboration import Collaboration, Dataset
+from fedmkt.contract.job import Job
+from fedmkt.contract.schema import TableSchema
+from fedmkt.core.errors import (
+    ColumnNotAllowed,
+    ContractExpired,
+    DatasetUnknown,
+    ModeNotAllowed,
+    PurposeNotAllowed,
+    RequesterNotAllowed,
+    TooFewMembers,
+)
+
+MINIMUM_MEMBERS = 3
+
+
+def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> Dataset:
+    """Return the dataset the job may use at `member`.
+
+    Raises: a Refusal naming the first rule that says no.
+    """
+    if now >= contract.expires:
+        raise ContractExpired(expires=contract.expires.date())
+    dataset = contract.dataset(job.dataset)
+    if dataset is None or not set(job.members) <= set(dataset.holders) or member not in job.members:
+        raise DatasetUnknown(member=member, dataset=job.dataset)
+    if job.purpose not in dataset.purposes:
+        allowed = ", ".join(dataset.purposes)
+        raise PurposeNotAllowed(dataset=dataset.name, purpose=job.purpose, allowed=allowed)
+    if job.requester not in dataset.requesters:
+        raise RequesterNotAllowed(
+            requester=job.requester, purpose=job.purpose, dataset=dataset.name
+        )
+    if job.privacy.trust not in dataset.modes:
+        allowed = ", ".join(dataset.modes)
+        raise ModeNotAllowed(dataset=dataset.name, mode=job.privacy.trust, allowed=allowed)
+    # Security: a sum over fewer than three members shows one member's part to another.
+    if len(job.members) < MINIMUM_MEMBERS:
+        raise TooFewMembers(needed=MINIMUM_MEMBERS, present=len(job.members))
+    _allow_columns(dataset.table, job)
+    return dataset
+
+
+def _allow_columns(table: TableSchema, job: Job) -> None:
+    uses = {column.name: column.use for column in table.columns}
+    if uses.get(job.target) != "target":
+        raise ColumnNotAllowed(
+            column=job.target, dataset=job.dataset, use="target", advice="Name a declared target."
+        )
+    for feature in job.features:
+        use = uses.get(feature)
+        if use == "feature" or (use == "audit" and job.allow_audit_features):
+            continue
+        raise ColumnNotAllowed(
+            column=feature,
+            dataset=job.dataset,
+            use="a feature",
+            advice="Drop it, or set allow_audit_features if it is kept for audits.",
+        )
