@@ -1,0 +1,210 @@
+"""Bins for the additive model, cut from the declared schema alone, and encoding with given bins.
+
+Guarantee: `binning_from_schema` reads no row, so its edges and categories reveal nothing about any
+customer; `encode` gives every declared value exactly one bin and refuses every other category.
+Not guaranteed: that the bins suit the data. A bad guess of bounds costs accuracy, never privacy.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from fedmkt.contract.schema import Column, TableSchema
+from fedmkt.core.errors import ColumnMissing, MessageInvalid, SchemaViolated, SettingInvalid
+from fedmkt.core.stages import CodeArray
+
+MISSING = "missing"
+BOOLEAN_LABELS = ("false", "true")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBins:
+    """The bins of one feature, in the order of their codes.
+
+    labels: one a bin. edges: for numbers, bin i holds edges[i-1] <= x < edges[i]; empty for
+    categories. ordered: neighbouring bins are neighbouring values. nullable: the last bin is
+    "missing" and stands outside that order.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    edges: tuple[float, ...]
+    ordered: bool
+    nullable: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse bins that contradict themselves. Raises: SettingInvalid."""
+        if self.ordered and len(self.values) != len(self.edges) + 1:
+            self._refuse("it needs one label more than edges")
+        if any(not low < high for low, high in pairwise(self.edges)):
+            self._refuse("its edges must rise")
+        if len(set(self.labels)) != len(self.labels):
+            self._refuse("two of its bins have the same label")
+
+    def _refuse(self, problem: str) -> None:
+        raise SettingInvalid(setting=f"the binning of {self.name}", problem=problem)
+
+    @property
+    def bins(self) -> int:
+        """Return the number of bins, the one for missing values included."""
+        return len(self.labels)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Return the labels of the bins that hold values, without the missing one."""
+        return self.labels[:-1] if self.nullable else self.labels
+
+    @property
+    def missing(self) -> int | None:
+        """Return the code of a missing value, or None where it is not allowed."""
+        return self.bins - 1 if self.nullable else None
+
+
+@dataclass(frozen=True, slots=True)
+class Binning:
+    """The bins of all features, laid one block after another in a vector of length `total`."""
+
+    features: tuple[FeatureBins, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the features, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Return the start of each feature's block."""
+        return tuple(accumulate((feature.bins for feature in self.features), initial=0))[:-1]
+
+    @property
+    def total(self) -> int:
+        """Return the number of bins of all features together."""
+        return sum(feature.bins for feature in self.features)
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values for a file or a message."""
+        return cast("dict[str, object]", _BINNING.dump_python(self, mode="json"))
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Binning":
+        """Return the binning of plain values. Raises: MessageInvalid, SettingInvalid."""
+        try:
+            return _BINNING.validate_python(dict(value))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise MessageInvalid(kind="binning", problem=first["msg"]) from None
+
+
+_BINNING = TypeAdapter(Binning)
+
+
+def binning_from_schema(schema: TableSchema, features: Sequence[str], *, max_bins: int) -> Binning:
+    """Cut public bins for `features` from their declared bounds and categories.
+
+    A category has one bin a declared category. A number has at most `max_bins` bins: one a value
+    if an integer's range fits, else of equal width, or with scale `log` one for all that is below
+    `log_from` and then bins of equal ratio up to the upper bound. A nullable column has one bin
+    more, the last.
+
+    Raises: SettingInvalid (undeclared feature, or bins that cannot be cut).
+    """
+    declared = {column.name: column for column in schema.columns}
+    unknown = [name for name in features if name not in declared]
+    if unknown:
+        raise SettingInvalid(
+            setting=f"feature {unknown[0]}", problem="the schema declares no such column"
+        )
+    return Binning(tuple(_bins(declared[name], max_bins) for name in features))
+
+
+def encode(frame: pl.DataFrame, binning: Binning) -> CodeArray:
+    """Return the bin codes of a table's rows, shape (rows, features).
+
+    Numbers outside the declared bounds fall into the outermost bins: every customer's contribution
+    stays within the bounds. NaN and missing customers are validation's to refuse beforehand.
+
+    Raises: ColumnMissing, SchemaViolated (unknown category, NaN, or an undeclared missing value).
+    """
+    codes = np.empty((frame.height, len(binning.features)), dtype=np.uint16, order="F")
+    for place, feature in enumerate(binning.features):
+        if feature.name not in frame.columns:
+            raise ColumnMissing(
+                dataset="to encode", column=feature.name, present=", ".join(frame.columns)
+            )
+        codes[:, place] = _codes(frame.get_column(feature.name), feature)
+    return codes
+
+
+def _codes(values: pl.Series, feature: FeatureBins) -> NDArray[np.uint16]:
+    """Return the codes of one column, shape (rows,)."""
+    if feature.ordered:
+        numbers = values.cast(pl.Float64).to_numpy()
+        codes = np.searchsorted(feature.edges, numbers, side="right").astype(np.uint16)
+        unplaced = np.isnan(numbers)
+    else:
+        physical = values.cast(pl.String).cast(pl.Enum(feature.values), strict=False).to_physical()
+        unplaced = physical.is_null().to_numpy()
+        codes = physical.fill_null(0).to_numpy().astype(np.uint16)
+    null = values.is_null().to_numpy()
+    wrong = int(np.count_nonzero(unplaced & ~null if feature.nullable else unplaced))
+    if wrong:
+        raise SchemaViolated(
+            dataset="to encode", report=f"{feature.name}: {wrong} values fit no declared bin"
+        )
+    if feature.missing is not None:
+        codes[null] = feature.missing
+    return codes
+
+
+def _bins(column: Column, max_bins: int) -> FeatureBins:
+    """Cut one declared column."""
+    edges: tuple[float, ...] = ()
+    if column.kind == "category":
+        labels = column.categories
+    elif column.kind == "boolean":
+        labels = BOOLEAN_LABELS
+    else:
+        edges = _edges(column, max_bins)
+        labels = tuple(_labels(column, edges))
+    if column.nullable:
+        labels = (*labels, MISSING)
+    ordered = column.kind in ("integer", "number")
+    return FeatureBins(column.name, labels, edges, ordered, column.nullable)
+
+
+def _edges(column: Column, max_bins: int) -> tuple[float, ...]:
+    """Return the inner edges of a number, at most max_bins - 1 of them."""
+    assert column.bounds is not None
+    low, high = column.bounds
+    whole = column.kind == "integer"
+    if whole and np.floor(high) - np.ceil(low) < max_bins:
+        return tuple(float(value) for value in np.arange(np.ceil(low) + 1, np.floor(high) + 1))
+    if column.scale == "log":
+        assert column.log_from is not None
+        edges = np.geomspace(column.log_from, high, max_bins - 1)
+    else:
+        edges = np.linspace(low, high, max_bins + 1)[1:-1]
+    return tuple(float(edge) for edge in np.unique(np.ceil(edges.round(9)) if whole else edges))
+
+
+def _labels(column: Column, edges: tuple[float, ...]) -> Iterator[str]:
+    """Yield one label a bin: "[20, 25)", or the value itself where an integer's bin holds one."""
+    assert column.bounds is not None
+    low, high = column.bounds
+    limits = (low, *edges, high)
+    for start, end in pairwise(limits[:-1]):
+        single = column.kind == "integer" and end - start == 1
+        yield _number(start) if single else f"[{_number(start)}, {_number(end)})"
+    last = limits[-2]
+    yield _number(high) if last == high else f"[{_number(last)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    """Write a limit without needless digits."""
+    return str(int(value)) if value == int(value) else f"{value:.6g}"
