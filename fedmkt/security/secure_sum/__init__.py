@@ -1,1 +1,1 @@
-
+"""Secure sum: members add masked vectors, and nobody learns more than their sum."""
