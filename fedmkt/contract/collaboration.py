@@ -6,13 +6,12 @@ may be used with noise has a root cap (no purpose, no requester) for life.
 
 import tomllib
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from fedmkt.contract.schema import Frozen, Name, TableSchema
-from fedmkt.core.errors import ContractInvalid, FileMissing
+from fedmkt.core.errors import ContractInvalid
 from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
@@ -144,12 +143,3 @@ def parse_collaboration(text: str, *, source: str) -> Collaboration:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "contract"
         raise ContractInvalid(contract=source, problem=f"{where}: {first['msg']}") from None
-
-
-def read_collaboration(path: Path) -> Collaboration:
-    """Read a contract file. Raises: FileMissing, ContractInvalid."""
-    if not path.is_file():
-        raise FileMissing(
-            what="contract", path=path, advice="Give the path of a collaboration.toml."
-        )
-    return parse_collaboration(path.read_text(encoding="utf-8"), source=path.name)

@@ -4,14 +4,14 @@ Guarantee: everything that decides what leaves a node stands in the job (model, 
 that a node can price and judge it before data are touched.
 """
 
+import json
 import tomllib
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from fedmkt.contract.schema import Frozen, Name
-from fedmkt.core.errors import FileMissing, JobInvalid
+from fedmkt.core.errors import JobInvalid
 from fedmkt.wire.canonical import canonical_json, digest
 
 
@@ -95,17 +95,23 @@ class Job(Frozen):
 def parse_job(text: str, *, source: str) -> Job:
     """Parse a job from TOML text. Raises: JobInvalid."""
     try:
-        return Job.model_validate(tomllib.loads(text))
+        return _validated(tomllib.loads(text), source=source)
     except tomllib.TOMLDecodeError as error:
         raise JobInvalid(job=source, problem=f"not TOML: {error}") from None
+
+
+def parse_job_json(data: bytes, *, source: str) -> Job:
+    """Parse a job from its canonical JSON. Raises: JobInvalid."""
+    try:
+        return _validated(json.loads(data), source=source)
+    except ValueError:
+        raise JobInvalid(job=source, problem="not JSON") from None
+
+
+def _validated(value: object, *, source: str) -> Job:
+    try:
+        return Job.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "job"
         raise JobInvalid(job=source, problem=f"{where}: {first['msg']}") from None
-
-
-def read_job(path: Path) -> Job:
-    """Read a job file. Raises: FileMissing, JobInvalid."""
-    if not path.is_file():
-        raise FileMissing(what="job", path=path, advice="Give the path of a job file (.toml).")
-    return parse_job(path.read_text(encoding="utf-8"), source=path.name)

@@ -157,3 +157,40 @@ class Refused(Body):
 def heads_bytes(run: str, heads: Mapping[str, tuple[str, bytes]]) -> bytes:
     """Return the canonical bytes that members countersign: the run and everybody's heads."""
     return encode([run, {member: list(head) for member, head in heads.items()}])
+
+
+Request = OpenRequest | SharesRequest | MaskRequest | VoteRequest | UnmaskRequest | CloseRequest
+
+_REQUESTS: dict[str, type[Request]] = {
+    "open": OpenRequest,
+    "shares": SharesRequest,
+    "mask": MaskRequest,
+    "vote": VoteRequest,
+    "unmask": UnmaskRequest,
+    "close": CloseRequest,
+}
+
+
+def step_name(request: Request) -> str:
+    """Return the step a request belongs to, as in "mask/3" or "open"."""
+    if isinstance(request, MaskRequest | VoteRequest | UnmaskRequest):
+        return f"{request.kind}/{request.sum_index}"
+    return request.kind
+
+
+def parse_request(step: str, body: bytes) -> Request:
+    """Parse the request of a step. Raises: MessageInvalid."""
+    kind = _REQUESTS.get(step.partition("/")[0])
+    if kind is None:
+        raise MessageInvalid(kind="request", problem="an unknown step")
+    request = kind.from_bytes(body)
+    # Security: a step has one name, so its stored reply cannot be asked for under another.
+    if step_name(request) != step:
+        raise MessageInvalid(kind=request.kind, problem="its step and its sum differ")
+    return request
+
+
+def is_refusal(body: bytes) -> bool:
+    """Return whether a reply's body is a `Refused`. Raises: MessageInvalid (not CBOR)."""
+    value = decode(body, kind="reply")
+    return isinstance(value, dict) and value.get("kind") == "refused"

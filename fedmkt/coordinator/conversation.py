@@ -1,0 +1,172 @@
+"""One run's conversation with the members' nodes: signed requests out, verified replies in.
+
+Guarantee: a reply that `ask` returns was signed by the member it is filed under, for this run and
+step. Every verified reply is durable before the next step is asked, and requests are made of the
+run's earlier replies alone: a coordinator that starts again asks the same bytes and goes on to
+the same model.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fedmkt.contract.collaboration import Collaboration
+from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused
+from fedmkt.identity.keys import Identity
+from fedmkt.identity.signed_message import (
+    Directory,
+    open_message,
+    sign_message,
+    verify_head,
+)
+from fedmkt.storage.journal import CoordinatorJournal
+from fedmkt.transport.channel import Channel, Failure
+from fedmkt.wire.envelope import EVERYBODY, Envelope
+from fedmkt.wire.training import Body, OpenReply, OpenRequest, Refused, is_refusal
+
+ReplyT = TypeVar("ReplyT", bound=Body)
+_RETRY_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait: for all nodes, for one exchange, and for absent members to come back."""
+
+    connect_s: float = 60.0
+    exchange_s: float = 60.0
+    absent_s: float = 120.0
+
+
+@dataclass
+class Conversation:
+    """The coordinator's side of one run's messages.
+
+    heads: each member's latest audit head and its own signature on it.
+    """
+
+    channel: Channel
+    journal: CoordinatorJournal
+    identity: Identity = field(repr=False)
+    contract: Collaboration
+    directory: Directory
+    run: str
+    job: str
+    patience: Patience = field(default_factory=Patience)
+    heads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    _nodes: dict[str, int] = field(default_factory=dict)
+
+    def open(self, request: OpenRequest, members: tuple[str, ...]) -> dict[str, OpenReply]:
+        """Ask every connected node to open the run; learn which node speaks for which member.
+
+        Always sent, on a resumed run too: nodes repeat their stored answer byte for byte.
+        Raises: NodesMissing, NodeFailed, RunRefused, QuorumLost.
+        """
+        nodes = self.channel.node_ids(at_least=len(members), deadline_s=self.patience.connect_s)
+        data = self._signed("open", EVERYBODY, request)
+        answered, failed = self._exchange("open", dict.fromkeys(nodes, data))
+        self._nodes = {one.sender: node for node, one in answered.items()}
+        known = {one.sender: one for one in answered.values() if one.sender in members}
+        if failed and len(known) < len(members):
+            raise NodeFailed(member="a member", step="open", error=next(iter(failed.values())))
+        return self._bodies("open", known, OpenReply, needed=members)
+
+    def ask(
+        self, step: str, requests: Mapping[str, Body], reply: type[ReplyT], *, quorum: int
+    ) -> dict[str, ReplyT]:
+        """Ask members for a step until `quorum` of them have answered; return who did.
+
+        Members who miss the exchange in which the quorum stands are left out. Below the quorum
+        the absent are asked again until `patience.absent_s` has passed; the run may be resumed.
+        Raises: NodeFailed, RunRefused, QuorumLost.
+        """
+        known = self._replayed(step, requests)
+        deadline = time.monotonic() + self.patience.absent_s
+        while len(known) < quorum:
+            absent = {m: self._nodes[m] for m in requests if m not in known and m in self._nodes}
+            answered, failed = self._exchange(
+                step, {node: self._signed(step, m, requests[m]) for m, node in absent.items()}
+            )
+            known |= {one.sender: one for one in answered.values()}
+            if len(known) < quorum:
+                self._check_failed(step, failed)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_RETRY_PAUSE_S)
+        # Security: what is asked next depends on these replies, so they must outlive a crash.
+        self.journal.remember(step, {member: one.to_bytes() for member, one in known.items()})
+        needed = tuple(requests) if len(known) < quorum else ()
+        return self._bodies(step, known, reply, needed=needed)
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _signed(self, step: str, receiver: str, body: Body) -> bytes:
+        envelope = Envelope(
+            contract=self.contract.hash,
+            run=self.run,
+            step=step,
+            sender=self.contract.coordinator.name,
+            receiver=receiver,
+            body=body.to_bytes(),
+        )
+        return sign_message(envelope, self.identity)
+
+    def _exchange(
+        self, step: str, requests: Mapping[int, bytes]
+    ) -> tuple[dict[int, Envelope], dict[int, str]]:
+        replies = self.channel.exchange(requests, deadline_s=self.patience.exchange_s)
+        failed = {n: one.code for n, one in replies.items() if isinstance(one, Failure)}
+        answered = {
+            node: self._verified(step, data)
+            for node, data in replies.items()
+            if not isinstance(data, Failure)
+        }
+        return answered, failed
+
+    def _verified(self, step: str, data: bytes) -> Envelope:
+        envelope = open_message(
+            data,
+            directory=self.directory,
+            receiver=self.contract.coordinator.name,
+            contract=self.contract.hash,
+        )
+        if (envelope.run, envelope.step) != (self.run, step):
+            raise NodeFailed(member=envelope.sender, step=step, error="an answer to another step")
+        verify_head(
+            self.run, envelope.sender, envelope.head, envelope.head_signature, self.directory
+        )
+        return envelope
+
+    def _replayed(self, step: str, requests: Mapping[str, Body]) -> dict[str, Envelope]:
+        stored = {member: self.journal.reply(step, member) for member in requests}
+        return {m: self._verified(step, data) for m, data in stored.items() if data is not None}
+
+    def _check_failed(self, step: str, failed: Mapping[int, str]) -> None:
+        for member, node in self._nodes.items():
+            if node in failed:
+                raise NodeFailed(member=member, step=step, error=failed[node])
+
+    def _bodies(
+        self,
+        step: str,
+        replies: Mapping[str, Envelope],
+        reply: type[ReplyT],
+        *,
+        needed: tuple[str, ...],
+    ) -> dict[str, ReplyT]:
+        # All heads first: whoever opened a run has to be told when another member refuses it.
+        for member, envelope in sorted(replies.items()):
+            self.heads[member] = (envelope.head, envelope.head_signature)
+        for member, envelope in sorted(replies.items()):
+            if is_refusal(envelope.body):
+                rule = Refused.from_bytes(envelope.body).code
+                raise RunRefused(member=member, job=self.job, rule=rule)
+        if missing := set(needed) - set(replies):
+            raise QuorumLost(
+                step=step,
+                answered=len(replies),
+                needed=len(needed),
+                deadline_s=self.patience.absent_s,
+                missing=", ".join(sorted(missing)),
+            )
+        return {m: reply.from_bytes(replies[m].body) for m in sorted(replies)}

@@ -1,0 +1,70 @@
+"""The coordinator's home folder, opened.
+
+identity.key                    its Ed25519 identity (0600)
+collaboration.toml, collaboration.signatures.json
+runs/RUN/                       journal.db, job.json, model.json, receipts/MEMBER.json
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedmkt.contract.collaboration import Collaboration
+from fedmkt.contract.job import Job
+from fedmkt.contract.signatures import directory_of
+from fedmkt.coordinator.training import Outcome
+from fedmkt.core.errors import ContractInvalid, RequestConflict
+from fedmkt.identity.keys import Identity
+from fedmkt.identity.signed_message import Directory
+from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.key_file import read_key
+
+
+@dataclass(frozen=True)
+class CoordinatorHome:
+    """The coordinator's own things: its key, the contract and its runs."""
+
+    folder: Path
+    identity: Identity = field(repr=False)
+    contract: Collaboration = field(repr=False)
+    directory: Directory = field(repr=False)
+
+    def run_folder(self, run: str, job: Job) -> Path:
+        """Return the folder of a run, made when new; a run is of one job for ever.
+
+        Raises: RequestConflict when the run was begun for another job.
+        """
+        folder = self.folder / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        stated = folder / "job.json"
+        if stated.exists() and stated.read_bytes() != job.signed_bytes():
+            raise RequestConflict(step="open", run=run)
+        _write(stated, job.signed_bytes())
+        return folder
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write a finished run's model and receipts, each file whole or not at all."""
+        folder = self.folder / "runs" / outcome.run
+        _write(folder / "model.json", json.dumps(outcome.model.to_json()).encode())
+        (folder / "receipts").mkdir(exist_ok=True)
+        for member, receipt in outcome.receipts.items():
+            _write(folder / "receipts" / f"{member}.json", receipt)
+
+
+def open_coordinator(folder: Path) -> CoordinatorHome:
+    """Open the coordinator's home folder.
+
+    Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned.
+    """
+    identity = read_key(folder / "identity.key")
+    contract = read_contract(folder)
+    if contract.coordinator.key != identity.public.hex:
+        problem = "its key for the coordinator is not the one in identity.key"
+        raise ContractInvalid(contract=contract.name, problem=problem)
+    return CoordinatorHome(folder, identity, contract, directory_of(contract))
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -1,0 +1,227 @@
+"""What the coordinator does in a training run: open, then one secure sum a round, then close.
+
+Three exchanges for the run (open, shares, close) and three a round (mask, vote, unmask).
+Guarantee: it only ever learns sums over at least three members, and whatever their noise leaves.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from fedmkt.contract.job import Job
+from fedmkt.coordinator.conversation import Conversation
+from fedmkt.core.errors import (
+    FedmktError,
+    JobInvalid,
+    MessageInvalid,
+    ProtocolError,
+    RunRefused,
+    TrainingDiverged,
+)
+from fedmkt.core.stages import IntArray, RingArray
+from fedmkt.data.binning import binning_from_schema
+from fedmkt.evidence.receipts import verify_receipt
+from fedmkt.horizontal.newton import TrainingState, apply_sum, initial_state
+from fedmkt.horizontal.plan import SumPlan, noise_in_sum, planned_sums
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.security.secure_sum import collector
+from fedmkt.security.secure_sum.messages import threshold_of
+from fedmkt.wire.training import (
+    CloseReply,
+    CloseRequest,
+    MaskReply,
+    MaskRequest,
+    OpenRequest,
+    SharesReply,
+    SharesRequest,
+    UnmaskReply,
+    UnmaskRequest,
+    VoteReply,
+    VoteRequest,
+    heads_bytes,
+)
+
+
+class Watcher(Protocol):
+    """Told of every finished round."""
+
+    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+        """Round `number` of `rounds` is done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: the model, what it cost to talk, and the members' signed receipts."""
+
+    run: str
+    state: TrainingState
+    receipts: Mapping[str, bytes]
+    exchanges: int
+    bytes_up: int
+    bytes_down: int
+    wall_s: float
+
+    @property
+    def model(self) -> AdditiveModel:
+        """Return the trained model."""
+        return self.state.model
+
+
+@dataclass
+class TrainingRun:
+    """One run of a job, from the first message to the receipts."""
+
+    job: Job
+    talk: Conversation
+    watcher: Watcher
+    _bundles: dict[str, bytes] = field(default_factory=dict)
+    _inboxes: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    @property
+    def roster(self) -> tuple[str, ...]:
+        """Return the members, in the order the secure sum uses."""
+        return tuple(sorted(self.job.members))
+
+    def train(self) -> Outcome:
+        """Run the job to its end; a run that was begun before goes on where it stopped.
+
+        Raises: RunRefused, TrainingDiverged, ProtocolError (the run is over; nodes are told);
+            NodesMissing, NodeFailed, QuorumLost (the run may be resumed).
+        """
+        started = time.monotonic()
+        try:
+            state = self._rounds()
+        except (RunRefused, TrainingDiverged, ProtocolError):
+            self._abandon()
+            raise
+        receipts = self._close("finished", state.model.hash)
+        traffic = self.talk.channel.traffic
+        return Outcome(
+            run=self.talk.run,
+            state=state,
+            receipts=receipts,
+            exchanges=traffic.exchanges,
+            bytes_up=traffic.bytes_up,
+            bytes_down=traffic.bytes_down,
+            wall_s=time.monotonic() - started,
+        )
+
+    def _rounds(self) -> TrainingState:
+        job = self.job
+        dataset = self.talk.contract.dataset(job.dataset)
+        if dataset is None:
+            raise JobInvalid(job=job.name, problem=f"the contract has no dataset {job.dataset}")
+        binning = binning_from_schema(dataset.table, job.features, max_bins=job.model.max_bins)
+        self._agree_on_keys()
+        state = initial_state(binning, job.model)
+        for plan in planned_sums(job, binning):
+            values, survivors = self._sum(plan, state.model)
+            state = apply_sum(
+                state,
+                values,
+                noise_sigma=noise_in_sum(plan, job, survivors=survivors),
+                count_weight=job.privacy.count_weight,
+            )
+            self.watcher.finished_round(plan.index + 1, job.model.rounds, state.model)
+        return state
+
+    def _agree_on_keys(self) -> None:
+        request = OpenRequest(job=self.job.signed_bytes())
+        opened = self.talk.open(request, self.roster)
+        self._bundles = {member: reply.bundle for member, reply in opened.items()}
+        shares_request = SharesRequest(bundles=self._bundles)
+        shared = self.talk.ask(
+            "shares",
+            dict.fromkeys(self.roster, shares_request),
+            SharesReply,
+            quorum=len(self.roster),
+        )
+        self._inboxes = {
+            member: {
+                sender: one.sealed[member] for sender, one in shared.items() if sender != member
+            }
+            for member in self.roster
+        }
+
+    def _sum(self, plan: SumPlan, model: AdditiveModel) -> tuple[IntArray, int]:
+        index, quorum = plan.index, threshold_of(len(self.roster))
+        asked = MaskRequest(
+            sum_index=index,
+            intercept=model.intercept,
+            effects=model.effects.astype("<f8").tobytes(),
+        )
+        requests = {
+            member: asked.model_copy(update={"inbox": self._inboxes.get(member, {})})
+            for member in self.roster
+        }
+        replies = self.talk.ask(f"mask/{index}", requests, MaskReply, quorum=quorum)
+        masked = {member: _ring_values(one, plan, member) for member, one in replies.items()}
+        for member in masked:
+            self._inboxes.pop(member, None)
+        transcript = collector.transcript(
+            run=self.talk.run,
+            sum_index=index,
+            roster=self.roster,
+            masked=masked,
+            request_hash=asked.model_hash(),
+        )
+        shares = self._open_sum(index, transcript, tuple(masked), quorum)
+        values = collector.combine(
+            bundles=self._bundles,
+            roster=self.roster,
+            sum_index=index,
+            masked=masked,
+            transcript=transcript,
+            unmask_replies=shares,
+        )
+        return values, len(masked)
+
+    def _open_sum(
+        self, index: int, transcript: bytes, survivors: tuple[str, ...], quorum: int
+    ) -> dict[str, bytes]:
+        vote = VoteRequest(sum_index=index, transcript=transcript)
+        voted = self.talk.ask(
+            f"vote/{index}", dict.fromkeys(survivors, vote), VoteReply, quorum=quorum
+        )
+        votes = {member: one.signature for member, one in voted.items()}
+        unmask = UnmaskRequest(sum_index=index, votes=votes)
+        opened = self.talk.ask(
+            f"unmask/{index}", dict.fromkeys(voted, unmask), UnmaskReply, quorum=quorum
+        )
+        return {member: one.shares for member, one in opened.items()}
+
+    def _close(
+        self, outcome: Literal["finished", "abandoned"], model_hash: str
+    ) -> dict[str, bytes]:
+        request = CloseRequest(outcome=outcome, model_hash=model_hash, heads=dict(self.talk.heads))
+        closed = self.talk.ask(
+            "close",
+            dict.fromkeys(self.talk.heads, request),
+            CloseReply,
+            quorum=threshold_of(len(self.roster)) if outcome == "finished" else 1,
+        )
+        statement = heads_bytes(self.talk.run, request.heads)
+        receipts = {}
+        for member, reply in closed.items():
+            key = self.talk.directory[member]
+            key.verify("heads", statement, reply.countersignature, member=member)
+            verify_receipt(reply.receipt, key, member)
+            receipts[member] = reply.receipt
+        return receipts
+
+    def _abandon(self) -> None:
+        """Tell the nodes that the run is over, so that they give back what was not sent."""
+        # Nodes that cannot be told now give nothing back: what is unknown stays spent.
+        with contextlib.suppress(FedmktError):
+            self._close("abandoned", "")
+
+
+def _ring_values(reply: MaskReply, plan: SumPlan, member: str) -> RingArray:
+    if len(reply.values) != 8 * plan.length:
+        raise MessageInvalid(kind="mask", problem=f"{member} sent another number of values")
+    return np.frombuffer(reply.values, dtype="<u8").astype(np.uint64)

@@ -1,0 +1,32 @@
+"""A partner's node as Flower's ClientApp.
+
+Node configuration: `home`, the node's home folder. The node is opened once a process and kept;
+everything that must last lies in its store, so a new process for every message works as well.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from fedmkt.core.errors import SettingInvalid
+from fedmkt.node.home import open_home
+from fedmkt.node.node import Node
+from fedmkt.transport.channel import Handler
+from fedmkt.transport.flower import make_client_app
+
+
+@lru_cache(maxsize=64)
+def node_at(folder: Path) -> Node:
+    """Return the opened node of a home folder."""
+    return Node(open_home(folder))
+
+
+def open_handler(node_config: Mapping[str, object]) -> Handler:
+    """Return the handler of the node a Flower node's configuration names."""
+    home = node_config.get("home")
+    if not isinstance(home, str) or not home:
+        raise SettingInvalid(setting="node configuration home", problem="it is missing")
+    return node_at(Path(home)).handle
+
+
+app = make_client_app(open_handler)

@@ -1,0 +1,88 @@
+"""A node's home folder, opened: everything it works with, in one value.
+
+node.toml                       settings
+identity.key                    its Ed25519 identity (0600)
+collaboration.toml              the contract
+collaboration.signatures.json   everybody's signatures on it
+node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
+audit.log, audit.pub            the signed hash chain, and the key it verifies with
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedmkt.contract.collaboration import Collaboration
+from fedmkt.contract.signatures import directory_of
+from fedmkt.core.clock import Clock, SystemClock
+from fedmkt.core.errors import ContractInvalid
+from fedmkt.identity.keys import Identity
+from fedmkt.identity.signed_message import Directory
+from fedmkt.node.settings import NodeSettings, read_settings
+from fedmkt.privacy.mechanisms import NoiseSource
+from fedmkt.storage.audit_log import AuditLog
+from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.key_file import read_key
+from fedmkt.storage.ledger_store import LedgerStore
+from fedmkt.storage.node_store import NodeStore
+from fedmkt.storage.run_store import RunStore
+
+
+@dataclass(frozen=True)
+class NodeHome:
+    """One partner's node, ready to answer. Close it when done."""
+
+    folder: Path
+    settings: NodeSettings
+    identity: Identity = field(repr=False)
+    contract: Collaboration = field(repr=False)
+    directory: Directory = field(repr=False)
+    store: NodeStore
+    audit: AuditLog
+    noise: NoiseSource
+    clock: Clock
+
+    @property
+    def member(self) -> str:
+        """Return this node's name in the contract."""
+        return self.settings.member
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """Return the ledger in this node's store."""
+        return LedgerStore(self.store)
+
+    @property
+    def runs(self) -> RunStore:
+        """Return the runs in this node's store."""
+        return RunStore(self.store)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
+    """Open a node's home folder.
+
+    Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
+        ReproducibleNoiseRefused, AuditBroken.
+    """
+    clock = clock or SystemClock()
+    settings = read_settings(folder / "node.toml")
+    noise = settings.noise_source()
+    identity = read_key(folder / "identity.key")
+    contract = read_contract(folder)
+    if contract.key_of(settings.member) != identity.public.hex:
+        problem = f"its key for {settings.member} is not the one in identity.key"
+        raise ContractInvalid(contract=contract.name, problem=problem)
+    return NodeHome(
+        folder=folder,
+        settings=settings,
+        identity=identity,
+        contract=contract,
+        directory=directory_of(contract),
+        store=NodeStore.open(settings.store or folder / "node.db", clock),
+        audit=AuditLog(folder / "audit.log", identity, clock),
+        noise=noise,
+        clock=clock,
+    )

@@ -1,0 +1,247 @@
+"""A partner's node: takes a signed request, decides, and gives back a signed reply.
+
+Guarantees, whatever the coordinator sends:
+- data are read only after the contract allowed the job and its whole price was reserved;
+- a release is committed in the same transaction that stores its reply, before the reply leaves:
+  what crashes in between either never existed or is spent and sent again byte for byte;
+- a step of a run is answered once: an equal request gets the stored bytes, another is refused;
+- a refusal carries the rule's code alone; the reason stays in this node's audit log.
+It does not hide that the node took part, nor how long it took.
+"""
+
+import logging
+
+from fedmkt.contract.job import parse_job_json
+from fedmkt.core.errors import (
+    AuditCut,
+    FedmktError,
+    Refusal,
+    RequestConflict,
+    SignatureInvalid,
+    StepOutOfOrder,
+)
+from fedmkt.core.stages import Examples
+from fedmkt.identity.hash_chain import Head
+from fedmkt.identity.sealed import open_sealed, seal
+from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
+from fedmkt.node import training
+from fedmkt.node.closing import receipt_of
+from fedmkt.node.home import NodeHome
+from fedmkt.node.training import Answer, PricedJob, RunState
+from fedmkt.privacy.ledger import accounts_for
+from fedmkt.storage.ledger_store import Reservation
+from fedmkt.wire.canonical import digest
+from fedmkt.wire.envelope import Envelope
+from fedmkt.wire.training import (
+    Body,
+    CloseReply,
+    CloseRequest,
+    MaskRequest,
+    OpenRequest,
+    Refused,
+    Request,
+    SharesRequest,
+    UnmaskRequest,
+    VoteRequest,
+    heads_bytes,
+    parse_request,
+)
+
+_log = logging.getLogger(__name__)
+_CLOSED = b""
+
+
+class Node:
+    """Answers requests from one home folder. Examples are cached; nothing else is remembered."""
+
+    def __init__(self, home: NodeHome) -> None:
+        self._home = home
+        self._cache: dict[str, tuple[PricedJob, Examples]] = {}
+
+    def handle(self, data: bytes) -> bytes:
+        """Answer one request.
+
+        Raises: FedmktError; the transport passes on its code and nothing else.
+        """
+        home = self._home
+        message = open_message(
+            data, directory=home.directory, receiver=home.member, contract=home.contract.hash
+        )
+        if message.sender != home.contract.coordinator.name:
+            raise SignatureInvalid(member=message.sender, what="request (not the coordinator)")
+        request_hash = digest(data)
+        stored = self._stored_reply(message, request_hash)
+        if stored is not None:
+            return stored
+        request = parse_request(message.step, message.body)
+        try:
+            if isinstance(request, CloseRequest):
+                return self._close(message, request, request_hash)
+            return self._release(message, request_hash, self._answer(message, request))
+        except Refusal as refusal:
+            _log.info("run %s, step %s: refused (%s)", message.run, message.step, refusal.code)
+            return self._refuse(message, refusal)
+
+    # --- deciding ----------------------------------------------------------------------------
+
+    def _answer(self, message: Envelope, request: Request) -> Answer:
+        if isinstance(request, OpenRequest):
+            return self._open(message.run, request)
+        state = self._load_state(message.run)
+        match request:
+            case SharesRequest():
+                return training.share(self._home, state, request)
+            case MaskRequest():
+                priced, examples = self._examples(message.run, state)
+                return training.mask(self._home, state, request, priced, examples)
+            case VoteRequest():
+                return training.vote(self._home, state, request)
+            case UnmaskRequest():
+                return training.unmask(state, request)
+        raise StepOutOfOrder(step=message.step, run=message.run)
+
+    def _open(self, run: str, request: OpenRequest) -> Answer:
+        home = self._home
+        job = parse_job_json(request.job, source="of the request")
+        priced = training.price(home, job)
+        self._reserve(run, priced)
+        try:
+            # Privacy: the price is reserved durably before the first row is read.
+            self._cache[run] = (priced, training.read_examples(home, priced))
+        except FedmktError as error:
+            self._give_back(run)
+            home.audit.append("failed", {"run": run, "job": job.name, "code": error.code})
+            raise
+        return training.open_run(home, run, job, len(priced.sums))
+
+    def _examples(self, run: str, state: RunState) -> tuple[PricedJob, Examples]:
+        if run not in self._cache:
+            priced = training.price(self._home, state.job)
+            self._cache[run] = (priced, training.read_examples(self._home, priced))
+        return self._cache[run]
+
+    # --- the ledger --------------------------------------------------------------------------
+
+    def _reserve(self, run: str, priced: PricedJob) -> None:
+        home, job = self._home, priced.job
+        reservation = Reservation(
+            run=run,
+            job=job.name,
+            dataset=job.dataset,
+            purpose=job.purpose,
+            requester=job.requester,
+            releases=priced.releases,
+        )
+        with home.store.transaction() as tx:
+            home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
+            home.ledger.reserve(tx, reservation)
+
+    def _give_back(self, run: str) -> None:
+        with self._home.store.transaction() as tx:
+            self._home.ledger.give_back(tx, run)
+
+    # --- leaving the node --------------------------------------------------------------------
+
+    def _stored_reply(self, message: Envelope, request_hash: str) -> bytes | None:
+        with self._home.store.transaction() as tx:
+            known = self._home.runs.reply(tx, message.run, message.step)
+        if known is None:
+            return None
+        if known[0] != request_hash:
+            # Security: the same mask over two different models would be a two-time pad.
+            raise RequestConflict(step=message.step, run=message.run)
+        return known[1]
+
+    def _release(self, message: Envelope, request_hash: str, answer: Answer) -> bytes:
+        home = self._home
+        facts = {"run": message.run, **answer.facts}
+        # The record comes first: a crash leaves a record too many, never one too few.
+        reply = self._reply(message, answer.body, home.audit.append(answer.record, facts))
+        sealed = seal(self._state_key(), answer.state.to_bytes(), context=message.run.encode())
+        with home.store.transaction() as tx:
+            known = home.runs.reply(tx, message.run, message.step)
+            if known is not None and known[0] == request_hash:
+                return known[1]
+            if known is not None:
+                raise RequestConflict(step=message.step, run=message.run)
+            if answer.commit is not None:
+                # Privacy: spend, state and reply become durable together, or not at all.
+                home.ledger.commit(tx, message.run, answer.commit)
+            home.runs.save(tx, message.run, sealed)
+            home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
+        return reply
+
+    def _refuse(self, message: Envelope, refusal: Refusal) -> bytes:
+        facts = {"run": message.run, "step": message.step, "code": refusal.code}
+        head = self._home.audit.append("refused", {**facts, "reason": str(refusal)})
+        return self._reply(message, Refused(code=refusal.code), head)
+
+    def _reply(self, message: Envelope, body: Body, head: Head) -> bytes:
+        home = self._home
+        envelope = Envelope(
+            contract=message.contract,
+            run=message.run,
+            step=message.step,
+            sender=home.member,
+            receiver=message.sender,
+            body=body.to_bytes(),
+            head=str(head),
+            head_signature=sign_head(message.run, home.member, str(head), home.identity),
+        )
+        return sign_message(envelope, home.identity)
+
+    # --- state between messages --------------------------------------------------------------
+
+    def _state_key(self) -> bytes:
+        return self._home.identity.derive_key("run state")
+
+    def _load_state(self, run: str) -> RunState:
+        with self._home.store.transaction() as tx:
+            sealed = self._home.runs.load(tx, run)
+        if sealed is None or sealed == _CLOSED:
+            raise StepOutOfOrder(step="of a run that is not open", run=run)
+        data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
+        return RunState.from_bytes(data)
+
+    # --- the end of a run --------------------------------------------------------------------
+
+    def _close(self, message: Envelope, request: CloseRequest, request_hash: str) -> bytes:
+        home, run = self._home, message.run
+        state = self._load_state(run)
+        self._check_heads(run, request)
+        facts = {"run": run, "outcome": request.outcome, "model": request.model_hash}
+        seen = {member: head for member, (head, _) in request.heads.items()}
+        head = home.audit.append("closed", {**facts, "heads": seen})
+        with home.store.transaction() as tx:
+            home.ledger.give_back(tx, run)
+            entries = home.ledger.entries(tx, run)
+        reply = CloseReply(
+            receipt=receipt_of(home, run, state, request, entries, head),
+            countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
+        )
+        data = self._reply(message, reply, head)
+        with home.store.transaction() as tx:
+            for member, text in seen.items():
+                home.runs.remember_head(tx, member, *_head_parts(text))
+            # Security: the run's secrets end here.
+            home.runs.save(tx, run, _CLOSED)
+            home.runs.remember_reply(tx, run, message.step, request_hash, data)
+        self._cache.pop(run, None)
+        return data
+
+    def _check_heads(self, run: str, request: CloseRequest) -> None:
+        home = self._home
+        with home.store.transaction() as tx:
+            last = home.runs.heads(tx)
+        for member, (text, signature) in request.heads.items():
+            verify_head(run, member, text, signature, home.directory)
+            sequence, _ = _head_parts(text)
+            # Security: a log that became shorter was cut or restored from a backup.
+            if member in last and sequence < last[member].sequence:
+                home.audit.append("head_went_back", {"member": member, "head": text})
+                raise AuditCut(path=f"the audit log of {member}", record=last[member].sequence)
+
+
+def _head_parts(text: str) -> tuple[int, str]:
+    head = Head.parse(text)
+    return head.sequence, head.hash

@@ -1,0 +1,260 @@
+"""The node's side of a training run: one function a step, from request to answer.
+
+Guarantee: nothing here sends, stores or spends. A step reads data only under a reservation that
+`fedmkt.node.node` made durable, and says in its `Answer` which release must be committed before
+the reply may leave.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.job import Job, parse_job_json
+from fedmkt.contract.permissions import allow
+from fedmkt.core.errors import (
+    AudienceTooSmall,
+    ClaimedEpsilonWrong,
+    MessageInvalid,
+    StepOutOfOrder,
+    TooFewMembers,
+)
+from fedmkt.core.stages import (
+    Examples,
+    LocalUpdate,
+    MaskedUpdate,
+    NoiselessUpdate,
+    PrivateUpdate,
+)
+from fedmkt.data.binning import Binning, binning_from_schema
+from fedmkt.data.sources import open_source
+from fedmkt.data.tables import load_examples
+from fedmkt.horizontal.local_update import local_sums
+from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.home import NodeHome
+from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.events import Release, event_to_json
+from fedmkt.privacy.mechanisms import add_noise, without_noise
+from fedmkt.security.secure_sum import member as secure_sum
+from fedmkt.security.secure_sum.messages import parse_transcript
+from fedmkt.security.secure_sum.ring import Ring
+from fedmkt.security.secure_sum.state import MemberState
+from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.training import (
+    Body,
+    MaskReply,
+    MaskRequest,
+    OpenReply,
+    SharesReply,
+    SharesRequest,
+    UnmaskReply,
+    UnmaskRequest,
+    VoteReply,
+    VoteRequest,
+)
+
+RING = Ring(64)
+_EPSILON_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What a node remembers of a run between messages; kept sealed.
+
+    stages: for each release made, the types it passed through; the receipt is drawn from them.
+    """
+
+    job: Job
+    secure_sum: MemberState = field(repr=False)
+    next_sum: int = 0
+    has_inbox: bool = False
+    stages: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes to seal."""
+        job, member = self.job.signed_bytes(), self.secure_sum.to_bytes()
+        return encode([job, member, self.next_sum, self.has_inbox, list(self.stages)])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "RunState":
+        """Read the bytes that were sealed."""
+        job, member, next_sum, has_inbox, stages = decode(data, kind="run state")
+        state = MemberState.from_bytes(member)
+        job = parse_job_json(job, source="stored job")
+        return cls(job, state, next_sum, has_inbox, tuple(stages))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A step's outcome: the reply, the state to keep, the release to commit, the audit record."""
+
+    body: Body
+    state: RunState = field(repr=False)
+    record: str
+    facts: Mapping[str, object]
+    commit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PricedJob:
+    """A job the contract allows, with everything it would release and cost."""
+
+    job: Job
+    dataset: Dataset
+    binning: Binning
+    sums: tuple[SumPlan, ...]
+    releases: tuple[Release, ...]
+    epsilon: float
+
+
+def price(home: NodeHome, job: Job) -> PricedJob:
+    """Check a job against the contract and price its releases; no data are touched.
+
+    Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs.
+    """
+    dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
+    binning = binning_from_schema(dataset.table, job.features, max_bins=job.model.max_bins)
+    releases = planned_releases(job, binning)
+    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
+    claimed = job.privacy.epsilon
+    if claimed is not None and epsilon > claimed + _EPSILON_ROUNDING:
+        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
+    return PricedJob(job, dataset, binning, planned_sums(job, binning), releases, epsilon)
+
+
+def read_examples(home: NodeHome, priced: PricedJob) -> Examples:
+    """Read this node's customers for a job.
+
+    Raises: DataError, naming rules and rows, never values; AudienceTooSmall.
+    """
+    dataset, job = priced.dataset, priced.job
+    settings = home.settings.datasets.get(dataset.name)
+    if settings is None:
+        problem = f"no table is given for dataset {dataset.name}; add [datasets.{dataset.name}]"
+        raise MessageInvalid(kind="open", problem=problem)
+    examples, _ = load_examples(
+        open_source(settings, folder=home.folder),
+        dataset.table,
+        dataset=dataset.name,
+        target=job.target,
+        binning=priced.binning,
+        quality_floor=dataset.quality_floor,
+        now=home.clock.now(),
+    )
+    if examples.rows < dataset.minimum_audience:
+        raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
+    return examples
+
+
+def open_run(home: NodeHome, run: str, job: Job, sums: int) -> Answer:
+    """Make this run's keys; the reply carries their public halves."""
+    state, bundle = secure_sum.open_member(
+        identity=home.identity,
+        member=home.member,
+        run=run,
+        roster=tuple(sorted(job.members)),
+        sums=sums,
+        ring=RING,
+    )
+    facts = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose, "dataset": job.dataset}
+    return Answer(OpenReply(bundle=bundle), RunState(job, state), "opened", facts)
+
+
+def share(home: NodeHome, state: RunState, request: SharesRequest) -> Answer:
+    """Check everybody's keys against the contract and seal a share for each other member."""
+    member, sealed = secure_sum.share(state.secure_sum, request.bundles, home.directory)
+    facts = {"members": sorted(request.bundles)}
+    return Answer(SharesReply(sealed=sealed), replace(state, secure_sum=member), "shared", facts)
+
+
+def mask(
+    home: NodeHome, state: RunState, request: MaskRequest, priced: PricedJob, examples: Examples
+) -> Answer:
+    """Sum over this node's customers, add noise, mask; the release must be committed to leave."""
+    index = request.sum_index
+    if index < state.next_sum or index >= len(priced.sums):
+        raise StepOutOfOrder(step=f"mask/{index}", run="this run")
+    member = state.secure_sum
+    if not state.has_inbox:
+        member = secure_sum.receive_shares(member, request.inbox)
+    update = _local_update(request, priced, examples)
+    member, noised, masked = _protect(home, member, request, priced, update)
+    plan, event = priced.sums[index], priced.releases[index].event
+    stages = f"{type(update).__name__} {type(noised).__name__} {type(masked).__name__}"
+    kept = replace(
+        state,
+        secure_sum=member,
+        next_sum=index + 1,
+        has_inbox=True,
+        stages=(*state.stages, stages),
+    )
+    facts = {"release": plan.name, "sum": index, "event": event_to_json(event), "stages": stages}
+    reply = MaskReply(values=masked.values.astype("<u8", copy=False).tobytes())
+    return Answer(reply, kept, "released", facts, commit=index)
+
+
+def _local_update(request: MaskRequest, priced: PricedJob, examples: Examples) -> LocalUpdate:
+    plan = priced.sums[request.sum_index]
+    count_weight = priced.job.privacy.count_weight if plan.with_counts else None
+    model = _model_of(request, priced.binning)
+    update = local_sums(examples, model, count_weight=count_weight)
+    # Privacy: the price was set for exactly this bound and length, before data were read.
+    assert update.l2_bound == plan.l2_bound
+    assert update.values.shape == (plan.length,)
+    return update
+
+
+def _protect(
+    home: NodeHome,
+    member: MemberState,
+    request: MaskRequest,
+    priced: PricedJob,
+    update: LocalUpdate,
+) -> tuple[MemberState, PrivateUpdate | NoiselessUpdate, MaskedUpdate]:
+    index, privacy = request.sum_index, priced.job.privacy
+    asked = request.model_hash()
+    if privacy.noise_multiplier is None:
+        bare = without_noise(update)
+        member, masked = secure_sum.mask_noiseless(member, index, bare, request_hash=asked)
+        return member, bare, masked
+    private = add_noise(
+        update,
+        noise_multiplier=privacy.noise_multiplier,
+        shares=honest_shares(priced.job),
+        trust=privacy.trust,
+        source=home.noise.stream(f"{member.run}/{index}/{home.member}"),
+    )
+    member, masked = secure_sum.mask(member, index, private, request_hash=asked)
+    return member, private, masked
+
+
+def _model_of(request: MaskRequest, binning: Binning) -> AdditiveModel:
+    effects = request.effects_array()
+    if effects.shape != (binning.total,):
+        raise MessageInvalid(kind="mask", problem="effects do not fit the public binning")
+    return AdditiveModel(binning, request.intercept, np.ascontiguousarray(effects))
+
+
+def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:
+    """Sign the survivors of a sum, once."""
+    index = request.sum_index
+    privacy = state.job.privacy
+    survivors = parse_transcript(request.transcript).survivors
+    missing = len(state.job.members) - len(survivors)
+    # Privacy: with shared noise, more drop-outs than the noise was sized for leave too little.
+    if privacy.trust == "distributed" and missing > privacy.tolerated:
+        needed = len(state.job.members) - privacy.tolerated
+        raise TooFewMembers(needed=needed, present=len(survivors))
+    member, signature = secure_sum.vote(state.secure_sum, index, request.transcript, home.identity)
+    facts = {"sum": index, "survivors": sorted(survivors)}
+    return Answer(VoteReply(signature=signature), replace(state, secure_sum=member), "voted", facts)
+
+
+def unmask(state: RunState, request: UnmaskRequest) -> Answer:
+    """Give the shares that open one sum, once, to those who all signed the same survivors."""
+    index = request.sum_index
+    member, shares = secure_sum.unmask(state.secure_sum, index, request.votes)
+    facts = {"sum": index, "signers": sorted(request.votes)}
+    return Answer(UnmaskReply(shares=shares), replace(state, secure_sum=member), "unmasked", facts)
