@@ -1,0 +1,93 @@
+"""The coordinator's journal: replies and notes that let a killed coordinator go on where it was.
+
+Guarantee: what `remember` or `put` was given is durable when it returns (SQLite, WAL,
+synchronous=FULL), all of it or nothing; a reply, once remembered, is never replaced.
+Not guaranteed: secrecy. It holds only what nodes sent: masked, sealed or public.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from fedmkt.core.errors import RequestConflict, StorageFailed
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    step TEXT, member TEXT, reply BLOB NOT NULL, PRIMARY KEY (step, member)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class CoordinatorJournal:
+    """An open journal; one coordinator at a time, from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal, making it if it is not there. Raises: StorageFailed."""
+        self._path = path
+        with self._mapped():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(_SCHEMA)
+
+    def reply(self, step: str, member: str) -> bytes | None:
+        """Return what `member` answered to `step`, None if nothing is remembered."""
+        query = "SELECT reply FROM replies WHERE step = ? AND member = ?"
+        return self._one(query, (step, member))
+
+    def remember(self, step: str, replies: Mapping[str, bytes]) -> None:
+        """Make the members' replies to `step` durable; the same ones again change nothing.
+
+        Raises: RequestConflict, when another reply of a member is there; StorageFailed.
+        """
+        with self._transaction():
+            for member, reply in replies.items():
+                earlier = self.reply(step, member)
+                if earlier is None:
+                    row = (step, member, reply)
+                    self._database.execute("INSERT INTO replies VALUES (?, ?, ?)", row)
+                elif earlier != reply:
+                    raise RequestConflict(step=step, run=self._path.stem)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the note under `key`, None if there is none."""
+        return self._one("SELECT value FROM notes WHERE key = ?", (key,))
+
+    def put(self, key: str, value: bytes) -> None:
+        """Make a note durable under `key`, in place of the one before. Raises: StorageFailed."""
+        with self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Close the journal; it can be opened again."""
+        self._database.close()
+
+    def _one(self, query: str, values: tuple[str, ...]) -> bytes | None:
+        with self._mapped(), closing(self._database.execute(query, values)) as rows:
+            row = rows.fetchone()
+        return None if row is None else bytes(row[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._mapped():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            problem = getattr(error, "sqlite_errorname", type(error).__name__)
+            raise StorageFailed(path=self._path, problem=problem) from None
+        except OSError as error:
+            raise StorageFailed(path=self._path, problem=type(error).__name__) from None

@@ -1,0 +1,89 @@
+"""What a node remembers of a run between messages: sealed state, replies, others' heads, notes.
+
+Guarantee: all methods work inside the caller's transaction, so that a spend, the new state and
+the reply become durable together; a reply, once stored, is never replaced, so that a retry sends
+the same bytes and no mask is used for two messages.
+Not guaranteed: secrecy; `state` must come sealed.
+"""
+
+import sqlalchemy as sa
+
+from fedmkt.core.errors import AuditCut, RequestConflict
+from fedmkt.identity.hash_chain import Head
+from fedmkt.storage import tables
+
+
+class RunStore:
+    """Run states, replies, heads and notes of one node."""
+
+    def load(self, tx: sa.Connection, run: str) -> bytes | None:
+        """Return the sealed state of `run`, None if there is none."""
+        states = tables.run_states.c
+        return tx.scalar(sa.select(states.sealed).where(states.run == run))
+
+    def save(self, tx: sa.Connection, run: str, sealed: bytes) -> None:
+        """Store the sealed state of `run` in place of the one before."""
+        _put(tx, tables.run_states, {"run": run}, {"sealed": sealed})
+
+    def reply(self, tx: sa.Connection, run: str, step: str) -> tuple[str, bytes] | None:
+        """Return the request's hash and the reply given to `step`, None if it was not answered."""
+        replies = tables.run_replies.c
+        query = sa.select(replies.request_hash, replies.reply)
+        row = tx.execute(query.where((replies.run == run) & (replies.step == step))).first()
+        return None if row is None else (row.request_hash, row.reply)
+
+    def remember_reply(
+        self, tx: sa.Connection, run: str, step: str, request_hash: str, reply: bytes
+    ) -> None:
+        """Store the one reply to a step.
+
+        Raises: RequestConflict, when the step was answered with other bytes or for another request.
+        """
+        earlier = self.reply(tx, run, step)
+        if earlier is None:
+            values = {"run": run, "step": step, "request_hash": request_hash, "reply": reply}
+            tx.execute(sa.insert(tables.run_replies).values(values))
+        elif earlier != (request_hash, reply):
+            raise RequestConflict(step=step, run=run)
+
+    def remember_head(
+        self,
+        tx: sa.Connection,
+        member: str,
+        sequence: int,
+        hash: str,  # noqa: A002
+    ) -> Head:
+        """Store the latest audit head seen of a member and return the one that now stands.
+
+        An older head may come late and changes nothing: compare what is returned.
+        Raises: AuditCut, when the member showed two different records under one number.
+        """
+        seen = self.heads(tx).get(member)
+        if seen is not None and seen.sequence == sequence and seen.hash != hash:
+            raise AuditCut(path=f"the audit log of {member}", record=sequence)
+        if seen is not None and seen.sequence >= sequence:
+            return seen
+        _put(tx, tables.member_heads, {"member": member}, {"sequence": sequence, "hash": hash})
+        return Head(sequence, hash)
+
+    def heads(self, tx: sa.Connection) -> dict[str, Head]:
+        """Return the latest audit head seen of each member."""
+        rows = tx.execute(sa.select(tables.member_heads).order_by(tables.member_heads.c.member))
+        return {row.member: Head(row.sequence, row.hash) for row in rows}
+
+    def put(self, tx: sa.Connection, key: str, value: bytes) -> None:
+        """Store a note of the node under `key` in place of the one before."""
+        _put(tx, tables.notes, {"key": key}, {"value": value})
+
+    def get(self, tx: sa.Connection, key: str) -> bytes | None:
+        """Return the note under `key`, None if there is none."""
+        return tx.scalar(sa.select(tables.notes.c.value).where(tables.notes.c.key == key))
+
+
+def _put(
+    tx: sa.Connection, table: sa.Table, key: dict[str, object], values: dict[str, object]
+) -> None:
+    # Transactions of a node's store exclude each other, so nothing comes between these two.
+    same = sa.and_(*(table.c[name] == value for name, value in key.items()))
+    if tx.execute(sa.update(table).where(same).values(values)).rowcount == 0:
+        tx.execute(sa.insert(table).values(key | values))
