@@ -106,6 +106,7 @@ def apply_sum(
     return advance(state, Sums(residuals, noise_sigma / GRID, counts, noise_sigma / weight))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused by name at the end
 def advance(state: TrainingState, sums: Sums) -> TrainingState:
     """Make one step from sums in plain units. Raises: TrainingDiverged."""
     if sums.counts is not None:
@@ -113,8 +114,8 @@ def advance(state: TrainingState, sums: Sums) -> TrainingState:
     binning, settings, model = state.model.binning, state.settings, state.model
     diagonal, links = penalty(binning, settings)
     pull = _times_penalty(diagonal, links, model.effects)
-    total = _block_means(sums.residuals, binning, divisor=1).mean()
-    slope = _Move(float(total), sums.residuals - pull, 0.0)
+    total = float(_block_sums(sums.residuals, binning).mean())
+    slope = _Move(total, sums.residuals - pull, 0.0)
     scale = _step_scale(state, slope, sums.noise)
     step = scale * settings.step[min(state.round, len(settings.step) - 1)]
 
@@ -122,10 +123,9 @@ def advance(state: TrainingState, sums: Sums) -> TrainingState:
     trust = hessian / (hessian + sums.noise**2)
     own = sums.residuals - state.counts * total / state.customers
     change = _solve(diagonal + trust * hessian, links, trust * own - pull)
-    change -= _spread(
-        _block_means(change * state.counts, binning, divisor=state.customers), binning
-    )
-    rise = _intercept_rise(state, float(total))
+    drift = _block_sums(change * state.counts, binning) / _block_sums(state.counts, binning)
+    change -= _spread(drift, binning)  # moving everybody is the intercept's part
+    rise = _intercept_rise(state, total)
     return _moved(state, slope, step * change, rise if state.round == 0 else step * rise, scale)
 
 
@@ -149,7 +149,7 @@ def penalty(binning: Binning, settings: AdditiveSettings) -> tuple[FloatArray, F
 
 def _open(state: TrainingState, counts: FloatArray, noise: float) -> TrainingState:
     """Take up the released counts; a bin counts at least as many as its noise."""
-    customers = float(_block_means(counts, state.model.binning, divisor=1).mean())
+    customers = float(_block_sums(counts, state.model.binning).mean())
     floor = max(noise, 0.5)
     return replace(state, counts=np.maximum(counts, floor), customers=max(customers, floor))
 
@@ -186,7 +186,7 @@ def _moved(
     """Return the state after adding `change` and `rise`, effects centred in the plain mean."""
     model, binning = state.model, state.model.binning
     effects = model.effects + change
-    means = _block_means(effects, binning, divisor=None)
+    means = _block_sums(effects, binning) / _block_sums(np.ones(binning.total), binning)
     centred = effects - _spread(means, binning)
     intercept = model.intercept + rise + float(means.sum())
     moved = replace(model, intercept=intercept, effects=centred)
@@ -211,12 +211,9 @@ def _times_penalty(diagonal: FloatArray, links: FloatArray, effects: FloatArray)
     return product
 
 
-def _block_means(values: FloatArray, binning: Binning, *, divisor: float | None) -> FloatArray:
-    """Return the sum of each block over `divisor`, or over its own bins, shape (features,)."""
-    sums = np.add.reduceat(values, binning.offsets)
-    if divisor is not None:
-        return np.asarray(sums / divisor, dtype=np.float64)
-    return np.asarray(sums / [feature.bins for feature in binning.features], dtype=np.float64)
+def _block_sums(values: FloatArray, binning: Binning) -> FloatArray:
+    """Return the sum of `values` (total,) over the bins of each feature, shape (features,)."""
+    return np.asarray(np.add.reduceat(values, binning.offsets), dtype=np.float64)
 
 
 def _spread(means: FloatArray, binning: Binning) -> FloatArray:
