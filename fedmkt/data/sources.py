@@ -1,0 +1,329 @@
+"""Where a partner's table comes from: CSV, Parquet, DuckDB or SQL, read lazily in batches.
+
+Guarantee: sources are opened for reading only; only the columns asked for are read; a file that
+disappears or changes while it is read is an error, never a shorter table. No error of this module
+holds a cell, a password or a driver's own words, which may quote either.
+Not guaranteed: kinds. A source gives what it holds (CSV: text); `validation` judges it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import duckdb
+import polars as pl
+import sqlalchemy as sa
+from pydantic import Field, SecretStr, model_validator
+from sqlalchemy.sql.elements import quoted_name
+
+from fedmkt.contract.schema import Frozen, Name
+from fedmkt.core.errors import (
+    ColumnMissing,
+    FedmktError,
+    FileMissing,
+    SettingInvalid,
+    SourceUnreadable,
+    SourceVanished,
+)
+
+Kind = Literal["integer", "number", "category", "boolean", "key", "date"]
+Columns = Mapping[str, Kind]  # declared name -> what it is to be read as
+
+
+class SourceSettings(Frozen):
+    """How a node finds its table, from node.toml.
+
+    mapping: source column -> declared column, for those whose names differ. null_values: cells
+    that stand for a missing value. decimal_comma: the CSV writes 1,5 for one and a half.
+    """
+
+    kind: Literal["csv", "parquet", "duckdb", "sql"]
+    path: Path | None = None
+    url: SecretStr | None = None
+    table: Name | None = None
+    query: str | None = Field(default=None, min_length=1)
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    decimal_comma: bool = False
+    mapping: dict[str, Name] = Field(default_factory=dict)
+    null_values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SourceSettings":
+        if (self.kind == "sql") == (self.url is None) or (self.kind == "sql") != (
+            self.path is None
+        ):
+            raise ValueError("a sql source needs url, every other source needs path, none both")
+        if (self.kind in ("duckdb", "sql")) != ((self.table is None) != (self.query is None)):
+            raise ValueError("a duckdb or sql source needs table or query, other kinds neither")
+        if len(set(self.mapping.values())) != len(self.mapping):
+            raise ValueError("mapping gives one declared column to two source columns")
+        return self
+
+
+class Source(Protocol):
+    """A table that can be read more than once, always in the same order for a file."""
+
+    @property
+    def name(self) -> str:
+        """Return a name fit for messages: a file name, or a URL without credentials."""
+
+    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the columns, under their declared names, in batches of about `batch_rows` rows.
+
+        Raises: FileMissing, ColumnMissing, SourceUnreadable, SourceVanished.
+        """
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """Return the source that `settings` describe; nothing is read before `batches`."""
+    if settings.kind == "csv":
+        return CsvSource(settings)
+    if settings.kind == "parquet":
+        return ParquetSource(settings)
+    if settings.kind == "duckdb":
+        return DuckDbSource(settings)
+    return SqlSource(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvSource:
+    """A UTF-8 CSV file with a header; every cell is given as text."""
+
+    settings: SourceSettings
+
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return _path(self.settings).name
+
+    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield batches of text cells."""
+
+        def read() -> Iterator[pl.DataFrame]:
+            table = pl.scan_csv(
+                _path(self.settings),
+                separator=self.settings.separator,
+                infer_schema=False,
+                glob=False,
+            )
+            picked = _pick(table, columns, self.settings, source=self.name)
+            if self.settings.decimal_comma:
+                numbers = [name for name, kind in columns.items() if kind in ("integer", "number")]
+                # Swapped, not replaced: a stray 1.234 becomes 1,234 and is refused, not misread.
+                picked = picked.with_columns(
+                    pl.col(numbers).str.replace_many([",", "."], [".", ","])
+                )
+            yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
+
+        return _guarded(read, self.settings, source=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetSource:
+    """A Parquet file."""
+
+    settings: SourceSettings
+
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return _path(self.settings).name
+
+    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield batches of row groups, cut to size."""
+
+        def read() -> Iterator[pl.DataFrame]:
+            table = pl.scan_parquet(_path(self.settings), glob=False)
+            picked = _pick(table, columns, self.settings, source=self.name)
+            yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
+
+        return _guarded(read, self.settings, source=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDbSource:
+    """A table or query of a DuckDB file, opened read-only and without access to other files."""
+
+    settings: SourceSettings
+
+    @property
+    def name(self) -> str:
+        """Return the file's name."""
+        return _path(self.settings).name
+
+    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield record batches of the table or query."""
+
+        def read() -> Iterator[pl.DataFrame]:
+            # Security: a query cannot reach beyond the database file it was given for.
+            connection = duckdb.connect(
+                str(_path(self.settings)),
+                read_only=True,
+                config={"enable_external_access": False},
+            )
+            with closing(connection):
+                origin = _from_clause(self.settings)
+                present = connection.sql(f"SELECT * FROM {origin} LIMIT 0").columns  # noqa: S608
+                wanted = _wanted(present, columns, self.settings, source=self.name)
+                picked = ", ".join(f"{_quote(old)} AS {_quote(new)}" for old, new in wanted)
+                found = connection.sql(f"SELECT {picked} FROM {origin}")  # noqa: S608
+                for batch in found.to_arrow_reader(batch_rows):
+                    frame = pl.from_arrow(batch)
+                    assert isinstance(frame, pl.DataFrame)
+                    yield _with_nulls(frame.lazy(), self.settings).collect()
+
+        return _guarded(read, self.settings, source=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSource:
+    """A table or query of any database SQLAlchemy speaks to; the transaction is rolled back."""
+
+    settings: SourceSettings
+
+    @property
+    def name(self) -> str:
+        """Return the database's address without user, password or options."""
+        url = _url(self.settings)
+        return f"{url.get_backend_name()}://{url.host or ''}/{url.database or ''}"
+
+    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield batches from a server-side cursor where the database has them."""
+
+        def read() -> Iterator[pl.DataFrame]:
+            engine = sa.create_engine(_url(self.settings), poolclass=sa.NullPool)
+            with engine.connect().execution_options(stream_results=True) as connection:
+                origin = _selectable(self.settings)
+                header = connection.execute(
+                    sa.select(sa.text("*")).select_from(origin).where(sa.false())
+                )
+                wanted = _wanted(list(header.keys()), columns, self.settings, source=self.name)
+                picked: list[sa.Label[object]] = [
+                    sa.column(quoted_name(old, quote=True)).label(quoted_name(new, quote=True))
+                    for old, new in wanted
+                ]
+                for batch in pl.read_database(
+                    sa.select(*picked).select_from(origin),
+                    connection,
+                    iter_batches=True,
+                    batch_size=batch_rows,
+                    infer_schema_length=None,
+                ):
+                    yield _with_nulls(batch.lazy(), self.settings).collect()
+
+        return _guarded(read, self.settings, source=self.name)
+
+
+def _guarded(
+    read: Callable[[], Iterator[pl.DataFrame]], settings: SourceSettings, *, source: str
+) -> Iterator[pl.DataFrame]:
+    """Yield what `read` yields while the file behind it stays as it was.
+
+    Raises: FileMissing, SourceVanished, SourceUnreadable and whatever named error `read` raises.
+    """
+    file = _file_of(settings)
+    if file is not None and not file.is_file():
+        raise FileMissing(what="table", path=file, advice="Correct its path in node.toml.")
+    before = _stamp(file)
+    try:
+        for batch in read():
+            if _stamp(file) != before:
+                raise SourceVanished(source=source)
+            yield batch
+    except FedmktError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each reader has its own tree of errors
+        if _stamp(file) != before:
+            raise SourceVanished(source=source) from None
+        # Security: the type alone; the words of a parser or driver quote cells and URLs.
+        problem = f"the reader stopped with {type(error).__name__}"
+        raise SourceUnreadable(source=source, kind=settings.kind, problem=problem) from None
+    if _stamp(file) != before:
+        raise SourceVanished(source=source)
+
+
+def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+    """Return what tells whether a file is still the same one, None if it is not there."""
+    try:
+        status = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _wanted(
+    present: list[str], columns: Columns, settings: SourceSettings, *, source: str
+) -> list[tuple[str, str]]:
+    """Return (source column, declared column) for each wanted column. Raises: ColumnMissing."""
+    origin = {declared: old for old, declared in settings.mapping.items()}
+    wanted = [(origin.get(name, name), name) for name in columns]
+    for old, name in wanted:
+        if old not in present:
+            # Security: only declared names; without a header the others are a customer's cells.
+            known = [other for other_old, other in wanted if other_old in present]
+            raise ColumnMissing(dataset=source, column=name, present=", ".join(known) or "none")
+    return wanted
+
+
+def _pick(
+    table: pl.LazyFrame, columns: Columns, settings: SourceSettings, *, source: str
+) -> pl.LazyFrame:
+    """Select the wanted columns under their declared names."""
+    wanted = _wanted(table.collect_schema().names(), columns, settings, source=source)
+    return _with_nulls(table.select(pl.col(old).alias(new) for old, new in wanted), settings)
+
+
+def _with_nulls(table: pl.LazyFrame, settings: SourceSettings) -> pl.LazyFrame:
+    """Turn the cells that stand for a missing value into nulls."""
+    if not settings.null_values:
+        return table
+    text = pl.selectors.string()
+    return table.with_columns(pl.when(~text.is_in(settings.null_values)).then(text).name.keep())
+
+
+def _path(settings: SourceSettings) -> Path:
+    assert settings.path is not None
+    return settings.path
+
+
+def _url(settings: SourceSettings) -> sa.URL:
+    """Return the database's URL. Raises: SettingInvalid."""
+    assert settings.url is not None
+    try:
+        return sa.make_url(settings.url.get_secret_value())
+    except sa.exc.ArgumentError:
+        # Security: the parser's own message quotes the URL, password and all.
+        raise SettingInvalid(setting="url", problem="it is no database URL") from None
+
+
+def _file_of(settings: SourceSettings) -> Path | None:
+    """Return the file behind a source, None for a server."""
+    if settings.path is not None:
+        return settings.path
+    url = _url(settings)
+    in_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+    return Path(url.database) if in_file and url.database else None
+
+
+def _quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _from_clause(settings: SourceSettings) -> str:
+    """Return what stands behind FROM in DuckDB."""
+    if settings.table is not None:
+        return ".".join(_quote(part) for part in settings.table.split("."))
+    assert settings.query is not None
+    return f"({settings.query.rstrip().rstrip(';')}\n) AS source"
+
+
+def _selectable(settings: SourceSettings) -> sa.FromClause:
+    """Return what stands behind FROM in SQL."""
+    if settings.table is not None:
+        schema, _, table = settings.table.rpartition(".")
+        return sa.table(quoted_name(table, quote=True), schema=schema or None)
+    assert settings.query is not None
+    query = settings.query.rstrip().rstrip(";").replace(":", "\\:")
+    return sa.text(query).columns().subquery("source")
