@@ -48,6 +48,16 @@ class FileMissing(UserError):
     template = "There is no {what} at {path}. {advice}"
 
 
+class OutputUnwritable(UserError):
+    """A result could not be written; what stood there before is untouched."""
+
+    code = "output_unwritable"
+    template = (
+        "{path} could not be written ({problem}); what stood there before is untouched. "
+        "Free space or choose another folder, then run again."
+    )
+
+
 # --- data -------------------------------------------------------------------------------------
 
 

@@ -1,1 +1,1 @@
-
+"""Simulated collaborations: the very node and coordinator that are deployed, in one process."""

@@ -1,0 +1,274 @@
+"""The report of a study as data: everything report.json may say, and nothing else.
+
+Guarantee: a `Report` is consistent in itself: names are distinct and refer to one another, a model
+has an epsilon exactly when it has noise, what is left is the cap minus what was spent, and the
+headline of several noise draws is their median. It holds aggregates only, never a customer's row.
+It does not check that its figures are true; receipts and audit logs are the evidence for that.
+Every key and its unit is documented in docs/report_schema.md.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from statistics import median
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from fedmkt.core.frozen import Frozen
+from fedmkt.core.stages import Trust
+
+NoiseSourceName = Literal["operating system", "reproducible"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+
+_ROUNDING = 1e-5  # figures may be rounded before they are reported
+
+
+class Interval(Frozen):
+    """An estimate with its 95% confidence interval."""
+
+    value: Share
+    low: Share
+    high: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Interval":
+        if not self.low <= self.value <= self.high:
+            raise ValueError("an interval needs low <= value <= high")
+        return self
+
+
+class Partner(Frozen):
+    """A partner: rows it trains on, and the AUC of the model it gets from them alone."""
+
+    name: Text
+    rows: Count
+    auc: Interval
+
+
+class ModelResult(Frozen):
+    """One trained model: what it is, what it cost and how good it is.
+
+    draws: AUC of each repetition with fresh noise; the headline `auc` is the median draw.
+    """
+
+    name: Text
+    family: Text
+    training: Literal["federated", "pooled", "alone"]
+    trust: Trust
+    features: tuple[str, ...]
+    epsilon: Annotated[float, Field(gt=0)] | None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None
+    auc: Interval
+    rounds: Count
+    exchanges: Count
+    bytes_up: Count
+    bytes_down: Count
+    wall_s: Amount
+    draws: tuple[Share, ...] = ()
+    max_bins: Count | None = None
+    noise_multiplier: Amount | None = None
+    shares: Count | None = None
+
+    @model_validator(mode="after")
+    def _noise_is_stated(self) -> "ModelResult":
+        noised = self.trust != "none"
+        if noised != (self.epsilon is not None) or noised != (self.delta is not None):
+            raise ValueError("epsilon and delta stand exactly where trust is not none")
+        if self.draws and abs(median(self.draws) - self.auc.value) > _ROUNDING:
+            raise ValueError("the headline AUC of several draws is their median")
+        return self
+
+
+class Balance(Frozen):
+    """A cap and its use, in epsilon. No cap: cap and left are null. No bound: spent is null."""
+
+    cap: Amount | None
+    spent: Amount | None
+    left: Amount | None
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Balance":
+        if self.cap is None or self.spent is None:
+            if self.left is not None:
+                raise ValueError("nothing is left of no cap")
+        elif self.left is None or abs(self.cap - self.spent - self.left) > _ROUNDING:
+            raise ValueError("left is cap minus spent")
+        return self
+
+
+class Budget(Frozen):
+    """One account of a partner's ledger after the study.
+
+    reported_epsilon: the tighter epsilon that privacy-loss accounting gives for the same releases;
+    what was really lost stands beside what the cap's filter charged.
+    """
+
+    partner: Text
+    dataset: Text
+    purpose: Text
+    period: Balance
+    lifetime: Balance
+    period_days: Count | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    reported_epsilon: Amount | None = None
+
+
+class RefusalShown(Frozen):
+    """A job that a partner's own node refused; the message is the node's, read at the node."""
+
+    partner: Text
+    job: Text
+    code: Text
+    message: Text
+
+
+class Audit(Frozen):
+    """A partner's audit log: how many records, and whether chain and signatures hold.
+
+    countersigned_by: other members that hold the signed latest head.
+    """
+
+    partner: Text
+    records: Count
+    verified: bool
+    head: str = ""
+    countersigned_by: tuple[str, ...] = ()
+
+
+class Protection(Frozen):
+    """What protected a run, as its signed receipts say.
+
+    receipts: members whose receipt verified. model: the model the run trained, if in `models`.
+    """
+
+    run: Text
+    masked: bool
+    noised: bool
+    model: str = ""
+    receipts: tuple[str, ...] = ()
+
+
+class Curve(Frozen):
+    """A model's ROC curve with a pointwise 95% band, all of equal length."""
+
+    model: Text
+    fpr: tuple[Share, ...] = Field(min_length=2)
+    tpr: tuple[Share, ...]
+    low: tuple[Share, ...]
+    high: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Curve":
+        if not len(self.fpr) == len(self.tpr) == len(self.low) == len(self.high):
+            raise ValueError("fpr, tpr, low and high need one length")
+        return self
+
+
+class Shape(Frozen):
+    """What one feature adds to a model's score, bin by bin, in log-odds.
+
+    Bin i of an ordered feature holds edges[i-1] <= x < edges[i]; one more bin at the end stands
+    for missing values. Unordered features have no edges.
+    """
+
+    model: Text
+    feature: Text
+    unit: str
+    ordered: bool
+    labels: tuple[str, ...] = Field(min_length=1)
+    edges: tuple[float, ...]
+    effects: tuple[float, ...]
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _one_effect_a_bin(self) -> "Shape":
+        if len(self.labels) != len(self.effects):
+            raise ValueError("a shape needs one label an effect")
+        if self.edges and len(self.effects) - len(self.edges) not in (1, 2):
+            raise ValueError("an ordered shape has one bin more than edges, and perhaps `missing`")
+        if any(a >= b for a, b in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges rise")
+        return self
+
+
+class Round(Frozen):
+    """A model after one round, measured on the public evaluation data."""
+
+    model: Text
+    round: Count
+    loss: Amount
+    auc: Share
+
+
+class Data(Frozen):
+    """Where the study's rows come from."""
+
+    name: Text
+    rows_training: Count
+    rows_evaluation: Count
+    citation: str
+    licence: str
+
+
+class KnownToSeveral(Frozen):
+    """Epsilon of one model for a customer whom so many partners know."""
+
+    model: Text
+    partners: Annotated[int, Field(ge=2)]
+    epsilon: Amount
+
+
+class Report(Frozen):
+    """All of report.json."""
+
+    schema_version: Literal[1]
+    seed: int
+    partners: tuple[Partner, ...] = Field(min_length=1)
+    models: tuple[ModelResult, ...] = Field(min_length=1)
+    budget: tuple[Budget, ...]
+    refusals: tuple[RefusalShown, ...]
+    audit: tuple[Audit, ...]
+    protection: tuple[Protection, ...]
+    noise_source: NoiseSourceName | None = None
+    curves: tuple[Curve, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    rounds: tuple[Round, ...] = ()
+    data: Data | None = None
+    known_to_several: tuple[KnownToSeveral, ...] = ()
+    notes: tuple[Text, ...] = ()
+    created: datetime | None = None
+    version: str = ""
+
+    @model_validator(mode="after")
+    def _names_refer(self) -> "Report":
+        partners = _distinct("partner", (partner.name for partner in self.partners))
+        models = _distinct("model", (model.name for model in self.models))
+        _refer("partner", (*self.budget, *self.refusals, *self.audit), partners)
+        named = (*self.curves, *self.shapes, *self.rounds, *self.known_to_several)
+        _refer("model", (*named, *(run for run in self.protection if run.model)), models)
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return self.model_dump(mode="json")
+
+
+def _distinct(kind: str, names: Iterable[str]) -> set[str]:
+    listed = list(names)
+    if len(set(listed)) != len(listed):
+        raise ValueError(f"each {kind} needs a name of its own")
+    return set(listed)
+
+
+def _refer(kind: str, entries: Iterable[Frozen], names: set[str]) -> None:
+    if unknown := {getattr(entry, kind) for entry in entries} - names:
+        raise ValueError(f"no {kind} is called {', '.join(sorted(unknown))}")
+
+
+def to_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of report.json; its stored copy is report.schema.json."""
+    schema = Report.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

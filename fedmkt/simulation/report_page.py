@@ -1,0 +1,166 @@
+"""The report as a page and as files: report.html for people, report.json for programs.
+
+Guarantee: the page is self-contained (its own policy forbids any request), everything taken from
+the report is escaped, and equal reports give equal bytes. A file is written whole or not at all.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from fedmkt.core.errors import OutputUnwritable
+from fedmkt.evidence.report import Interval, Report
+from fedmkt.simulation.plots import (
+    budget_plots,
+    epsilon_plot,
+    interval_text,
+    line_styles,
+    roc_plot,
+    round_plots,
+)
+from fedmkt.simulation.shape_plots import shape_plots
+from fedmkt.simulation.svg import Plot, css_colour, palette_css
+
+_TRAINING = {"federated": "together", "pooled": "pooled in one place", "alone": "alone"}
+_TRUST = {"local": "at each partner", "distributed": "shared by the partners", "none": "none"}
+
+
+def render(report: Report) -> str:
+    """Return the whole page as HTML. Takes about two seconds, most of it drawing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fedmkt.simulation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "interval": interval_text,
+        "count": _count,
+        "size": _size,
+        "epsilon": _epsilon,
+        "svg": _svg,
+    }
+    shapes = shape_plots(report)
+    drawn = {shape.model for shape in report.shapes}
+    styles = line_styles(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        headline=headline(report),
+        light=Markup(palette_css("light")),  # noqa: S704 - our own constants
+        dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
+        training=_TRAINING,
+        trust=_TRUST,
+        quality=[plot for plot in (roc_plot(report), epsilon_plot(report)) if plot],
+        rounds=round_plots(report),
+        shapes=shapes,
+        shape_keys=[(name, css_colour(s.colour)) for name, s in styles.items() if name in drawn],
+        budgets=budget_plots(report),
+        features=_features(report),
+    )
+
+
+def headline(report: Report) -> str:
+    """Return the result in one sentence, whichever way it went."""
+    best = max(report.partners, key=lambda partner: partner.auc.value)
+    alone = f"the {best.auc.value:.3f} of the best partner alone ({best.name})"
+    joint = [model for model in report.models if model.training == "federated"]
+    private = [model for model in joint if model.epsilon is not None]
+    plain = next((model for model in joint if model.epsilon is None), None)
+    if private:
+        model = min(private, key=lambda model: model.epsilon or 0.0)
+        start = f"Trained together at epsilon {model.epsilon:g}"
+    elif plain:
+        model, start = plain, "Trained together without noise"
+    else:
+        return f"No joint model was trained; the best partner alone reaches {best.auc.value:.3f}."
+    text = (
+        f"{start}, the model of {_in_words(len(report.partners))} partners reaches an AUC of "
+        f"{model.auc.value:.3f}, {_compared(model.auc, best.auc)} {alone}"
+    )
+    if plain and model is not plain:
+        text += f"; without noise it reaches {plain.auc.value:.3f}"
+    return text + "."
+
+
+def write_report_json(report: Report, path: Path) -> None:
+    """Write report.json whole or not at all. Raises: OutputUnwritable."""
+    text = json.dumps(report.document(), indent=2, ensure_ascii=False, allow_nan=False)
+    _write_whole(path, text + "\n")
+
+
+def write(report: Report, directory: Path) -> tuple[Path, Path]:
+    """Write report.json and report.html into `directory` and return their paths.
+
+    Raises: OutputUnwritable; a file that stood there before is then untouched.
+    """
+    page = render(report)
+    json_path, html_path = directory / "report.json", directory / "report.html"
+    write_report_json(report, json_path)
+    _write_whole(html_path, page)
+    return json_path, html_path
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputUnwritable(path=path, problem=error.strerror or "unknown") from None
+
+
+def _features(report: Report) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Return each distinct list of features with the models that use it."""
+    grouped: dict[tuple[str, ...], list[str]] = {}
+    for model in report.models:
+        grouped.setdefault(model.features, []).append(model.name)
+    return list(grouped.items())
+
+
+def _compared(one: Interval, other: Interval) -> str:
+    difference = round(one.value, 3) - round(other.value, 3)
+    if difference == 0:
+        return "level with"
+    return "above" if difference > 0 else "below"
+
+
+def _in_words(number: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[number] if number < len(words) else str(number)
+
+
+def _svg(plot: Plot) -> Markup:
+    # Security: the drawing library and `to_svg` escape every text they put into the SVG.
+    return Markup(plot.svg)  # noqa: S704
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f}\u202f{unit}" if unit == "B" else f"{size:.1f}\u202f{unit}"
+        size /= 1000
+    return f"{size:.1f}\u202fGB"
+
+
+def _epsilon(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,140 @@
+"""Plots of what each feature adds to a score: steps for numbers, bars for categories.
+
+Guarantee: every effect of a shape stands in the plot's table; a plot of many categories shows the
+strongest and says how many it leaves to the table.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from fedmkt.core.stages import FloatArray
+from fedmkt.evidence.report import Report, Shape
+from fedmkt.simulation.plots import LineStyle, line_styles
+from fedmkt.simulation.svg import PALETTE, Plot, new_axes, plot_style, to_svg
+
+_WIDTH = 360.0
+_MOST_BARS = 14
+_LONGEST_LABEL = 22
+_EFFECT = "effect on log-odds"
+
+
+def shape_plots(report: Report) -> tuple[Plot, ...]:
+    """Return one plot a feature, the features that move the score most first.
+
+    Models are drawn over one another; the first listed is the one the order and the bars follow.
+    """
+    by_feature: dict[str, list[Shape]] = {}
+    for shape in report.shapes:
+        by_feature.setdefault(shape.feature, []).append(shape)
+    ordered = sorted(by_feature.values(), key=lambda shapes: -_span(shapes[0]))
+    styles = line_styles(report)
+    return tuple(_shape_plot(shapes, styles, index) for index, shapes in enumerate(ordered))
+
+
+def _shape_plot(shapes: Sequence[Shape], styles: dict[str, LineStyle], index: int) -> Plot:
+    first, key = shapes[0], f"shape-{index}"
+    title = first.feature.replace("_", " ")
+    shown = f"{title} ({first.unit})" if first.unit else title
+    kind = "Steps" if first.edges else "Bars"
+    description = (
+        f"{kind}: what {title} adds to the score, in log-odds; "
+        f"from end to end it moves {first.model} by {_span(first):.2f}."
+    )
+    with plot_style(key):
+        if first.edges:
+            figure, axes = new_axes(_WIDTH, 240)
+            _draw_steps(axes, shapes, styles)
+            axes.set(xlabel=shown, ylabel=_EFFECT)
+        else:
+            bars = min(len(first.labels), _MOST_BARS)
+            figure, axes = new_axes(_WIDTH, 62 + 19 * bars)
+            _draw_bars(axes, shapes, styles)
+            left_out = len(first.labels) - bars
+            more = f"; {left_out} weaker ones in the table" if left_out else ""
+            axes.set_xlabel(_EFFECT + more)
+        svg = to_svg(figure, key=key, title=title, description=description)
+    columns = (shown, *(shape.model for shape in shapes))
+    rows = tuple(
+        (label, *(f"{shape.effects[i]:+.3f}" for shape in shapes if i < len(shape.effects)))
+        for i, label in enumerate(first.labels)
+    )
+    return Plot(key, title, description, svg, columns, rows)
+
+
+def _draw_steps(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle]) -> None:
+    axes.axhline(0, color=PALETTE["quiet"][0], linewidth=0.8)
+    for shape in shapes:
+        style = styles[shape.model]
+        ends = _ends(shape)
+        steps = np.array(shape.effects[: len(shape.edges) + 1])
+        axes.stairs(steps, ends, baseline=None, color=style.colour, linestyle=style.dash, lw=1.6)
+    _scale(axes, shapes[0])
+    missing = [shape.effects[-1] for shape in shapes if len(shape.effects) == len(shape.edges) + 2]
+    if missing:
+        text = "missing: " + ", ".join(f"{effect:+.2f}" for effect in missing)
+        axes.set_title(text, fontsize=10, loc="right", color=PALETTE["quiet"][0])
+
+
+def _ends(shape: Shape) -> FloatArray:
+    """Return the edges with an end on either side, since the outer bins are open."""
+    edges = np.array(shape.edges)
+    if shape.scale == "log":
+        low = min(0.0, 2 * edges[0])
+        return np.concatenate([[low], edges, [edges[-1] * 1.5]])
+    width = float(np.median(np.diff(edges))) if len(edges) > 1 else 1.0
+    return np.concatenate([[edges[0] - width], edges, [edges[-1] + width]])
+
+
+def _scale(axes: Axes, shape: Shape) -> None:
+    ends = _ends(shape)
+    axes.set_xlim(ends[0], ends[-1])
+    if shape.scale == "linear":
+        return
+    least = min((edge for edge in shape.edges if edge > 0), default=1.0)
+    axes.set_xscale("symlog", linthresh=least, linscale=0.4)
+    axes.set_xlim(ends[0], ends[-1])
+    decades = 10.0 ** np.arange(np.ceil(np.log10(least)), np.floor(np.log10(ends[-1])) + 1)
+    ticks = [0.0, *decades]
+    axes.set_xticks(ticks, [_compact(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def _draw_bars(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle]) -> None:
+    first = shapes[0]
+    strongest = sorted(range(len(first.labels)), key=lambda i: -abs(first.effects[i]))[:_MOST_BARS]
+    upwards = (lambda i: -i) if first.ordered else (lambda i: first.effects[i])
+    kept = sorted(strongest, key=upwards)
+    rows = np.arange(len(kept))
+    axes.barh(rows, [first.effects[i] for i in kept], color=styles[first.model].colour, height=0.66)
+    for shape in shapes[1:]:
+        effects = [shape.effects[i] for i in kept]
+        axes.plot(
+            effects,
+            rows,
+            marker="o",
+            linestyle="",
+            markersize=7,
+            color=styles[shape.model].colour,
+            markeredgecolor=PALETTE["rest"][0],
+        )
+    axes.axvline(0, color=PALETTE["quiet"][0], linewidth=0.8)
+    axes.set_yticks(rows, [_short(first.labels[i]) for i in kept])
+    axes.set_ylim(-0.6, len(kept) - 0.4)
+    axes.grid(visible=False, axis="y")
+
+
+def _span(shape: Shape) -> float:
+    return max(shape.effects) - min(shape.effects)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+
+
+def _compact(value: float) -> str:
+    for limit, sign in ((1e6, "m"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:g}{sign}"
+    return f"{value:g}"
