@@ -1,0 +1,136 @@
+"""What events cost together: the epsilon that is reported, forecast and calibrated to.
+
+Guarantee: the releases behind `events`, fixed beforehand, are together (epsilon, delta)-private
+for one customer. The figure is an upper bound in every step: dp-accounting's privacy loss
+distribution rounds pessimistically, the slack below is proven, and the result is rounded up.
+Not guaranteed: that it may be used as a cap over events chosen one after another. `filter` is.
+
+The slack. dp-accounting prices the continuous Gaussian; releases carry the discrete one. Queries
+are integers, so rounding the continuous noise is post-processing and costs nothing; what remains is
+the distance between the rounded Gaussian p and the discrete Gaussian q of scale s on the integers.
+With f the Gaussian's density:
+
+1. Midpoint rule: p(n) - f(n) = integral over [n - 1/2, n + 1/2] of (1/2 - |x - n|)^2 / 2 f''(x) dx,
+   so sum |p - f| <= 1/8 integral |f''| = 1/8 * 4 |f'(s)| = 1 / (2 s^2 sqrt(2 pi e)).
+2. Poisson summation: sum of f(n) over the integers is 1 + t with t = 2 sum_{k>=1}
+   exp(-2 pi^2 s^2 k^2), so q = f / (1 + t) and sum |f - q| = t.
+3. Hence TV(p, q) <= (1 / (2 s^2 sqrt(2 pi e)) + t) / 2 <= 0.0605 / s^2 + t / 2.
+
+Noise in shares first becomes one discrete Gaussian: densities differ by a factor within exp(+-tau)
+(Kairouz, Liu, Steinke 2021, arXiv:2102.06387, section 4; tau as in `filter.cost_nano`), so
+TV <= tau. Independent coordinates and releases add up, also when later queries depend on earlier
+results: eta = sum of all TV. With M the real and R the rounded releases, any set S has
+P[M in S] <= P[R in S] + eta <= e^eps P[R' in S] + delta_R + eta <= e^eps P[M' in S] + delta_R +
+(1 + e^eps) eta. Gaussian releases with multipliers z_i lose what one with (sum z_i^-2)^(-1/2)
+loses (Dong, Roth, Su 2019, arXiv:1905.02383, corollary 3.3).
+
+On a coarse grid or at a large epsilon that slack passes delta. There the Renyi bound, which holds
+for the discrete Gaussian itself (arXiv:2004.00010, theorem 14), is the smaller one and is reported.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from dp_accounting.pld import privacy_loss_distribution as pld_library
+from dp_accounting.rdp import rdp_privacy_accountant as rdp_library
+
+from fedmkt.core.errors import EpsilonInvalid
+from fedmkt.privacy.events import Event, GaussianEvent
+from fedmkt.privacy.filter import check_shares
+
+CURVATURE = 1 / (4 * math.sqrt(2 * math.pi * math.e))  # step 3: 0.0605
+STEPS_A_MU = 500  # grid points of the loss distribution a standard deviation of the loss
+LARGEST_LOSS_MU = 20.0  # past it the loss distribution's tails no longer fit a float
+MICRO = 10**6
+TRIALS = 64
+
+
+def epsilon_of(events: Sequence[Event], delta: float) -> float:
+    """Return the epsilon that `events` cost together at `delta`, rounded up to 1e-6.
+
+    0 for no events; infinity with an event without noise.
+    Raises: EpsilonInvalid for a delta outside (0, 1) or shares too small to be priced.
+    """
+    if not 0 < delta < 1:
+        raise EpsilonInvalid(name="delta", value=delta, rule="above 0 and below 1")
+    if not events:
+        return 0.0
+    mu = mu_gdp(events)
+    if math.isinf(mu):
+        return math.inf
+    return min(_loss_epsilon(mu, slack_of(events), delta), _renyi_epsilon(mu, delta))
+
+
+def mu_gdp(events: Sequence[Event]) -> float:
+    """Return mu of the Gaussian differential privacy of `events` with continuous noise.
+
+    0 for no events; infinity with an event without noise. The discrete noise adds `slack_of`.
+    Source: Dong, Roth, Su 2019, arXiv:1905.02383, corollary 3.3.
+    """
+    inverses = (
+        1 / event.noise_multiplier if isinstance(event, GaussianEvent) else math.inf
+        for event in events
+    )
+    return math.hypot(*inverses)
+
+
+def slack_of(events: Sequence[Event]) -> float:
+    """Return eta: the total variation between the releases and rounded continuous ones.
+
+    Raises: EpsilonInvalid for shares too small to add up to a discrete Gaussian.
+    """
+    noised = (event for event in events if isinstance(event, GaussianEvent))
+    return math.fsum(event.dimensions * total_variation(event) for event in noised)
+
+
+def total_variation(event: GaussianEvent) -> float:
+    """Return a bound on the total variation a coordinate, as the module's docstring proves it.
+
+    Raises: EpsilonInvalid for shares too small to add up to a discrete Gaussian.
+    """
+    check_shares(event)
+    variance = event.shares * event.sigma**2
+    first = math.exp(-2 * math.pi**2 * variance)
+    theta = 2 * first / (1 - first) if first < 1 else math.inf
+    # With k / (k + 1) >= 1/2, tau is at most 10 (shares - 1) exp(-pi^2 sigma^2).
+    tau = 10 * (event.shares - 1) * math.exp(-((math.pi * event.sigma) ** 2))
+    return min(1.0, CURVATURE / variance + theta / 2 + tau)
+
+
+def _loss_epsilon(mu: float, slack: float, delta: float) -> float:
+    """Return the least multiple of 1e-6 with delta_PLD(eps) + (1 + e^eps) slack <= delta."""
+    if mu > LARGEST_LOSS_MU or 2 * slack >= delta:
+        return math.inf
+    loss: Any = pld_library.from_gaussian_mechanism(
+        1.0,
+        sensitivity=mu,
+        value_discretization_interval=mu / STEPS_A_MU,
+        pessimistic_estimate=True,
+    )
+    epsilon = 0.0
+    for _ in range(TRIALS):
+        left = delta - (1 + math.exp(epsilon)) * slack
+        if left <= 0:
+            return math.inf
+        epsilon = _round_up(float(loss.get_epsilon_for_delta(left)))
+        if loss.get_delta_for_epsilon(epsilon) + (1 + math.exp(epsilon)) * slack <= delta:
+            return epsilon
+    return math.inf
+
+
+def _renyi_epsilon(mu: float, delta: float) -> float:
+    """Return the epsilon of the Renyi bound alpha mu^2 / 2 at the best of some orders.
+
+    What noise in shares adds to it, tau d < 2e-49 (`filter.cost_nano`), goes under in rounding up.
+    """
+    best = math.sqrt(-2 * math.log(delta)) / mu
+    orders = 1 + np.maximum(best * np.geomspace(0.5, 2, 65), 0.02)
+    epsilon, _ = rdp_library.compute_epsilon(orders, orders * mu**2 / 2, delta)
+    return _round_up(float(epsilon))
+
+
+def _round_up(epsilon: float) -> float:
+    """Return the multiple of 1e-6 next above `epsilon`."""
+    return (math.floor(epsilon * MICRO) + 1) / MICRO
