@@ -42,10 +42,10 @@ class Window:
 
     @property
     def title(self) -> str:
-        """Return the words for it: `lifetime`, `day`, `30 days`."""
+        """Return the words for it: `lifetime`, `30 days`, `uses a day`."""
         if self.name == "period":
             return f"{self.days} days"
-        return self.name.removeprefix("uses_")
+        return self.name.replace("_", " a ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _judge_uses(reservation: Reservation, standing: Standing, limit: UsesLimit) 
         dataset=reservation.dataset,
         purpose=reservation.purpose,
         allowed=limit.allowed,
-        window=standing.account.window.title,
+        window=standing.account.window.name.removeprefix("uses_"),
         used=standing.used,
         spent_by=_largest(dict.fromkeys(standing.used_by, "")),
     )
