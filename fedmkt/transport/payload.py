@@ -35,8 +35,11 @@ _FLOWER_ERRORS = {
 
 
 def payload_record(payload: bytes) -> RecordDict:
-    """Return the message content that carries `payload`."""
-    return RecordDict({_RECORD: ConfigRecord({_PAYLOAD: payload})})
+    """Return the message content that carries `payload`.
+
+    Raises: TypeError when `payload` is not bytes; Flower would carry text and numbers as well.
+    """
+    return RecordDict({_RECORD: ConfigRecord({_PAYLOAD: _only_bytes(payload)})})
 
 
 def failure_record(failure: Failure) -> RecordDict:
@@ -74,3 +77,9 @@ def read_reply(message: Message) -> bytes | Failure:
 def _fields(message: Message) -> dict[str, object]:
     record = message.content.config_records.get(_RECORD)
     return dict(record) if record is not None else {}
+
+
+def _only_bytes(payload: object) -> bytes:
+    if not isinstance(payload, bytes):
+        raise TypeError("a payload is bytes")
+    return payload
