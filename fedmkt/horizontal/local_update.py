@@ -6,7 +6,8 @@ Proof: a row lands in exactly one bin of each of the F features. There it adds i
 integer of size at most R, and in the opening sum the fixed count weight W to one more entry; so it
 moves at most F entries by at most R and F entries by exactly W: sqrt(F (R^2 + W^2)). Rounding to
 the grid comes before summing and integer sums are exact, so no rounding error adds to the bound.
-R is GRID, or GRID / 2 where the model (which is public) gives every row probability 1/2.
+R is the task's residual bound on the grid; in the opening sum, whose model (public) gives every row
+score 0, the task's smaller opening bound.
 Not guaranteed: privacy. The sums are exact and stay at the node until noise is added.
 """
 
@@ -18,6 +19,7 @@ from fedmkt.core.errors import RangeExceeded
 from fedmkt.core.stages import CodeArray, Examples, FloatArray, IntArray, LocalUpdate
 from fedmkt.data.binning import Binning
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.tasks import Task
 
 GRID = 2**26
 ROWS_AT_ONCE = 2**18
@@ -36,7 +38,9 @@ def local_sums(
     Raises: RangeExceeded (sums could pass 2^53, or a code outside its feature's bins).
     Guarantee: that of the module. Memory is bounded by `ROWS_AT_ONCE` rows.
     """
-    bound = residual_units(model)
+    # Privacy: looks at the public model alone, so the bound is known before data are touched.
+    opening = count_weight is not None and model.is_zero
+    bound = residual_units(model.link, opening=opening)
     weight = 0 if count_weight is None else weight_units(count_weight)
     if examples.rows * max(bound, weight) >= EXACT:
         raise RangeExceeded(problem=f"{examples.rows} rows in one sum")
@@ -59,11 +63,9 @@ def local_sums(
     )
 
 
-def residual_units(model: AdditiveModel) -> int:
-    """Return the most a customer's residual can be under `model`, in grid units."""
-    whole = math.ceil(model.link.residual_bound * GRID)
-    # Privacy: looks at the public model alone, so the bound is known before data are touched.
-    return whole // 2 if model.intercept == 0 and not model.effects.any() else whole
+def residual_units(task: Task, *, opening: bool) -> int:
+    """Return the most one residual can be in the opening or a later sum, in grid units."""
+    return math.ceil((task.opening_bound if opening else task.residual_bound) * GRID)
 
 
 def weight_units(count_weight: float) -> int:

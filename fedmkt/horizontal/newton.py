@@ -158,7 +158,7 @@ def _intercept_rise(state: TrainingState, total: float) -> float:
     """Return the intercept's step: to the log-odds of the prevalence first, then Newton's."""
     link = state.model.link
     if state.round == 0:
-        return link.score_of(0.5 + total / state.customers)
+        return link.score_of(float(link.mean(np.zeros(1))[0]) + total / state.customers)
     return total / (link.curvature_bound * state.customers)
 
 

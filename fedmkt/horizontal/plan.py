@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fedmkt.contract.job import Job
 from fedmkt.data.binning import Binning
-from fedmkt.horizontal.local_update import GRID, bound_over, weight_units
+from fedmkt.horizontal.local_update import bound_over, residual_units, weight_units
 from fedmkt.models.tasks import task_named
 from fedmkt.privacy.events import NonPrivateEvent, Release
 from fedmkt.privacy.mechanisms import noise_event
@@ -30,14 +30,14 @@ class SumPlan:
 
 def planned_sums(job: Job, binning: Binning) -> tuple[SumPlan, ...]:
     """Return the sums of `job`, one a round; the opening one carries the bin counts too."""
-    whole = math.ceil(task_named(job.model.task).residual_bound * GRID)
+    task = task_named(job.model.task)
     weight = weight_units(job.privacy.count_weight)
     features = len(binning.features)
     opening = SumPlan(
         index=0,
         name="round 1: residual sums and bin counts",
         length=2 * binning.total,
-        l2_bound=bound_over(features, residual=whole // 2, weight=weight),
+        l2_bound=bound_over(features, residual=residual_units(task, opening=True), weight=weight),
         with_counts=True,
     )
     later = tuple(
@@ -45,7 +45,7 @@ def planned_sums(job: Job, binning: Binning) -> tuple[SumPlan, ...]:
             index=index,
             name=f"round {index + 1}: residual sums",
             length=binning.total,
-            l2_bound=bound_over(features, residual=whole, weight=0),
+            l2_bound=bound_over(features, residual=residual_units(task, opening=False), weight=0),
             with_counts=False,
         )
         for index in range(1, job.model.rounds)

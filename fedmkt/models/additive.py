@@ -63,6 +63,11 @@ class AdditiveModel:
         """Tell whether every parameter is a finite number."""
         return math.isfinite(self.intercept) and bool(np.isfinite(self.effects).all())
 
+    @property
+    def is_zero(self) -> bool:
+        """Tell whether every row's score is exactly 0."""
+        return self.intercept == 0 and not self.effects.any()
+
     def scores(self, codes: CodeArray) -> FloatArray:
         """Return the score of each row of `codes` (rows, features), shape (rows,), in log-odds."""
         total = np.full(codes.shape[0], self.intercept)

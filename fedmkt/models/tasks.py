@@ -16,10 +16,15 @@ from fedmkt.core.stages import FloatArray
 
 
 class Task(Protocol):
-    """The seam for tasks: a link from scores to means, and a loss whose slope are the residuals."""
+    """The seam for tasks: a link from scores to means, and a loss whose slope are the residuals.
+
+    residual_bound: the most a residual can be; opening_bound: the same where every score is 0.
+    curvature_bound: the most the loss can curve.
+    """
 
     name: ClassVar[str]
     residual_bound: ClassVar[float]
+    opening_bound: ClassVar[float]
     curvature_bound: ClassVar[float]
 
     def mean(self, scores: FloatArray) -> FloatArray:
@@ -42,11 +47,12 @@ class Task(Protocol):
 class Propensity:
     """The chance of a yes: logistic link and log loss.
 
-    residual_bound: |target - probability| is at most 1. curvature_bound: p(1 - p) is at most 1/4.
+    |target - probability| is at most 1, and 1/2 at score 0; p(1 - p) is at most 1/4.
     """
 
     name: ClassVar[str] = "propensity"
     residual_bound: ClassVar[float] = 1.0
+    opening_bound: ClassVar[float] = 0.5
     curvature_bound: ClassVar[float] = 0.25
 
     def mean(self, scores: FloatArray) -> FloatArray:

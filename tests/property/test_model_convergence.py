@@ -54,6 +54,18 @@ def test_independent_features_keep_the_whole_step() -> None:
     assert state.step_scale == 1.0
 
 
+def test_only_the_intercept_moves_the_mean_score() -> None:
+    """Newton's step of the intercept alone, 4 total / customers; blocks and centring add 0."""
+    column, target = _column(900, seed=3)
+    examples = Examples(np.stack([column, column // 2], axis=1).astype(np.uint16), target)
+    before = train_pooled([examples], _binning(2), AdditiveSettings(rounds=2)).model
+    after = train_pooled([examples], _binning(2), AdditiveSettings(rounds=3)).model
+    total = float((target - before.probabilities(examples.codes)).sum())
+    moved = after.scores(examples.codes) - before.scores(examples.codes)
+    assert abs(total) > 1
+    assert moved.mean() == pytest.approx(4 * total / 900, rel=0.02)  # empty bins count one half
+
+
 @given(seed=st.integers(0, 10_000), rows=st.integers(3, 40))
 @settings(deadline=None, max_examples=50)
 def test_tiny_tables_stay_finite(seed: int, rows: int) -> None:

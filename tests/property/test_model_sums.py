@@ -13,6 +13,7 @@ from fedmkt.data.binning import Binning, FeatureBins
 from fedmkt.horizontal import local_update
 from fedmkt.horizontal.local_update import GRID, local_sums, weight_units
 from fedmkt.models.additive import AdditiveModel, zero_model
+from fedmkt.models.tasks import TASKS, Propensity
 
 BINNING = Binning(
     (
@@ -61,7 +62,8 @@ def test_one_customer_moves_the_sums_by_at_most_the_bound(
 def test_the_bound_is_reached(weight: float | None) -> None:
     """A bound that no customer reaches would buy noise for nothing; rounding up costs one unit."""
     one = _examples([(2, 1, 1)])
-    for model in (zero_model(BINNING), AdditiveModel(BINNING, -math.inf, np.zeros(5))):
+    sure_of_no = AdditiveModel(BINNING, -math.inf, np.zeros(5))
+    for model in (sure_of_no, zero_model(BINNING)) if weight else (sure_of_no,):
         update = local_sums(one, model, count_weight=weight)
         norm = math.sqrt(sum(int(value) ** 2 for value in update.values))
         assert norm <= update.l2_bound <= norm + 1
@@ -80,6 +82,19 @@ def test_bound_is_that_of_the_proof() -> None:
 def test_a_score_that_is_no_number_counts_as_residual_zero() -> None:
     model = AdditiveModel(BINNING, math.nan, np.zeros(5))
     assert not local_sums(_examples([(0, 0, 1), (1, 1, 0)]), model, count_weight=None).values.any()
+
+
+def test_a_task_that_breaks_its_own_bound_cannot_break_that_of_the_sums(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Boundless(Propensity):
+        def residuals(self, target: np.ndarray, scores: np.ndarray) -> np.ndarray:
+            return np.full(scores.shape, 1e6)
+
+    monkeypatch.setitem(TASKS, "boundless", Boundless())
+    model = AdditiveModel(BINNING, 0.1, np.zeros(5), "boundless")
+    update = local_sums(_examples([(2, 1, 1)]), model, count_weight=None)
+    assert math.sqrt(sum(int(value) ** 2 for value in update.values)) <= update.l2_bound
 
 
 @given(rows=ROWS, at_once=st.integers(1, 7))
