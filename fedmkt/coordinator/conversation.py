@@ -42,7 +42,8 @@ class Patience:
 class Conversation:
     """The coordinator's side of one run's messages.
 
-    heads: each member's latest audit head and its own signature on it.
+    heads: each member's latest audit head and its own signature on it. opened: the members whose
+    node takes part in the run.
     """
 
     channel: Channel
@@ -54,6 +55,7 @@ class Conversation:
     job: str
     patience: Patience = field(default_factory=Patience)
     heads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    opened: set[str] = field(default_factory=set)
     _nodes: dict[str, int] = field(default_factory=dict)
 
     def open(self, request: OpenRequest, members: tuple[str, ...]) -> dict[str, OpenReply]:
@@ -67,6 +69,7 @@ class Conversation:
         answered, failed = self._exchange("open", dict.fromkeys(nodes, data))
         self._nodes = {one.sender: node for node, one in answered.items()}
         known = {one.sender: one for one in answered.values() if one.sender in members}
+        self.opened = {member for member, one in known.items() if not is_refusal(one.body)}
         if failed and len(known) < len(members):
             raise NodeFailed(member="a member", step="open", error=next(iter(failed.values())))
         return self._bodies("open", known, OpenReply, needed=members)

@@ -199,12 +199,9 @@ class TrainingRun:
         self, outcome: Literal["finished", "abandoned"], model_hash: str
     ) -> dict[str, bytes]:
         request = CloseRequest(outcome=outcome, model_hash=model_hash, heads=dict(self.talk.heads))
-        closed = self.talk.ask(
-            "close",
-            dict.fromkeys(self.talk.heads, request),
-            CloseReply,
-            quorum=threshold_of(len(self.roster)) if outcome == "finished" else 1,
-        )
+        quorum = threshold_of(len(self.roster)) if outcome == "finished" else 1
+        to_tell = dict.fromkeys(sorted(self.talk.opened), request)
+        closed = self.talk.ask("close", to_tell, CloseReply, quorum=min(quorum, len(to_tell)))
         statement = heads_bytes(self.talk.run, request.heads)
         receipts = {}
         for member, reply in closed.items():

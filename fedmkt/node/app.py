@@ -4,9 +4,9 @@ Node configuration: `home`, the node's home folder. The node is opened once a pr
 everything that must last lies in its store, so a new process for every message works as well.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.node.home import open_home
@@ -14,11 +14,24 @@ from fedmkt.node.node import Node
 from fedmkt.transport.channel import Handler
 from fedmkt.transport.flower import make_client_app
 
+_nodes: dict[Path, Node] = {}
+_opening = Lock()
 
-@lru_cache(maxsize=64)
+
 def node_at(folder: Path) -> Node:
-    """Return the opened node of a home folder."""
-    return Node(open_home(folder))
+    """Return the node of a home folder, opened once a process."""
+    with _opening:
+        if folder not in _nodes:
+            _nodes[folder] = Node(open_home(folder))
+        return _nodes[folder]
+
+
+def forget_nodes(folders: Iterable[Path]) -> None:
+    """Close nodes and forget what they cached, as a restart of the process would."""
+    with _opening:
+        for folder in folders:
+            if folder in _nodes:
+                _nodes.pop(folder).close()
 
 
 def open_handler(node_config: Mapping[str, object]) -> Handler:

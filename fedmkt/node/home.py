@@ -14,7 +14,8 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
-from fedmkt.core.errors import ContractInvalid
+from fedmkt.core.errors import ContractInvalid, SettingInvalid
+from fedmkt.data.sources import Source, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
 from fedmkt.node.settings import NodeSettings, read_settings
@@ -54,7 +55,20 @@ class NodeHome:
     @property
     def runs(self) -> RunStore:
         """Return the runs in this node's store."""
-        return RunStore(self.store)
+        return RunStore()
+
+    def source(self, dataset: str) -> Source:
+        """Return this node's table for a dataset; paths in node.toml start at the home folder.
+
+        Raises: SettingInvalid when node.toml names none.
+        """
+        settings = self.settings.datasets.get(dataset)
+        if settings is None:
+            problem = f"no table is given; add [datasets.{dataset}]"
+            raise SettingInvalid(setting="node.toml", problem=problem)
+        if settings.path is not None:
+            settings = settings.model_copy(update={"path": self.folder / settings.path})
+        return open_source(settings)
 
     def close(self) -> None:
         """Close the store."""

@@ -26,10 +26,10 @@ from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
 from fedmkt.node import training
 from fedmkt.node.closing import receipt_of
+from fedmkt.node.dry_run import reservation_for
 from fedmkt.node.home import NodeHome
 from fedmkt.node.training import Answer, PricedJob, RunState
 from fedmkt.privacy.ledger import accounts_for
-from fedmkt.storage.ledger_store import Reservation
 from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.training import (
@@ -80,7 +80,16 @@ class Node:
             return self._release(message, request_hash, self._answer(message, request))
         except Refusal as refusal:
             _log.info("run %s, step %s: refused (%s)", message.run, message.step, refusal.code)
-            return self._refuse(message, refusal)
+            return self._refuse(message, request, refusal)
+
+    @property
+    def home(self) -> NodeHome:
+        """Return the home this node answers from."""
+        return self._home
+
+    def close(self) -> None:
+        """Close the node's store."""
+        self._home.close()
 
     # --- deciding ----------------------------------------------------------------------------
 
@@ -123,18 +132,10 @@ class Node:
     # --- the ledger --------------------------------------------------------------------------
 
     def _reserve(self, run: str, priced: PricedJob) -> None:
-        home, job = self._home, priced.job
-        reservation = Reservation(
-            run=run,
-            job=job.name,
-            dataset=job.dataset,
-            purpose=job.purpose,
-            requester=job.requester,
-            releases=priced.releases,
-        )
+        home = self._home
         with home.store.transaction() as tx:
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
-            home.ledger.reserve(tx, reservation)
+            home.ledger.reserve(tx, reservation_for(run, priced))
 
     def _give_back(self, run: str) -> None:
         with self._home.store.transaction() as tx:
@@ -171,9 +172,15 @@ class Node:
             home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
         return reply
 
-    def _refuse(self, message: Envelope, refusal: Refusal) -> bytes:
-        facts = {"run": message.run, "step": message.step, "code": refusal.code}
-        head = self._home.audit.append("refused", {**facts, "reason": str(refusal)})
+    def _refuse(self, message: Envelope, request: Request, refusal: Refusal) -> bytes:
+        facts = {
+            "run": message.run,
+            "step": message.step,
+            "job": _job_named(message, request),
+            "code": refusal.code,
+            "reason": str(refusal),
+        }
+        head = self._home.audit.append("refused", facts)
         return self._reply(message, Refused(code=refusal.code), head)
 
     def _reply(self, message: Envelope, body: Body, head: Head) -> bytes:
@@ -240,6 +247,12 @@ class Node:
             if member in last and sequence < last[member].sequence:
                 home.audit.append("head_went_back", {"member": member, "head": text})
                 raise AuditCut(path=f"the audit log of {member}", record=last[member].sequence)
+
+
+def _job_named(message: Envelope, request: Request) -> str:
+    if isinstance(request, OpenRequest):
+        return parse_job_json(request.job, source="of the request").name
+    return message.run
 
 
 def _head_parts(text: str) -> tuple[int, str]:

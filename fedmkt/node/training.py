@@ -28,14 +28,16 @@ from fedmkt.core.stages import (
     PrivateUpdate,
 )
 from fedmkt.data.binning import Binning, binning_from_schema
-from fedmkt.data.sources import open_source
+from fedmkt.data.quality import FreshnessTerms
 from fedmkt.data.tables import load_examples
 from fedmkt.horizontal.local_update import local_sums
 from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
+from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
+from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Release, event_to_json
+from fedmkt.privacy.events import Release
 from fedmkt.privacy.mechanisms import add_noise, without_noise
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
@@ -93,7 +95,7 @@ class Answer:
     body: Body
     state: RunState = field(repr=False)
     record: str
-    facts: Mapping[str, object]
+    facts: Mapping[str, JSON]
     commit: int | None = None
 
 
@@ -130,18 +132,14 @@ def read_examples(home: NodeHome, priced: PricedJob) -> Examples:
     Raises: DataError, naming rules and rows, never values; AudienceTooSmall.
     """
     dataset, job = priced.dataset, priced.job
-    settings = home.settings.datasets.get(dataset.name)
-    if settings is None:
-        problem = f"no table is given for dataset {dataset.name}; add [datasets.{dataset.name}]"
-        raise MessageInvalid(kind="open", problem=problem)
     examples, _ = load_examples(
-        open_source(settings, folder=home.folder),
+        home.source(dataset.name),
         dataset.table,
         dataset=dataset.name,
         target=job.target,
         binning=priced.binning,
         quality_floor=dataset.quality_floor,
-        now=home.clock.now(),
+        freshness=FreshnessTerms(today=home.clock.now().date()),
     )
     if examples.rows < dataset.minimum_audience:
         raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
@@ -190,7 +188,12 @@ def mask(
         has_inbox=True,
         stages=(*state.stages, stages),
     )
-    facts = {"release": plan.name, "sum": index, "event": event_to_json(event), "stages": stages}
+    facts: dict[str, JSON] = {
+        "release": plan.name,
+        "sum": index,
+        "event": noise_words(event),
+        "stages": stages,
+    }
     reply = MaskReply(values=masked.values.astype("<u8", copy=False).tobytes())
     return Answer(reply, kept, "released", facts, commit=index)
 
@@ -248,7 +251,7 @@ def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:
         needed = len(state.job.members) - privacy.tolerated
         raise TooFewMembers(needed=needed, present=len(survivors))
     member, signature = secure_sum.vote(state.secure_sum, index, request.transcript, home.identity)
-    facts = {"sum": index, "survivors": sorted(survivors)}
+    facts: dict[str, JSON] = {"sum": index, "survivors": sorted(survivors)}
     return Answer(VoteReply(signature=signature), replace(state, secure_sum=member), "voted", facts)
 
 
@@ -256,5 +259,5 @@ def unmask(state: RunState, request: UnmaskRequest) -> Answer:
     """Give the shares that open one sum, once, to those who all signed the same survivors."""
     index = request.sum_index
     member, shares = secure_sum.unmask(state.secure_sum, index, request.votes)
-    facts = {"sum": index, "signers": sorted(request.votes)}
+    facts: dict[str, JSON] = {"sum": index, "signers": sorted(request.votes)}
     return Answer(UnmaskReply(shares=shares), replace(state, secure_sum=member), "unmasked", facts)

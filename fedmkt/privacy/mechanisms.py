@@ -7,14 +7,14 @@ and noise stay inside 2^62 but with probability 2^-40 a vector, where they satur
 Not guaranteed: any of this for `ReproducibleNoise`. Whoever knows its seed takes the noise off
 again, and it rounds floating-point normals. It fits simulated runs only, and is a type of its own.
 
-Sources: mechanism, theorem 14, and tail, corollary 17, of Canonne, Kamath, Steinke 2020,
-arXiv:2004.00010; shares: Kairouz, Liu, Steinke 2021, arXiv:2102.06387.
+Sources: Canonne, Kamath, Steinke 2020, arXiv:2004.00010 (mechanism, theorem 14; exact sampler,
+section 5); Kairouz, Liu, Steinke 2021, arXiv:2102.06387 (noise in shares).
 """
 
 import hashlib
 import math
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import opendp.prelude as opendp_library
@@ -35,7 +35,7 @@ _dp: Any = opendp_library
 class OsNoise:
     """Exact discrete Gaussian noise from the operating system's generator."""
 
-    name = "operating system"
+    name: Final = "operating system"
 
     def stream(self, label: str) -> "OsNoise":  # noqa: ARG002 - the other source needs the label
         """Return itself: what the operating system draws is never drawn again."""
@@ -54,7 +54,7 @@ class ReproducibleNoise:
     Each call goes on in the stream; a stream starts anew where its seed and labels are the same.
     """
 
-    name = "reproducible"
+    name: Final = "reproducible"
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -149,9 +149,11 @@ def _scale_up(noise_multiplier: float, l2_bound: float, shares: int) -> float:
 def _check_range(values: IntArray, event: GaussianEvent) -> None:
     """Raise RangeExceeded unless values and noise stay inside 2^62 but with probability 2^-40.
 
-    Corollary 17 of arXiv:2004.00010: a coordinate's noise passes t with probability at most
-    2 exp(-t^2 / (2 sigma^2)); so any of d coordinates does with at most 2^-40 for
-    t = sigma sqrt(2 ln(2 d 2^40)).
+    E exp(s X) = exp(s^2 sigma^2 / 2) theta(s sigma^2) / theta(0) <= exp(s^2 sigma^2 / 2), where
+    theta(u) = sum over n of exp(-(n - u)^2 / (2 sigma^2)) is largest at 0 (Poisson summation), so
+    by Chernoff a coordinate passes t with probability at most 2 exp(-t^2 / (2 sigma^2)), and any of
+    d coordinates does with at most 2^-40 for t = sigma sqrt(2 ln(2 d 2^40)).
+    Source: arXiv:2004.00010, section 3.
     """
     exponent = math.log(2 * event.dimensions) + TAIL_BITS * math.log(2)
     tail = math.ceil(event.sigma * math.sqrt(2 * exponent))

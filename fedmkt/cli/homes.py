@@ -1,0 +1,46 @@
+"""Which node a command is about: --home, $FEDMKT_HOME, or the nodes of the last demonstration."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedmkt.core.errors import FileMissing
+from fedmkt.node.home import NodeHome, open_home
+
+DEMO_FOLDER = Path("fedmkt-demo")
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="FEDMKT_HOME",
+        help="A node's home folder. Default: every node of ./fedmkt-demo.",
+        show_default=False,
+    ),
+]
+
+
+@contextmanager
+def opened(home: Path | None) -> Iterator[list[NodeHome]]:
+    """Open the nodes a command is about. Raises: FileMissing, and what `open_home` raises."""
+    homes: list[NodeHome] = []
+    try:
+        homes.extend(open_home(folder) for folder in _folders(home))
+        yield homes
+    finally:
+        for one in homes:
+            one.close()
+
+
+def _folders(home: Path | None) -> list[Path]:
+    if home is not None:
+        return [home]
+    nodes = DEMO_FOLDER / "nodes"
+    folders = sorted(path.parent for path in nodes.glob("*/node.toml"))
+    if not folders:
+        advice = "Give --home the folder of a node, or run fedmkt demo first."
+        raise FileMissing(what="node", path=nodes, advice=advice)
+    return folders

@@ -1,0 +1,72 @@
+"""`fedmkt node`: a partner's node, for the engineer who runs it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedmkt.cli.homes import DEMO_FOLDER, HomeOption, opened
+from fedmkt.node.dry_run import DryRun, dry_run
+from fedmkt.storage.balances import Balance
+from fedmkt.storage.contract_files import read_job
+
+app = typer.Typer(help="A partner's node.", no_args_is_help=True)
+_REFUSED = 3
+
+
+@app.command("dry-run")
+def dry_run_job(
+    job: Annotated[
+        str, typer.Argument(help="A job file, or the name of a job of ./fedmkt-demo/jobs.")
+    ],
+    home: HomeOption = None,
+) -> None:
+    """List what a job would release, what it would cost and what would be refused.
+
+    Nothing runs and nothing is spent. Ends with 3 when a node would refuse.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    stated = read_job(_job_file(job))
+    with opened(home) as homes:
+        outcomes = [dry_run(one, stated) for one in homes]
+    for outcome in outcomes:
+        console.print("\n".join(_sentences(outcome)), end="\n\n", markup=False)
+    if any(outcome.refusal for outcome in outcomes):
+        raise typer.Exit(_REFUSED)
+
+
+def _job_file(job: str) -> Path:
+    named = DEMO_FOLDER / "jobs" / f"{job}.toml"
+    return named if not Path(job).exists() and named.exists() else Path(job)
+
+
+def _sentences(outcome: DryRun) -> list[str]:
+    lines = [f"{outcome.member}: job {outcome.job}"]
+    if outcome.refusal is not None:
+        lines.append(f"  would be refused under rule {outcome.refusal.code}: {outcome.refusal}")
+    if not outcome.leaves:
+        return lines
+    lines.append("  would leave this node, inside sums over all members:")
+    lines += [f"    - {item}" for item in outcome.leaves]
+    lines.append("    - a signed receipt, the audit log's latest hash, keys and signatures")
+    lines.append("  never leaves: rows, identifiers, unmasked sums, the reason of a refusal")
+    if outcome.epsilon == float("inf"):
+        lines.append("  costs: no epsilon bounds it, since it carries no noise")
+    else:
+        lines.append(f"  costs: epsilon {outcome.epsilon:.3f} at delta {outcome.delta:g}")
+    pairs = zip(outcome.left_before, outcome.left_after, strict=True)
+    return lines + [line for before, after in pairs for line in _left(before, after)]
+
+
+def _left(before: Balance, after: Balance) -> list[str]:
+    scope = before.purpose or "all purposes"
+    windows = (
+        (f"in {before.period_days} days", before.period_left, after.period_left),
+        ("for life", before.lifetime_left, after.lifetime_left),
+    )
+    return [
+        f"    {scope}, {window}: epsilon {was:.3f} left now, {will:.3f} afterwards"
+        for window, was, will in windows
+        if was is not None and will is not None
+    ]

@@ -1,0 +1,97 @@
+"""What a job would do at this node: what would leave, what it would cost, what would be refused.
+
+Guarantee: nothing runs, nothing is spent, nothing leaves; the ledger's judgement is made in a
+transaction that is rolled back. No customer data are read.
+"""
+
+from dataclasses import dataclass
+
+from fedmkt.contract.job import Job
+from fedmkt.core.errors import Refusal
+from fedmkt.node.home import NodeHome
+from fedmkt.node.training import PricedJob, price
+from fedmkt.node.wording import noise_words
+from fedmkt.privacy.ledger import Reservation, accounts_for
+from fedmkt.storage.balances import Balance
+
+BYTES_A_VALUE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What would happen. epsilon: infinite without noise. refusal: why not, or None."""
+
+    member: str
+    job: str
+    leaves: tuple[str, ...]
+    epsilon: float | None
+    delta: float
+    left_before: tuple[Balance, ...]
+    left_after: tuple[Balance, ...]
+    refusal: Refusal | None
+
+
+class _RollBackError(Exception):
+    """Ends the trial transaction without keeping anything of it."""
+
+
+def dry_run(home: NodeHome, job: Job) -> DryRun:
+    """Judge a job as if it were asked now."""
+    try:
+        priced = price(home, job)
+    except Refusal as refusal:
+        return DryRun(home.member, job.name, (), None, job.privacy.delta, (), (), refusal)
+    before, after, refused = _trial(home, priced)
+    return DryRun(
+        member=home.member,
+        job=job.name,
+        leaves=_leaves(priced),
+        epsilon=priced.epsilon,
+        delta=job.privacy.delta,
+        left_before=before,
+        left_after=after,
+        refusal=refused,
+    )
+
+
+def reservation_for(run: str, priced: PricedJob) -> Reservation:
+    """Return what a run of a priced job asks of the ledger."""
+    job = priced.job
+    return Reservation(
+        run=run,
+        job=job.name,
+        dataset=job.dataset,
+        purpose=job.purpose,
+        requester=job.requester,
+        releases=priced.releases,
+    )
+
+
+def _trial(
+    home: NodeHome, priced: PricedJob
+) -> tuple[tuple[Balance, ...], tuple[Balance, ...], Refusal | None]:
+    before: tuple[Balance, ...] = ()
+    after: tuple[Balance, ...] = ()
+    try:
+        with home.store.transaction() as tx:
+            home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
+            before = _of(home.ledger.balances(tx), priced)
+            home.ledger.reserve(tx, reservation_for("dry-run", priced))
+            after = _of(home.ledger.balances(tx), priced)
+            raise _RollBackError
+    except _RollBackError:
+        return before, after, None
+    except Refusal as refusal:
+        return before, before, refusal
+
+
+def _of(balances: tuple[Balance, ...], priced: PricedJob) -> tuple[Balance, ...]:
+    return tuple(balance for balance in balances if balance.dataset == priced.dataset.name)
+
+
+def _leaves(priced: PricedJob) -> tuple[str, ...]:
+    return tuple(
+        f"{release.name}: {plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes), masked; "
+        f"{noise_words(release.event)}"
+        for plan, release in zip(priced.sums, priced.releases, strict=True)
+    )

@@ -1,0 +1,101 @@
+"""What a run spent and why, in plain sentences, from this node's ledger alone.
+
+Reads no customer data and asks nobody: it works offline, years later.
+"""
+
+import math
+from collections.abc import Sequence
+
+from fedmkt.core.errors import ReservationUnknown
+from fedmkt.node.home import NodeHome
+from fedmkt.node.wording import noise_words
+from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.events import GaussianEvent
+from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
+from fedmkt.storage.balances import Balance
+from fedmkt.storage.ledger_store import Entry
+
+DELTA = 1e-5
+
+
+def explain(home: NodeHome, run: str) -> tuple[str, ...]:
+    """Return the sentences that explain a run. Raises: ReservationUnknown."""
+    with home.store.transaction() as tx:
+        entries = home.ledger.entries(tx, run)
+        balances = home.ledger.balances(tx)
+    if not entries:
+        raise ReservationUnknown(run=run, release="any")
+    first = entries[0]
+    own = [balance for balance in balances if _concerns(balance, first)]
+    return (
+        f"{home.member}: run {run} of job {first.job} used dataset {first.dataset} "
+        f"for {first.purpose}, asked for by {first.requester}.",
+        *_releases(entries),
+        *_what_it_means(entries),
+        *(sentence for balance in own for sentence in _charged(balance, entries)),
+    )
+
+
+def _releases(entries: Sequence[Entry]) -> tuple[str, ...]:
+    words = {
+        "spent": "left this node and counts as spent",
+        "planned": "was reserved and may have left, so it counts as spent",
+        "returned": "never left this node and was given back",
+    }
+    return tuple(
+        f"Release {entry.release + 1} ({entry.name}) {words[entry.state]} "
+        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event)}."
+        for entry in entries
+    )
+
+
+def _counted(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.state != "returned"]
+
+
+def _what_it_means(entries: Sequence[Entry]) -> tuple[str, ...]:
+    counted = _counted(entries)
+    noised = [entry.event for entry in counted if isinstance(entry.event, GaussianEvent)]
+    if len(noised) < len(counted):
+        return ("The run was without noise: no epsilon bounds what it tells about a customer.",)
+    epsilon = epsilon_of(noised, DELTA)
+    return (
+        f"Together that is epsilon {epsilon:.3f} at delta {DELTA:g}: whatever somebody concludes "
+        f"from this run about a customer was at most {math.exp(epsilon):.2f} times as likely "
+        "because the customer's row was in the table.",
+    )
+
+
+def _concerns(balance: Balance, entry: Entry) -> bool:
+    purpose = balance.purpose is None or balance.purpose.casefold() == entry.purpose.casefold()
+    requester = balance.requester is None or balance.requester == entry.requester
+    return balance.dataset == entry.dataset and purpose and requester
+
+
+def _charged(balance: Balance, entries: Sequence[Entry]) -> tuple[str, ...]:
+    scope = " and ".join(
+        words
+        for words in (
+            f"purpose {balance.purpose}" if balance.purpose else "all purposes",
+            f"requester {balance.requester}" if balance.requester else "all requesters",
+        )
+    )
+    sentences = []
+    for window, cap, left in (
+        (f"{balance.period_days} days", balance.period_cap, balance.period_left),
+        ("life", balance.lifetime_cap, balance.lifetime_left),
+    ):
+        if cap is None or left is None or balance.delta is None:
+            continue
+        charged = _share_of_cap(cap, balance.delta, entries)
+        sentences.append(
+            f"Of the cap of epsilon {cap:g} for {window} ({scope}) the filter charged "
+            f"{charged:.3f} for it; {left:.3f} is left now, after all runs."
+        )
+    return tuple(sentences)
+
+
+def _share_of_cap(cap: float, delta: float, entries: Sequence[Entry]) -> float:
+    terms = filter_terms(cap, delta)
+    nano = sum(cost_nano(entry.event, terms.order) for entry in _counted(entries))
+    return spent_epsilon(cap, nano, terms.budget_nano)

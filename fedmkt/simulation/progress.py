@@ -1,0 +1,84 @@
+"""Live progress of a study on the terminal: run, round, loss, budget left, time left."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class StudyProgress(Protocol):
+    """Told how far a study is."""
+
+    def planned(self, rounds: int) -> None:
+        """The study will take so many rounds in all."""
+        ...
+
+    def started(self, run: str) -> None:
+        """A run has started."""
+        ...
+
+    def finished_round(self, number: int, rounds: int, loss: float, left: float | None) -> None:
+        """A round is done. loss: on public data. left: a partner's epsilon left for life."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def planned(self, rounds: int) -> None:
+        """Show nothing."""
+
+    def started(self, run: str) -> None:
+        """Show nothing."""
+
+    def finished_round(self, number: int, rounds: int, loss: float, left: float | None) -> None:
+        """Show nothing."""
+
+
+class Live:
+    """A bar over all rounds of the study, with the figures of the current run beside it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("preparing", total=None, facts="")
+        self._run = ""
+
+    def planned(self, rounds: int) -> None:
+        """Set the length of the bar."""
+        self._progress.update(self._task, total=rounds)
+
+    def started(self, run: str) -> None:
+        """Name the run."""
+        self._run = run
+        self._progress.update(self._task, description=run)
+
+    def finished_round(self, number: int, rounds: int, loss: float, left: float | None) -> None:
+        """Move the bar on by one round."""
+        budget = "no noise" if left is None else f"budget left {left:.2f}"
+        facts = f"round {number}/{rounds}  loss {loss:.4f}  {budget}"
+        self._progress.update(self._task, advance=1, facts=facts)
+
+
+@contextmanager
+def live(console: Console) -> Iterator[Live]:
+    """Show progress on `console` while the block runs."""
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Live(progress)

@@ -1,0 +1,139 @@
+"""A simulated collaboration on disk: home folders of a coordinator and its members' nodes.
+
+Everything is as in a deployment (keys, contract, signatures, ledgers, audit logs) except that one
+process plays all parts, and the nodes are marked `simulated`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import tomli_w
+
+from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
+from fedmkt.contract.job import Job
+from fedmkt.contract.signatures import sign_contract
+from fedmkt.coordinator.app import run_job
+from fedmkt.coordinator.conversation import Patience
+from fedmkt.coordinator.home import open_coordinator
+from fedmkt.coordinator.training import Outcome, Watcher
+from fedmkt.identity.keys import Identity
+from fedmkt.node.app import forget_nodes, open_handler
+from fedmkt.storage.contract_files import write_contract, write_job
+from fedmkt.storage.key_file import write_key
+from fedmkt.transport.channel import Channel
+from fedmkt.transport.flower import make_client_app, make_server_app
+from fedmkt.transport.in_process import run_in_process
+
+COORDINATOR = "coordinator"
+_TABLE_FILE = "customers.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The contract's datasets and caps, and until when they hold."""
+
+    name: str
+    datasets: tuple[Dataset, ...]
+    caps: tuple[Cap, ...]
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The folders of a simulated collaboration."""
+
+    folder: Path
+    members: tuple[str, ...]
+
+    @property
+    def coordinator(self) -> Path:
+        """Return the coordinator's home folder."""
+        return self.folder / COORDINATOR
+
+    def node(self, member: str) -> Path:
+        """Return a member's home folder."""
+        return self.folder / "nodes" / member
+
+    def run(self, job: Job, run: str, watcher: Watcher) -> Outcome:
+        """Run a job over the in-process grid: the same apps that a SuperLink runs.
+
+        Raises: what `TrainingRun.train` raises.
+        """
+        jobs = self.folder / "jobs"
+        jobs.mkdir(exist_ok=True)
+        write_job(jobs / f"{job.name}.toml", job)
+        home = open_coordinator(self.coordinator)
+        outcomes: list[Outcome] = []
+
+        def main(channel: Channel, _config: Mapping[str, object]) -> None:
+            job_file = jobs / f"{job.name}.toml"
+            patience = Patience(connect_s=5, exchange_s=60, absent_s=5)
+            outcomes.append(
+                run_job(
+                    home, channel, job_file=job_file, run=run, watcher=watcher, patience=patience
+                )
+            )
+
+        run_in_process(
+            make_server_app(main),
+            make_client_app(open_handler),
+            node_configs={
+                number: {"home": str(self.node(member))}
+                for number, member in enumerate(self.members, start=1)
+            },
+            run_config={},
+        )
+        return outcomes[0]
+
+    def close(self) -> None:
+        """Close the nodes this process keeps open."""
+        forget_nodes([self.node(member) for member in self.members])
+
+
+def build_world(
+    folder: Path, terms: Terms, tables: Mapping[str, pl.DataFrame], *, noise_seed: int | None
+) -> World:
+    """Make keys, contract, signatures, settings and tables below `folder`.
+
+    Args: tables: each member's customers. noise_seed: None draws noise as a deployment does.
+    Raises: SettingInvalid when a world is already there.
+    """
+    world = World(folder, tuple(tables))
+    identities = {name: Identity.generate() for name in (*world.members, COORDINATOR)}
+    contract = Collaboration(
+        name=terms.name,
+        expires=terms.expires,
+        coordinator=Member(name=COORDINATOR, key=identities[COORDINATOR].public.hex),
+        members=tuple(Member(name=m, key=identities[m].public.hex) for m in world.members),
+        datasets=terms.datasets,
+        caps=terms.caps,
+    )
+    signatures = {name: sign_contract(contract, one) for name, one in identities.items()}
+    for name, identity in identities.items():
+        home = world.coordinator if name == COORDINATOR else world.node(name)
+        home.mkdir(parents=True, exist_ok=True)
+        write_key(home / "identity.key", identity)
+        write_contract(home, contract, signatures)
+    for number, (member, table) in enumerate(tables.items()):
+        seed = None if noise_seed is None else noise_seed * len(tables) + number
+        _write_node(world.node(member), member, table, terms, seed)
+    return world
+
+
+def _write_node(
+    home: Path, member: str, table: pl.DataFrame, terms: Terms, noise_seed: int | None
+) -> None:
+    table.write_parquet(home / _TABLE_FILE)
+    settings: dict[str, object] = {
+        "member": member,
+        "situation": "simulated",
+        "datasets": {
+            dataset.name: {"kind": "parquet", "path": _TABLE_FILE} for dataset in terms.datasets
+        },
+    }
+    if noise_seed is not None:
+        settings["noise_seed"] = noise_seed
+    (home / "node.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
