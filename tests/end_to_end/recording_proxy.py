@@ -1,12 +1,12 @@
 """A proxy between SuperNodes and a SuperLink that writes down, in clear, what the nodes send."""
 
+import asyncio
 import contextlib
-import socket
 import ssl
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 _CHUNK = 65_536
 
@@ -14,20 +14,22 @@ _CHUNK = 65_536
 class RecordingProxy:
     """Ends the nodes' TLS with the SuperLink's own certificate and opens its own to the link."""
 
+    port: int
+
     def __init__(self, folder: Path, host: str, port: int, record_to: Path) -> None:
-        self._target = (host, port)
+        self._host, self._target_port, self._record_to = host, port, record_to
         self._inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._inside.load_cert_chain(folder / "server.pem", folder / "server.key")
         self._outside = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-        self._record = record_to.open("wb")
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._listener = socket.create_server((host, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
 
     def __enter__(self) -> Self:
-        self._accepting.start()
+        self._thread.start()
+        if not self._listening.wait(10):
+            raise RuntimeError("the recording proxy does not listen")
         return self
 
     def __exit__(
@@ -36,44 +38,52 @@ class RecordingProxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._accepting.join()
-        with self._lock:
-            for each in self._open:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-            self._record.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    async def _run(self) -> None:
+        serving: set[asyncio.Task[None]] = set()
+        with self._record_to.open("wb", buffering=0) as record:
 
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            node = self._inside.wrap_socket(connection, server_side=True)
-            link = self._outside.wrap_socket(
-                socket.create_connection(self._target), server_hostname=self._target[0]
-            )
-            with self._lock:
-                self._open |= {node, link}
-            threading.Thread(target=self._copy, args=(link, node, False), daemon=True).start()
-            self._copy(node, link, True)
+            async def serve(node: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+                if (task := asyncio.current_task()) is not None:
+                    serving.add(task)
+                with contextlib.suppress(OSError, asyncio.CancelledError):
+                    await self._serve(node, back, record)
 
-    def _copy(self, source: socket.socket, sink: socket.socket, record: bool) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while chunk := source.recv(_CHUNK):
-                if record:
-                    with self._lock:
-                        self._record.write(chunk)
-                        self._record.flush()
-                sink.sendall(chunk)
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            server = await asyncio.start_server(serve, self._host, 0, ssl=self._inside)
+            self.port = server.sockets[0].getsockname()[1]
+            self._listening.set()
+            await self._stop.wait()
+            server.close()
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving)
+            await asyncio.sleep(0.05)  # aborted transports close in the loop's next steps
+
+    async def _serve(
+        self, node: asyncio.StreamReader, back: asyncio.StreamWriter, record: BinaryIO
+    ) -> None:
+        link, forth = await asyncio.open_connection(
+            self._host, self._target_port, ssl=self._outside
+        )
+        try:
+            await asyncio.gather(_copy(node, forth, record), _copy(link, back, None))
+        finally:
+            back.transport.abort()
+            forth.transport.abort()
+
+
+async def _copy(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, record: BinaryIO | None
+) -> None:
+    while chunk := await source.read(_CHUNK):
+        if record is not None:
+            record.write(chunk)
+        sink.write(chunk)
+        await sink.drain()
+    # The other side has said all; TLS streams know no half-open state, so close the pair.
+    sink.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(sink.wait_closed(), 5)

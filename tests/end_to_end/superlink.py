@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -119,11 +120,12 @@ class SuperLink:
             )
 
     def logs(self) -> str:
-        """Return what all processes wrote, for the message of a failed test."""
-        return "\n".join(
-            f"--- {path.name}\n{path.read_text(errors='replace')}"
-            for path in sorted(self.folder.glob("*.log"))
-        )
+        """Return what all processes and the ServerApps wrote, for the message of a failed test."""
+        files = sorted(self.folder.glob("*.log"))
+        parts = [f"--- {path.name}\n{path.read_text(errors='replace')}" for path in files]
+        with contextlib.closing(sqlite3.connect(self.folder / "state.db")) as store:
+            lines = store.execute("SELECT log FROM task_logs ORDER BY timestamp").fetchall()
+        return "\n".join([*parts, "--- ServerApp", *(line for (line,) in lines)])
 
 
 def app_files(*, client: str, server: str) -> dict[str, bytes]:
