@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from fedmkt.core.stages import NoiselessUpdate
 from fedmkt.identity.keys import Identity
-from fedmkt.security.secure_sum import collector, masks, member, opening
+from fedmkt.security.secure_sum import collector, masks, member, messages, opening
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "secure_sum.json").read_text())["cases"]
 PRIME = 2**521 - 1
@@ -202,3 +202,42 @@ def test_oracle_finds_the_secrets_in_the_recorded_shares(case):
                 total += weight * int.from_bytes(reply[kind][owner], "big")
             expected = case["secrets"][owner][secret][case["sum"]]
             assert (total % PRIME).to_bytes(32, "big").hex() == expected
+
+
+def gmac(key, data):
+    """NIST SP 800-38D with no plaintext and a nonce of zeros: GHASH of the data, then one block."""
+    ecb = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    hash_key = int.from_bytes(ecb.update(bytes(16)), "big")
+    padded = data + bytes(-len(data) % 16) + (8 * len(data)).to_bytes(8, "big") + bytes(8)
+    state = 0
+    for at in range(0, len(padded), 16):
+        x, y, state = state ^ int.from_bytes(padded[at : at + 16], "big"), hash_key, 0
+        for bit in range(127, -1, -1):
+            if x >> bit & 1:
+                state ^= y
+            y = y >> 1 ^ (0xE1 << 120 if y & 1 else 0)
+    return (state ^ int.from_bytes(ecb.update(bytes(15) + b"\x01"), "big")).to_bytes(16, "big")
+
+
+def test_oracle_makes_the_fingerprints_again(case):
+    stated = messages.parse_transcript(bytes.fromhex(case["transcript"]))
+    key = sha("fedmkt/v1/secure_sum", "masked", case["bits"])
+    expected = [
+        gmac(key, b"".join(int(v).to_bytes(case["bits"] // 8, "little") for v in values))
+        for _, values in sorted(case["masked"].items())
+    ]
+    assert list(stated.fingerprints) == expected
+
+
+def test_fingerprint_tells_lengths_widths_and_every_bit_apart():
+    zeros = [np.zeros(4, np.uint64), np.zeros(8, np.uint32), np.zeros(5, np.uint64)]
+    flipped = [np.array([0, 1 << bit, 0, 0], np.uint64) for bit in range(64)]
+    prints = {messages.fingerprint(each) for each in [*zeros, *flipped]}
+    assert len(prints) == 3 + 64
+
+
+def test_fingerprint_does_not_depend_on_how_values_lie_in_memory():
+    values = np.arange(8, dtype=np.uint64)
+    spread = np.repeat(values, 2)[::2]
+    assert messages.fingerprint(spread) == messages.fingerprint(values)
+    assert messages.fingerprint(values.astype(">u8")) == messages.fingerprint(values)

@@ -30,13 +30,13 @@ from fedmkt.security.secure_sum.messages import (
     Transcript,
     UnmaskReply,
     circle_hash,
+    fingerprint,
     keys_hash,
     parse_bundle,
     parse_transcript,
     parse_unmask_reply,
     seed_commitment,
     signed_parts,
-    values_digest,
 )
 from fedmkt.security.secure_sum.ring import Ring
 
@@ -58,9 +58,9 @@ def transcript(
     if len(masked) < SMALLEST_SUM:
         raise TooFewMembers(needed=SMALLEST_SUM, present=len(masked))
     survivors = tuple(sorted(masked))
-    digests = tuple(values_digest(masked[name]) for name in survivors)
+    fingerprints = tuple(fingerprint(masked[name]) for name in survivors)
     circle = circle_hash(run, roster)
-    return Transcript(run, sum_index, circle, survivors, digests, request_hash).to_bytes()
+    return Transcript(run, sum_index, circle, survivors, fingerprints, request_hash).to_bytes()
 
 
 def combine(
@@ -90,15 +90,15 @@ def combine(
             public = keys[name].mask_keys[sum_index]
             key = pair_mask_key(context, dead, secret, name, public)
             streams.append((key, -pair_sign(name, dead)))
-    total = _add_up(stated, masked)
+    ring = Ring(64 if next(iter(keys.values())).bits == 64 else 32)
+    total = _add_up(ring, [masked[name] for name in stated.survivors])
     add_masks(total, streams)
-    return Ring(64 if total.dtype.itemsize == 8 else 32).from_ring(total)
+    return ring.from_ring(total)
 
 
-def _add_up(stated: Transcript, masked: Mapping[str, RingArray]) -> RingArray:
-    inputs = [masked[name] for name in stated.survivors]
+def _add_up(ring: Ring, inputs: Sequence[RingArray]) -> RingArray:
     first = inputs[0]
-    if any(each.shape != first.shape or each.dtype != first.dtype for each in inputs):
+    if any(each.shape != (first.size,) or each.dtype != ring.dtype for each in inputs):
         raise MessageInvalid(kind="masked input", problem="lengths or rings differ")
     total = first + inputs[1]
     for each in inputs[2:]:

@@ -29,8 +29,8 @@ from fedmkt.security.secure_sum.messages import (
     Transcript,
     UnmaskReply,
     circle_hash,
+    fingerprint,
     parse_transcript,
-    values_digest,
     vote_statement,
 )
 from fedmkt.security.secure_sum.opening import open_member, receive_shares, share
@@ -91,7 +91,7 @@ def _mask(
     masked = state.ring.to_ring(values)
     add_masks(masked, streams)
     done = replace(
-        own, mask_secret=b"", seed=b"", digest=values_digest(masked), request_hash=request_hash
+        own, mask_secret=b"", seed=b"", fingerprint=fingerprint(masked), request_hash=request_hash
     )
     return state.with_sum(sum_index, done), MaskedUpdate(masked)
 
@@ -106,7 +106,7 @@ def vote(
     different transcript; StepOutOfOrder before the mask; MessageInvalid.
     """
     own = state.sum_at(sum_index, "vote")
-    if not own.digest:
+    if not own.fingerprint:
         raise StepOutOfOrder(step=f"vote of sum {sum_index}", run=state.run)
     if identity.public.hex != state.peers[state.member].identity:
         raise SignatureInvalid(member=state.member, what=VOTE_LABEL)
@@ -123,15 +123,15 @@ def vote(
 
 def _check_transcript(state: MemberState, sum_index: int, stated: Transcript) -> None:
     own = state.sums[sum_index]
-    digests = dict(zip(stated.survivors, stated.digests, strict=True))
+    fingerprints = dict(zip(stated.survivors, stated.fingerprints, strict=True))
     problem = ""
     if (stated.run, stated.sum_index) != (state.run, sum_index):
         problem = "they belong to another run or sum"
     elif stated.circle != circle_hash(state.run, state.circle):
         problem = "they belong to another circle of members"
-    elif not digests.keys() <= set(state.circle):
+    elif not fingerprints.keys() <= set(state.circle):
         problem = "they name a stranger"
-    elif digests.get(state.member) != own.digest:
+    elif fingerprints.get(state.member) != own.fingerprint:
         problem = "this member or its input is not among them"
     elif stated.request_hash != own.request_hash:
         problem = "the request is not the one this member answered"

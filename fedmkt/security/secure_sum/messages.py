@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import cbor2
+import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fedmkt.core.errors import MessageInvalid, TooFewMembers
 from fedmkt.core.stages import RingArray
@@ -22,6 +24,7 @@ PROTOCOL = "fedmkt/v1/secure_sum"
 KEYS_LABEL = "secure_sum.keys"
 VOTE_LABEL = "secure_sum.roster"
 SMALLEST_SUM = 3
+FINGERPRINT_BYTES = 16
 
 
 def threshold_of(members: int) -> int:
@@ -57,11 +60,18 @@ def seed_commitment(seed: bytes) -> bytes:
     return sha256(PROTOCOL, "seed", seed)
 
 
-def values_digest(values: RingArray) -> bytes:
-    """Return the SHA-256 of masked values (length,) as little-endian words, with their width."""
-    digest = hashlib.sha256(f"{PROTOCOL}/masked/{values.dtype.itemsize * 8}".encode())
-    digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
-    return digest.digest()
+def fingerprint(values: RingArray) -> bytes:
+    """Return 16 bytes (AES-GMAC under a public key) that stand for masked values (length,).
+
+    Guarantee: values altered, mixed up or cut by accident get another fingerprint. Not given:
+    whoever wants to can make two inputs with one fingerprint.
+    """
+    # Security: enough here. A lying coordinator can state the right print and add up other
+    # values whatever the hash, and what opens depends on the survivors alone; SHA-256 would cost
+    # more than all the masking. The bytes a member sent are bound by its signature on the message.
+    key = sha256(PROTOCOL, "masked", values.dtype.itemsize * 8)
+    words = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return AESGCM(key).encrypt(bytes(12), b"", words.view(np.uint8).data)
 
 
 def fields(data: bytes, kind: str, shape: Mapping[str, type]) -> dict[str, Any]:
@@ -169,14 +179,14 @@ def parse_bundle(body: bytes) -> KeyBundle:
 class Transcript:
     """What the survivors of one sum sign before anything is unmasked.
 
-    circle: `circle_hash`; digests: of each survivor's masked input; request_hash: what was asked.
+    circle: `circle_hash`; fingerprints: of the survivors' inputs; request_hash: what was asked.
     """
 
     run: str
     sum_index: int
     circle: bytes
     survivors: tuple[str, ...]
-    digests: tuple[bytes, ...]
+    fingerprints: tuple[bytes, ...]
     request_hash: str
 
     def to_bytes(self) -> bytes:
@@ -188,7 +198,7 @@ class Transcript:
                 "sum": self.sum_index,
                 "circle": self.circle,
                 "survivors": list(self.survivors),
-                "digests": list(self.digests),
+                "fingerprints": list(self.fingerprints),
                 "request": self.request_hash,
             }
         )
@@ -200,7 +210,7 @@ _TRANSCRIPT = {
     "sum": int,
     "circle": bytes,
     "survivors": list,
-    "digests": list,
+    "fingerprints": list,
     "request": str,
 }
 
@@ -212,15 +222,15 @@ def parse_transcript(data: bytes) -> Transcript:
     if value["context"] != PROTOCOL:
         raise MessageInvalid(kind=kind, problem="it belongs to another protocol")
     survivors = all_names(value["survivors"], kind)
-    all_bytes(value["digests"], 32, kind)
-    if len(value["digests"]) != len(survivors):
-        raise MessageInvalid(kind=kind, problem="survivors and digests do not pair")
+    all_bytes(value["fingerprints"], FINGERPRINT_BYTES, kind)
+    if len(value["fingerprints"]) != len(survivors):
+        raise MessageInvalid(kind=kind, problem="survivors and fingerprints do not pair")
     return Transcript(
         value["run"],
         value["sum"],
         value["circle"],
         survivors,
-        tuple(value["digests"]),
+        tuple(value["fingerprints"]),
         value["request"],
     )
 

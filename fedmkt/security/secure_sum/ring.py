@@ -55,9 +55,9 @@ class Ring:
         return values.astype(self.dtype)
 
     def from_ring(self, elements: RingArray) -> IntArray:
-        """Return ring elements (length,) as signed int64 values."""
+        """Return ring elements (length,) as signed int64 values; with 64 bits, a view of them."""
         signed = np.int32 if self.bits == 32 else np.int64
-        return elements.view(signed).astype(np.int64)
+        return elements.view(signed).astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

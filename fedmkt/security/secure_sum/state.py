@@ -38,14 +38,14 @@ class _Secretive:
 class SumState(_Secretive):
     """One sum of a run: the member's own secrets, then what it answered.
 
-    mask_secret, seed: empty once the mask is used. digest, request_hash: of the masked input.
+    mask_secret, seed: empty once the mask is used. fingerprint, request_hash: of the masked input.
     vote: digest of the transcript voted for. key_shares, seed_shares: of every member, by name,
     empty once the sum is opened.
     """
 
     mask_secret: bytes = b""
     seed: bytes = b""
-    digest: bytes = b""
+    fingerprint: bytes = b""
     request_hash: str = ""
     vote: bytes = b""
     survivors: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class SumState(_Secretive):
     seed_shares: Mapping[str, bytes] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        done = (("masked", self.digest), ("voted", self.vote), ("opened", self.opened))
+        done = (("masked", self.fingerprint), ("voted", self.vote), ("opened", self.opened))
         steps = [name for name, is_done in done if is_done]
         return f"SumState({', '.join(steps) or 'fresh'}, secrets hidden)"
 
