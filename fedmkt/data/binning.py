@@ -135,7 +135,7 @@ def encode(frame: pl.DataFrame, binning: Binning) -> CodeArray:
     for place, feature in enumerate(binning.features):
         if feature.name not in frame.columns:
             raise ColumnMissing(
-                dataset="to encode", column=feature.name, present=", ".join(frame.columns)
+                dataset="(given)", column=feature.name, present=", ".join(frame.columns)
             )
         codes[:, place] = _codes(frame.get_column(feature.name), feature)
     return codes
@@ -155,7 +155,7 @@ def _codes(values: pl.Series, feature: FeatureBins) -> NDArray[np.uint16]:
     wrong = int(np.count_nonzero(unplaced & ~null if feature.nullable else unplaced))
     if wrong:
         raise SchemaViolated(
-            dataset="to encode", report=f"{feature.name}: {wrong} values fit no declared bin"
+            dataset="(given)", report=f"{feature.name}: {wrong} values fit no declared bin"
         )
     if feature.missing is not None:
         codes[null] = feature.missing
@@ -198,13 +198,18 @@ def _labels(column: Column, edges: tuple[float, ...]) -> Iterator[str]:
     assert column.bounds is not None
     low, high = column.bounds
     limits = (low, *edges, high)
-    for start, end in pairwise(limits[:-1]):
+    written = _written(limits)
+    for place, (start, end) in enumerate(pairwise(limits[:-1])):
         single = column.kind == "integer" and end - start == 1
-        yield _number(start) if single else f"[{_number(start)}, {_number(end)})"
-    last = limits[-2]
-    yield _number(high) if last == high else f"[{_number(last)}, {_number(high)}]"
+        yield written[place] if single else f"[{written[place]}, {written[place + 1]})"
+    yield written[-1] if limits[-2] == high else f"[{written[-2]}, {written[-1]}]"
 
 
-def _number(value: float) -> str:
-    """Write a limit without needless digits."""
-    return str(int(value)) if value == int(value) else f"{value:.6g}"
+def _written(limits: Sequence[float]) -> list[str]:
+    """Write limits without needless digits, but with as many as tell them apart."""
+    written: list[str] = []
+    for digits in range(6, 18):
+        written = [str(int(x)) if x == int(x) else f"{x:.{digits}g}" for x in limits]
+        if len(set(written)) == len(set(limits)):
+            break
+    return written

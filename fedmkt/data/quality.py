@@ -49,7 +49,8 @@ class Scorecard:
     def require(self, floor: float, *, dataset: str) -> None:
         """Do nothing where the share of checks passed reaches `floor`. Raises: QualityTooLow."""
         if self.share < floor:
-            raise QualityTooLow(dataset=dataset, share=self.share, floor=floor)
+            failing = ", ".join(self.failing)
+            raise QualityTooLow(dataset=dataset, share=self.share, floor=floor, failing=failing)
 
 
 def scorecard(report: ValidationReport, *, duplicates: int, stale: int | None) -> Scorecard:

@@ -30,6 +30,7 @@ from fedmkt.core.errors import (
 
 Kind = Literal["integer", "number", "category", "boolean", "key", "date"]
 Columns = Mapping[str, Kind]  # declared name -> what it is to be read as
+_LINE_END = "\0line end"
 
 
 class SourceSettings(Frozen):
@@ -108,14 +109,19 @@ class CsvSource:
                 infer_schema=False,
                 glob=False,
             )
-            picked = _pick(table, columns, self.settings, source=self.name)
+            present = table.collect_schema().names()
+            wanted = _wanted(present, columns, self.settings, source=self.name)
+            # Read up to the last column: only then does a line with too many cells, shifted
+            # perhaps by a stray separator, stop the reader.
+            picked = _pick(table, [*wanted, (present[-1], _LINE_END)], self.settings)
             if self.settings.decimal_comma:
                 numbers = [name for name, kind in columns.items() if kind in ("integer", "number")]
                 # Swapped, not replaced: a stray 1.234 becomes 1,234 and is refused, not misread.
                 picked = picked.with_columns(
                     pl.col(numbers).str.replace_many([",", "."], [".", ","])
                 )
-            yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
+            for batch in picked.collect_batches(chunk_size=batch_rows, lazy=True):
+                yield batch.drop(_LINE_END)
 
         return _guarded(read, self.settings, source=self.name)
 
@@ -136,7 +142,9 @@ class ParquetSource:
 
         def read() -> Iterator[pl.DataFrame]:
             table = pl.scan_parquet(_path(self.settings), glob=False)
-            picked = _pick(table, columns, self.settings, source=self.name)
+            present = table.collect_schema().names()
+            wanted = _wanted(present, columns, self.settings, source=self.name)
+            picked = _pick(table, wanted, self.settings)
             yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
 
         return _guarded(read, self.settings, source=self.name)
@@ -268,10 +276,9 @@ def _wanted(
 
 
 def _pick(
-    table: pl.LazyFrame, columns: Columns, settings: SourceSettings, *, source: str
+    table: pl.LazyFrame, wanted: list[tuple[str, str]], settings: SourceSettings
 ) -> pl.LazyFrame:
-    """Select the wanted columns under their declared names."""
-    wanted = _wanted(table.collect_schema().names(), columns, settings, source=source)
+    """Select source columns under their declared names."""
     return _with_nulls(table.select(pl.col(old).alias(new) for old, new in wanted), settings)
 
 

@@ -152,30 +152,33 @@ def merge_reports(reports: Iterable[ValidationReport]) -> ValidationReport:
 
 
 def _rules(column: Column) -> Iterator[tuple[str, pl.Expr]]:
-    """Yield each rule of a column with the expression that holds for the rows that keep it."""
+    """Yield each rule of a column with the expression that holds for the rows that keep it.
+
+    A missing cell breaks its own rule and no other.
+    """
     cell, value = pl.col(column.name), typed(column)
     if not column.nullable:
         yield MISSING_VALUE, cell.is_not_null()
     if column.kind == "category":
-        yield UNKNOWN_CATEGORY, value.is_in(column.categories)
+        yield UNKNOWN_CATEGORY, cell.is_null() | value.is_in(column.categories)
         return
     fits = value.is_not_null()
     if column.kind == "integer":
         fits &= ~value.is_finite() | (value == value.floor())
-    yield WRONG_KIND, fits
+    yield WRONG_KIND, cell.is_null() | fits
     if column.bounds is not None:
-        yield NOT_FINITE, value.is_finite()
-        yield OUTSIDE_BOUNDS, value.is_between(*column.bounds) | ~value.is_finite()
+        finite = value.is_finite()
+        yield NOT_FINITE, value.is_null() | finite
+        yield OUTSIDE_BOUNDS, value.is_null() | ~finite | value.is_between(*column.bounds)
 
 
 def _pandera(rule: str, holds: pl.Expr) -> pa.Check:
-    """Return a pandera check: missing cells are the business of their own rules only."""
+    """Return a pandera check that keeps one failing cell in memory at most."""
 
     def check(data: pa.PolarsData) -> pl.LazyFrame:
         return data.lazyframe.select(holds.alias(data.key))
 
-    ignored = rule not in (MISSING_VALUE, MISSING_KEY)
-    return pa.Check(check, name=rule, ignore_na=ignored, n_failure_cases=1)
+    return pa.Check(check, name=rule, ignore_na=False, n_failure_cases=1)
 
 
 def _finding(rule: str, column: str, output: pl.DataFrame, first_row: int) -> Finding:
