@@ -44,9 +44,10 @@ class ReleaseStated(Frozen):
 class Receipt(Frozen):
     """What one member's node did in one run.
 
-    trust: as the job states it; masked, noised: what the releases really were. epsilon, delta: what the run cost this member's customers, all its releases composed (null
-    without noise). audit_head: the head of the member's audit log. heads: the other members'
-    latest heads as this member saw them; its signature countersigns them.
+    trust: as the job states it; masked, noised: what the releases really were. epsilon, delta: what
+    the run cost this member's customers, all its releases composed (null without noise).
+    audit_head: the head of the member's audit log. heads: the members' latest heads as this member
+    saw them; its signature countersigns them.
     """
 
     schema_version: Literal[1] = 1

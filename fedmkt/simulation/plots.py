@@ -196,54 +196,64 @@ def _round_plot(report: Report, value: str, title: str, label: str) -> Plot:
 
 def _budget_plot(report: Report, partner: str, index: int) -> Plot:
     accounts = [account for account in report.budget if account.partner == partner]
-    bars = [bar for account in accounts for bar in _bars(account)]
+    groups = [bars for bars in map(_bars, accounts) if bars]
+    bars = [bar for group in groups for bar in group]
     key, title = f"budget-{index}", f"Budget of {partner}"
     description = (
         "Each bar is a cap, in epsilon; the filled part is spent. Diamonds: the tighter epsilon "
         "that privacy-loss accounting reports for the same releases."
     )
     with plot_style(key):
-        figure, axes = new_axes(_WIDTH, 70 + 24 * max(1, len(bars)))
-        for row, bar in enumerate(bars):
-            axes.barh(row, bar.cap, color=_REST, height=0.62)
-            axes.barh(row, bar.spent, color=SERIES[0], height=0.62)
-            if bar.reported is not None:
-                point = axes.plot([bar.reported], [row], "D", color=SERIES[1], markersize=7)
-                point[0].set_markeredgecolor(_REST)
-        axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
+        figure, axes = new_axes(_WIDTH, 52 + 19 * max(1, len(bars)))
+        widest = max((bar.cap for bar in bars), default=1.0)
+        row, middles = 0.0, []
+        for group in groups:
+            middles.append(row + (len(group) - 1) / 2)
+            for bar in group:
+                _draw_bar(axes, row, bar, gap=widest / 60)
+                row += 1
+            row += 0.35
+        axes.set_yticks(middles, [group[0].name for group in groups])
+        axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("epsilon")
+        axes.set(xlabel="epsilon", xlim=(0, 1.75 * widest))
         svg = to_svg(figure, key=key, title=title, description=description)
-    columns = ("Account", "Cap", "Spent", "Left")
+    columns = ("Account", "Window", "Cap", "Spent", "Left")
     rows = tuple(
-        (bar.label, f"{bar.cap:g}", f"{bar.spent:.3f}", f"{bar.cap - bar.spent:.3f}")
-        for bar in bars
+        (b.name, b.window, f"{b.cap:g}", f"{b.spent:.3f}", f"{b.cap - b.spent:.3f}") for b in bars
     )
     return Plot(key, title, description, svg, columns, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    label: str
+    name: str
+    window: str
     cap: float
     spent: float
     reported: float | None
 
 
 def _bars(account: Budget) -> list[_Bar]:
-    days = "period" if account.period_days is None else f"{account.period_days} days"
+    name = f"{account.dataset}\n{account.purpose}"
+    days = "a period" if account.period_days is None else f"{account.period_days} days"
     named = ((days, account.period, None), ("life", account.lifetime, account.reported_epsilon))
     return [
-        _Bar(
-            f"{account.dataset}, {word}",
-            balance.cap,
-            balance.spent,
-            reported,
-        )
-        for word, balance, reported in named
+        _Bar(name, window, balance.cap, balance.spent, reported)
+        for window, balance, reported in named
         if balance.cap is not None and balance.spent is not None
     ]
+
+
+def _draw_bar(axes: Axes, row: float, bar: _Bar, *, gap: float) -> None:
+    axes.barh(row, bar.cap, color=_REST, height=0.8)
+    axes.barh(row, bar.spent, color=SERIES[0], height=0.8)
+    words = f"{bar.spent:.2f} of {bar.cap:g} in {bar.window}"
+    axes.text(bar.cap + gap, row, words, va="center", fontsize=9, color=_QUIET)
+    if bar.reported is not None:
+        point = axes.plot([bar.reported], [row], "D", color=SERIES[1], markersize=6)
+        point[0].set_markeredgecolor(_REST)
 
 
 def _legend_below(figure: Figure) -> None:

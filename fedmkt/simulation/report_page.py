@@ -26,6 +26,7 @@ from fedmkt.simulation.shape_plots import shape_plots
 from fedmkt.simulation.svg import Plot, css_colour, palette_css
 
 _TRAINING = {"federated": "together", "pooled": "pooled in one place", "alone": "alone"}
+_ORDER = tuple(_TRAINING)
 _TRUST = {"local": "at each partner", "distributed": "shared by the partners", "none": "none"}
 
 
@@ -43,6 +44,7 @@ def render(report: Report) -> str:
         "count": _count,
         "size": _size,
         "epsilon": _epsilon,
+        "power": _power,
         "svg": _svg,
     }
     shapes = shape_plots(report)
@@ -51,6 +53,7 @@ def render(report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         headline=headline(report),
+        models=sorted(report.models, key=lambda model: _ORDER.index(model.training)),
         light=Markup(palette_css("light")),  # noqa: S704 - our own constants
         dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
         training=_TRAINING,
@@ -160,6 +163,10 @@ def _size(size_bytes: int) -> str:
             return f"{size:.0f}\u202f{unit}" if unit == "B" else f"{size:.1f}\u202f{unit}"
         size /= 1000
     return f"{size:.1f}\u202fGB"
+
+
+def _power(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")
 
 
 def _epsilon(value: float | None) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from fedmkt.core.stages import FloatArray
 from fedmkt.evidence.report import Report, Shape
 from fedmkt.simulation.plots import LineStyle, line_styles
 from fedmkt.simulation.svg import PALETTE, Plot, new_axes, plot_style, to_svg
@@ -55,47 +54,60 @@ def _shape_plot(shapes: Sequence[Shape], styles: dict[str, LineStyle], index: in
             more = f"; {left_out} weaker ones in the table" if left_out else ""
             axes.set_xlabel(_EFFECT + more)
         svg = to_svg(figure, key=key, title=title, description=description)
-    columns = (shown, *(shape.model for shape in shapes))
-    rows = tuple(
-        (label, *(f"{shape.effects[i]:+.3f}" for shape in shapes if i < len(shape.effects)))
-        for i, label in enumerate(first.labels)
-    )
+    columns, rows = _table(shapes, shown)
     return Plot(key, title, description, svg, columns, rows)
+
+
+def _table(
+    shapes: Sequence[Shape], heading: str
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return models side by side where they share their bins, else one after the other."""
+    labels = shapes[0].labels
+    if all(shape.labels == labels for shape in shapes):
+        effects = zip(*(shape.effects for shape in shapes), strict=True)
+        rows = zip(labels, effects, strict=True)
+        side_by_side = tuple((label, *(f"{e:+.3f}" for e in several)) for label, several in rows)
+        return (heading, *(shape.model for shape in shapes)), side_by_side
+    return (heading, "Effect", "Model"), tuple(
+        (label, f"{effect:+.3f}", shape.model)
+        for shape in shapes
+        for label, effect in zip(shape.labels, shape.effects, strict=True)
+    )
 
 
 def _draw_steps(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle]) -> None:
     axes.axhline(0, color=PALETTE["quiet"][0], linewidth=0.8)
+    low = min(_ends(shape)[0] for shape in shapes)
+    high = max(_ends(shape)[-1] for shape in shapes)
     for shape in shapes:
         style = styles[shape.model]
-        ends = _ends(shape)
+        ends = np.concatenate([[low], shape.edges, [high]])
         steps = np.array(shape.effects[: len(shape.edges) + 1])
         axes.stairs(steps, ends, baseline=None, color=style.colour, linestyle=style.dash, lw=1.6)
-    _scale(axes, shapes[0])
+    _scale(axes, shapes[0], low, high)
     missing = [shape.effects[-1] for shape in shapes if len(shape.effects) == len(shape.edges) + 2]
     if missing:
         text = "missing: " + ", ".join(f"{effect:+.2f}" for effect in missing)
         axes.set_title(text, fontsize=10, loc="right", color=PALETTE["quiet"][0])
 
 
-def _ends(shape: Shape) -> FloatArray:
-    """Return the edges with an end on either side, since the outer bins are open."""
-    edges = np.array(shape.edges)
+def _ends(shape: Shape) -> tuple[float, float]:
+    """Return where to end the plot on either side, since the outer bins are open."""
+    first, last = shape.edges[0], shape.edges[-1]
     if shape.scale == "log":
-        low = min(0.0, 2 * edges[0])
-        return np.concatenate([[low], edges, [edges[-1] * 1.5]])
-    width = float(np.median(np.diff(edges))) if len(edges) > 1 else 1.0
-    return np.concatenate([[edges[0] - width], edges, [edges[-1] + width]])
+        return min(0.0, 2 * first), 1.5 * last
+    width = float(np.median(np.diff(shape.edges))) if len(shape.edges) > 1 else 1.0
+    return first - width, last + width
 
 
-def _scale(axes: Axes, shape: Shape) -> None:
-    ends = _ends(shape)
-    axes.set_xlim(ends[0], ends[-1])
+def _scale(axes: Axes, shape: Shape, low: float, high: float) -> None:
     if shape.scale == "linear":
+        axes.set_xlim(low, high)
         return
     least = min((edge for edge in shape.edges if edge > 0), default=1.0)
     axes.set_xscale("symlog", linthresh=least, linscale=0.4)
-    axes.set_xlim(ends[0], ends[-1])
-    decades = 10.0 ** np.arange(np.ceil(np.log10(least)), np.floor(np.log10(ends[-1])) + 1)
+    axes.set_xlim(low, high)
+    decades = 10.0 ** np.arange(np.ceil(np.log10(least)), np.floor(np.log10(high)) + 1)
     ticks = [0.0, *decades]
     axes.set_xticks(ticks, [_compact(tick) for tick in ticks])
     axes.minorticks_off()
@@ -109,7 +121,8 @@ def _draw_bars(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle]
     rows = np.arange(len(kept))
     axes.barh(rows, [first.effects[i] for i in kept], color=styles[first.model].colour, height=0.66)
     for shape in shapes[1:]:
-        effects = [shape.effects[i] for i in kept]
+        by_label = dict(zip(shape.labels, shape.effects, strict=True))
+        effects = [by_label.get(first.labels[i], np.nan) for i in kept]
         axes.plot(
             effects,
             rows,
