@@ -132,12 +132,15 @@ def three_members(length: int, repeats: int, bits: Bits) -> None:
 
 def report_three(length: int, bits: Bits, ms: dict[str, float]) -> None:
     print(f"\n3 members x {length:,} values, {bits}-bit ring (medians, ms)")
-    print(f"  numpy float32 weighted mean, np.average            {ms['mean']:8.2f}")
-    print(f"  the same sum written out, no stacked copy      {ms['lean']:8.2f}")
-    print(f"  fixed point, all three clients                     {ms['fixed']:8.2f}")
-    print(f"  masks, all three clients (fingerprints included) {ms['mask']:8.2f}")
-    print(f"  server: transcript, sum, unmask (with fingerprints)   {ms['server']:8.2f}")
-    print(f"  of the two, fingerprints                           {ms['fingerprint']:8.2f}")
+    for label, name in (
+        ("numpy float32 weighted mean, np.average", "mean"),
+        ("the same written out, without a stacked copy", "lean"),
+        ("fixed point, all three clients", "fixed"),
+        ("masks and fingerprints, all three clients", "mask"),
+        ("server: fingerprints, sum, unmasking", "server"),
+        ("all fingerprints of the two rows above", "fingerprint"),
+    ):
+        print(f"  {label:46} {ms[name]:8.2f}")
     work = ms["mask"] + ms["server"]
     for label, spent in (
         ("masks and server, no fingerprints", work - ms["fingerprint"]),

@@ -10,8 +10,6 @@ Source: Bonawitz et al. 2017, eprint 2017/281, figure 4 (server, rounds 2 to 4).
 import hashlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from fedmkt.core.errors import MessageInvalid, RosterInvalid, ShareInvalid, TooFewMembers
 from fedmkt.core.stages import IntArray, RingArray
 from fedmkt.security.secure_sum import shamir
@@ -84,26 +82,30 @@ def combine(
     dropped = sorted(set(roster) - set(stated.survivors))
     seeds, secrets = _reconstruct(keys, stated, dropped, transcript, unmask_replies)
     context = SumContext(stated.run, sum_index, keys_hash(stated.run, bundles), stated.circle)
-    streams = [(self_mask_key(context, name, seed), -1) for name, seed in seeds.items()]
-    for dead, secret in secrets.items():
-        for name in stated.survivors:
-            public = keys[name].mask_keys[sum_index]
-            key = pair_mask_key(context, dead, secret, name, public)
-            streams.append((key, -pair_sign(name, dead)))
+    streams = _streams(keys, context, seeds, secrets)
     ring = Ring(64 if next(iter(keys.values())).bits == 64 else 32)
-    total = _add_up(ring, [masked[name] for name in stated.survivors])
-    add_masks(total, streams)
+    first, *others = (masked[name] for name in stated.survivors)
+    if any(each.shape != (first.size,) or each.dtype != ring.dtype for each in (first, *others)):
+        raise MessageInvalid(kind="masked input", problem="lengths or rings differ")
+    total = first.copy()
+    add_masks(total, streams, others)
     return ring.from_ring(total)
 
 
-def _add_up(ring: Ring, inputs: Sequence[RingArray]) -> RingArray:
-    first = inputs[0]
-    if any(each.shape != (first.size,) or each.dtype != ring.dtype for each in inputs):
-        raise MessageInvalid(kind="masked input", problem="lengths or rings differ")
-    total = first + inputs[1]
-    for each in inputs[2:]:
-        np.add(total, each, out=total)
-    return total
+def _streams(
+    keys: Mapping[str, KeyBundle],
+    context: SumContext,
+    seeds: Mapping[str, bytes],
+    secrets: Mapping[str, bytes],
+) -> list[tuple[bytes, int]]:
+    """Return the masks left in the sum: the living's own and theirs with the dropped."""
+    streams = [(self_mask_key(context, name, seed), -1) for name, seed in seeds.items()]
+    for dead, secret in secrets.items():
+        for name in seeds:
+            public = keys[name].mask_keys[context.sum_index]
+            key = pair_mask_key(context, dead, secret, name, public)
+            streams.append((key, -pair_sign(name, dead)))
+    return streams
 
 
 def _reconstruct(

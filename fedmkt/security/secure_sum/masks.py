@@ -94,10 +94,12 @@ def keystream(key: bytes, length: int) -> bytes:
     return Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(length))
 
 
-def add_masks(values: RingArray, streams: Sequence[tuple[bytes, int]]) -> None:
-    """Add each keystream, with its sign, to `values` (length,) in place.
+def add_masks(
+    values: RingArray, streams: Sequence[tuple[bytes, int]], others: Sequence[RingArray] = ()
+) -> None:
+    """Add each keystream, with its sign, and all `others` to `values` (length,) in place.
 
-    The bytes of a stream are read as little-endian words of the ring. All streams run over one
+    The bytes of a stream are read as little-endian words of the ring. Everything is added to one
     tile before the next, so the tile stays in the processor's cache.
     """
     word = values.dtype.newbyteorder("<")
@@ -110,6 +112,8 @@ def add_masks(values: RingArray, streams: Sequence[tuple[bytes, int]]) -> None:
     step = _TILE_BYTES // word.itemsize
     for start in range(0, values.size, step):
         tile = values[start : start + step]
+        for other in others:
+            np.add(tile, other[start : start + step], out=tile)
         zeros = _ZEROS if tile.size == step else _ZEROS[: tile.nbytes]
         for cipher, sign in ciphers:
             cipher.update_into(zeros, buffer)
