@@ -16,13 +16,14 @@ With f the Gaussian's density:
    exp(-2 pi^2 s^2 k^2), so q = f / (1 + t) and sum |f - q| = t.
 3. Hence TV(p, q) <= (1 / (2 s^2 sqrt(2 pi e)) + t) / 2 <= 0.0605 / s^2 + t / 2.
 
-Noise in shares first becomes one discrete Gaussian: densities differ by a factor within exp(+-tau)
-(Kairouz, Liu, Steinke 2021, arXiv:2102.06387, section 4; tau as in `filter.cost_nano`), so
-TV <= tau. Independent coordinates and releases add up, also when later queries depend on earlier
-results: eta = sum of all TV. With M the real and R the rounded releases, any set S has
-P[M in S] <= P[R in S] + eta <= e^eps P[R' in S] + delta_R + eta <= e^eps P[M' in S] + delta_R +
-(1 + e^eps) eta. Gaussian releases with multipliers z_i lose what one with (sum z_i^-2)^(-1/2)
-loses (Dong, Roth, Su 2019, arXiv:1905.02383, corollary 3.3).
+Noise in shares first becomes one discrete Gaussian: the two differ by a factor within exp(+-tau)
+(Kairouz, Liu, Steinke 2021, arXiv:2102.06387, the convolution bound behind proposition 14; tau as
+in `filter.cost_nano`), so TV <= tau. Independent coordinates and releases add up, also when later
+queries depend on earlier results: eta = sum of all TV. With M the real and R the rounded releases,
+P[M in S] <= P[R in S] + eta <= e^eps P[R' in S] + delta_R + eta
+<= e^eps P[M' in S] + delta_R + (1 + e^eps) eta for any set S. Gaussian releases with multipliers
+z_i lose what one with multiplier (sum z_i^-2)^(-1/2) loses (Dong, Roth, Su 2019, arXiv:1905.02383,
+corollary 3.3).
 
 On a coarse grid or at a large epsilon that slack passes delta. There the Renyi bound, which holds
 for the discrete Gaussian itself (arXiv:2004.00010, theorem 14), is the smaller one and is reported.

@@ -7,9 +7,10 @@ Not guaranteed: the tightest figure. `accounting` reports what was lost; a filte
 because privacy loss distributions are not sound for events chosen one after another.
 
 Sources: the filter is Feldman and Zrnic 2021, arXiv:2008.11193, theorem 4.3, at one order fixed
-when the account opens. The multivariate discrete Gaussian has the Gaussian's Renyi divergence at
-every order, alpha / (2 z^2): Canonne, Kamath, Steinke 2020, arXiv:2004.00010, theorem 14. From
-Renyi to (epsilon, delta): the same paper, proposition 12, and Balle et al. 2020, arXiv:1905.09982.
+when the account opens. The multivariate discrete Gaussian has at most the Gaussian's Renyi
+divergence at every order, alpha / (2 z^2): Canonne, Kamath, Steinke 2020, arXiv:2004.00010,
+theorem 14. From Renyi to (epsilon, delta): the same paper, proposition 12, and Asoodeh et al. 2020,
+arXiv:2001.05990, equation 20.
 """
 
 import math
