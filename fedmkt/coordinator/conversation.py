@@ -66,12 +66,19 @@ class Conversation:
         """
         nodes = self.channel.node_ids(at_least=len(members), deadline_s=self.patience.connect_s)
         data = self._signed("open", EVERYBODY, request)
-        answered, failed = self._exchange("open", dict.fromkeys(nodes, data))
-        self._nodes = {one.sender: node for node, one in answered.items()}
-        known = {one.sender: one for one in answered.values() if one.sender in members}
-        self.opened = {member for member, one in known.items() if not is_refusal(one.body)}
-        if failed and len(known) < len(members):
-            raise NodeFailed(member="a member", step="open", error=next(iter(failed.values())))
+        known: dict[str, Envelope] = {}
+        waiting = set(nodes)
+        deadline = time.monotonic() + self.patience.absent_s
+        while waiting and not set(members) <= set(known):
+            answered, failed = self._exchange("open", dict.fromkeys(sorted(waiting), data))
+            self._nodes |= {one.sender: node for node, one in answered.items()}
+            known |= {one.sender: one for one in answered.values() if one.sender in members}
+            self.opened = {member for member, one in known.items() if not is_refusal(one.body)}
+            if failed and len(known) < len(members):
+                raise NodeFailed(member="a member", step="open", error=next(iter(failed.values())))
+            waiting -= set(answered)
+            if time.monotonic() > deadline:
+                break
         return self._bodies("open", known, OpenReply, needed=members)
 
     def ask(

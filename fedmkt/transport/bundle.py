@@ -37,7 +37,7 @@ clientapp = "client_app:app"
 
 [tool.flwr.app.config]
 job = ""
-collaboration = ""
+run = ""
 home = ""
 """
 

@@ -1,0 +1,154 @@
+"""A small simulated collaboration over a few hundred of Adult's rows, for whole runs in seconds."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fedmkt.contract.collaboration import Cap, Dataset
+from fedmkt.contract.job import AdditiveSettings, Job, PrivacySettings
+from fedmkt.coordinator.app import run_job
+from fedmkt.coordinator.conversation import Patience
+from fedmkt.coordinator.home import open_coordinator
+from fedmkt.coordinator.training import Outcome
+from fedmkt.data import bundled
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.app import forget_nodes, open_handler
+from fedmkt.privacy.calibration import noise_multiplier_for
+from fedmkt.simulation.world import Terms, World, build_world
+from fedmkt.storage.contract_files import write_job
+from fedmkt.transport.channel import Channel
+from fedmkt.transport.flower import make_client_app, make_server_app
+from fedmkt.transport.in_process import run_in_process
+
+ROWS_EACH = 300
+DATASET = "prospects"
+ROUNDS = 3
+
+
+def members_named(count: int) -> tuple[str, ...]:
+    return tuple(f"member-{number}" for number in range(count))
+
+
+def small_world(
+    folder: Path,
+    *,
+    members: int = 3,
+    noise_seed: int | None = 7,
+    cap: float = 10.0,
+    modes: tuple[str, ...] = ("local", "distributed"),
+) -> World:
+    names = members_named(members)
+    table = bundled.load("adult_train")
+    tables = {name: table.slice(number * ROWS_EACH, ROWS_EACH) for number, name in enumerate(names)}
+    dataset = Dataset(
+        name=DATASET,
+        population="people",
+        holders=names,
+        purposes=("prospecting",),
+        requesters=(names[0],),
+        modes=modes,
+        table=bundled.schema("adult"),
+    )
+    caps = (Cap(dataset=DATASET, lifetime_epsilon=cap, period_epsilon=cap),)
+    terms = Terms("small", (dataset,), caps, datetime.now(UTC) + timedelta(days=1))
+    return build_world(folder, terms, tables, noise_seed=noise_seed)
+
+
+def small_job(
+    world: World,
+    *,
+    name: str = "small",
+    epsilon: float = 4.0,
+    trust: str = "local",
+    tolerated: int = 0,
+    rounds: int = ROUNDS,
+) -> Job:
+    return Job(
+        name=name,
+        requester=world.members[0],
+        purpose="prospecting",
+        dataset=DATASET,
+        members=world.members,
+        target="income",
+        features=("age", "education", "hours_per_week"),
+        model=AdditiveSettings(max_bins=8, rounds=rounds),
+        privacy=PrivacySettings.model_validate(
+            {
+                "trust": trust,
+                "epsilon": epsilon,
+                "noise_multiplier": noise_multiplier_for(
+                    epsilon=epsilon, delta=1e-5, releases=rounds
+                ),
+                "tolerated": tolerated,
+            }
+        ),
+    )
+
+
+class Quiet:
+    """A watcher that shows nothing."""
+
+    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+        pass
+
+
+@dataclass
+class Trial:
+    """Runs a job over the in-process grid, with whatever is to go wrong."""
+
+    world: World
+    patience: Patience = field(
+        default_factory=lambda: Patience(connect_s=10, exchange_s=60, absent_s=0.2)
+    )
+    wrap: Callable[[Channel], Channel] = lambda channel: channel
+    watcher: Any = field(default_factory=Quiet)
+    grid: Mapping[str, Any] | None = None
+
+    def run(self, job: Job, run: str) -> Outcome:
+        folder = self.world.folder / "jobs"
+        folder.mkdir(exist_ok=True)
+        write_job(folder / f"{job.name}.toml", job)
+        home = open_coordinator(self.world.coordinator)
+        outcomes: list[Outcome] = []
+
+        def main(channel: Channel, _config: object) -> None:
+            outcomes.append(
+                run_job(
+                    home,
+                    self.wrap(channel),
+                    job_file=folder / f"{job.name}.toml",
+                    run=run,
+                    watcher=self.watcher,
+                    patience=self.patience,
+                )
+            )
+
+        configs = {
+            number: {"home": str(self.world.node(member))}
+            for number, member in enumerate(self.world.members, start=1)
+        }
+        run_in_process(
+            make_server_app(main),
+            make_client_app(open_handler),
+            node_configs=configs,
+            run_config={},
+            **(self.grid or {}),
+        )
+        return outcomes[0]
+
+    def restart_nodes(self) -> None:
+        forget_nodes([self.world.node(member) for member in self.world.members])
+
+
+def model_json(world: World, run: str) -> dict[str, object]:
+    """Return the model the coordinator keeps of a run."""
+    path = world.coordinator / "runs" / run / "model.json"
+    value: dict[str, object] = json.loads(path.read_text())
+    return value
+
+
+SHORT = Patience(connect_s=10, exchange_s=3.0, absent_s=0.2)
+"""For runs in which a node does not answer: long enough for the others on a busy machine."""

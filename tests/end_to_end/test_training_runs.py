@@ -1,0 +1,241 @@
+"""Whole training runs: what survives a restart, a loss, a refusal; what never leaves a node."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from end_to_end.small_world import ROUNDS, SHORT, Trial, model_json, small_job, small_world
+
+from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused
+from fedmkt.node.app import node_at
+from fedmkt.simulation.world import World
+from fedmkt.transport.channel import Channel, Failure, Traffic
+
+EXCHANGES = 3 + 3 * ROUNDS
+
+
+class Stopped(BaseException):
+    """The coordinator's process is gone."""
+
+
+class StopsAt:
+    """A channel whose coordinator dies before its n-th exchange, or just after it."""
+
+    def __init__(self, channel: Channel, exchange: int, *, after: bool) -> None:
+        self._channel, self._left, self._after = channel, exchange, after
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._channel.traffic
+
+    def node_ids(self, *, at_least: int, deadline_s: float) -> tuple[int, ...]:
+        return self._channel.node_ids(at_least=at_least, deadline_s=deadline_s)
+
+    def exchange(
+        self, requests: Mapping[int, bytes], *, deadline_s: float, quorum: int | None = None
+    ) -> Mapping[int, bytes | Failure]:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Stopped
+        replies = self._channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
+        if self._left == 0:
+            raise Stopped
+        return replies
+
+
+class Records:
+    """A channel that keeps every byte the coordinator receives."""
+
+    def __init__(self, channel: Channel, received: bytearray) -> None:
+        self._channel, self._received = channel, received
+
+    @property
+    def traffic(self) -> Traffic:
+        return self._channel.traffic
+
+    def node_ids(self, *, at_least: int, deadline_s: float) -> tuple[int, ...]:
+        return self._channel.node_ids(at_least=at_least, deadline_s=deadline_s)
+
+    def exchange(
+        self, requests: Mapping[int, bytes], *, deadline_s: float, quorum: int | None = None
+    ) -> Mapping[int, bytes | Failure]:
+        replies = self._channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
+        for reply in replies.values():
+            self._received += reply.code.encode() if isinstance(reply, Failure) else reply
+        return replies
+
+
+def entries_of(world: World, member: str) -> list[tuple[str, int, str]]:
+    home = node_at(world.node(member)).home
+    with home.store.transaction() as tx:
+        return [(e.run, e.release, e.state) for e in home.ledger.entries(tx)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The model of a run nothing happened to; noise is reproducible, so others can equal it."""
+    world = small_world(tmp_path_factory.mktemp("undisturbed"))
+    Trial(world).run(small_job(world), "run-1")
+    world.close()
+    return model_json(world, "run-1")
+
+
+def test_a_run_takes_three_exchanges_a_round_and_three_more(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    outcome = Trial(world).run(small_job(world), "run-1")
+    assert outcome.exchanges == EXCHANGES
+    assert set(outcome.receipts) == set(world.members)
+    world.close()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("exchange", [2, 3, 4, 5, 7, EXCHANGES])
+def test_a_stopped_coordinator_resumes_to_the_same_model(
+    tmp_path: Path, undisturbed: dict[str, object], exchange: int, after: bool
+) -> None:
+    world = small_world(tmp_path)
+    trial = Trial(world, wrap=lambda channel: StopsAt(channel, exchange, after=after))
+    with pytest.raises(Stopped):
+        trial.run(small_job(world), "run-1")
+    Trial(world).run(small_job(world), "run-1")
+    assert model_json(world, "run-1") == undisturbed
+    # Every release was spent exactly once, however often it was asked for.
+    assert entries_of(world, world.members[0]) == [("run-1", r, "spent") for r in range(ROUNDS)]
+    world.close()
+
+
+def test_nodes_restarted_before_every_message_give_the_same_model(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    world = small_world(tmp_path)
+    trial = Trial(world)
+    trial.grid = {"restart": lambda node: trial.restart_nodes() if node == 1 else None}
+    trial.run(small_job(world), "run-1")
+    assert model_json(world, "run-1") == undisturbed
+    world.close()
+
+
+def test_a_killed_process_loses_nothing_and_resumes(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    world = small_world(tmp_path)
+    script = Path(__file__).with_name("killed_run.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ended = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "6"], env=environment, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert len(entries_of(world, world.members[0])) == ROUNDS
+    Trial(world).run(small_job(world), "run-1")
+    assert model_json(world, "run-1") == undisturbed
+    world.close()
+
+
+def test_a_member_lost_in_one_sum_is_back_in_the_next(tmp_path: Path) -> None:
+    world = small_world(tmp_path, members=4)
+    lost_node = 4
+
+    def lose(node: int, message: object) -> bool:
+        home = node_at(world.node(world.members[0])).home
+        with home.store.transaction() as tx:
+            first_done = any(e.state == "spent" for e in home.ledger.entries(tx))
+            second_done = [e.state for e in home.ledger.entries(tx)][1:2] == ["spent"]
+        is_reply = bool(message.metadata.reply_to_message_id)  # type: ignore[attr-defined]
+        return node == lost_node and first_done and not second_done and not is_reply
+
+    outcome = Trial(world, SHORT, grid={"lose": lose}).run(small_job(world), "run-1")
+    assert outcome.state.round == ROUNDS
+    states = [state for _, _, state in entries_of(world, world.members[3])]
+    assert states.count("spent") == ROUNDS - 1
+    assert states.count("returned") == 1
+    world.close()
+
+
+def test_below_three_members_a_sum_waits_and_goes_on_when_the_member_is_back(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    world = small_world(tmp_path)
+    job = small_job(world)
+    lose = {"lose": lambda node, message: node == 3 and b"mask/1" in _payload(message)}
+    with pytest.raises(QuorumLost):
+        Trial(world, SHORT, grid=lose).run(job, "run-1")
+    Trial(world).run(job, "run-1")
+    assert model_json(world, "run-1") == undisturbed
+    world.close()
+
+
+def _payload(message: object) -> bytes:
+    content = message.content  # type: ignore[attr-defined]
+    return b"".join(
+        value
+        for record in content.config_records.values()
+        for value in record.values()
+        if isinstance(value, bytes)
+    )
+
+
+def test_a_refusal_names_the_rule_alone_and_the_others_give_back(tmp_path: Path) -> None:
+    world = small_world(tmp_path, cap=5.0)
+    Trial(world).run(small_job(world), "run-1")
+    received = bytearray()
+    trial = Trial(world, wrap=lambda channel: Records(channel, received))
+    with pytest.raises(RunRefused) as refused:
+        trial.run(small_job(world, name="again"), "run-2")
+    assert refused.value.fields["rule"] == "budget_exceeded"
+    assert b"run-1" not in received
+    for member in world.members:
+        assert all(run == "run-1" for run, _, _ in entries_of(world, member))
+        log = (world.node(member) / "audit.log").read_text()
+        reason = json.loads(log.splitlines()[-1])["facts"]["reason"]
+        assert "run-1" in reason
+    world.close()
+
+
+def test_one_members_refusal_costs_the_others_nothing(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    table = world.node(world.members[2]) / "customers.parquet"
+    hidden = table.rename(table.with_name("elsewhere.parquet"))
+    with pytest.raises(NodeFailed):
+        Trial(world).run(small_job(world), "run-1")
+    hidden.rename(table)
+    states = {state for _, _, state in entries_of(world, world.members[2])}
+    assert states == {"returned"}
+    world.close()
+
+
+def test_a_customers_value_in_an_error_never_reaches_the_coordinator(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "Erika-Mustermann-4711"
+    world = small_world(tmp_path)
+    home = world.node(world.members[1])
+    settings = (home / "node.toml").read_text().replace("parquet", "csv")
+    (home / "node.toml").write_text(settings)
+    rows = "customer,age,education,hours_per_week,income\n"
+    rows += f"c1,30,{secret},40,>50K\n{secret},31,HS-grad,40,<=50K\n" * 200
+    (home / "customers.csv").write_text(rows)
+    received = bytearray()
+    trial = Trial(world, wrap=lambda channel: Records(channel, received))
+    with pytest.raises(NodeFailed) as failed:
+        trial.run(small_job(world), "run-1")
+    assert failed.value.fields["error"] == "schema_violated"
+    assert len(received) > 100
+    assert secret.encode() not in received
+    assert secret not in caplog.text
+    assert secret not in (home / "audit.log").read_text()
+    world.close()
+
+
+def test_shared_noise_trains_and_says_so(tmp_path: Path) -> None:
+    world = small_world(tmp_path, members=4)
+    job = small_job(world, trust="distributed", tolerated=1)
+    outcome = Trial(world).run(job, "run-1")
+    receipts = [json.loads(data)["receipt"] for data in outcome.receipts.values()]
+    assert {receipt["trust"] for receipt in receipts} == {"distributed"}
+    assert {release["event"]["shares"] for r in receipts for release in r["releases"]} == {3}
+    world.close()
