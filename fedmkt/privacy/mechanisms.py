@@ -14,10 +14,13 @@ section 5); Kairouz, Liu, Steinke 2021, arXiv:2102.06387 (noise in shares).
 import hashlib
 import math
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import opendp.prelude as opendp_library
+from opendp.domains import atom_domain, vector_domain
+from opendp.measurements import make_gaussian
+from opendp.metrics import l2_distance
+from opendp.mod import enable_features
 
 from fedmkt.core.errors import EpsilonInvalid, RangeExceeded
 from fedmkt.core.stages import IntArray, LocalUpdate, NoiselessUpdate, PrivateUpdate, Trust
@@ -28,8 +31,7 @@ VALUE_LIMIT = 2**62
 TAIL_BITS = 40
 
 # OpenDP asks for this flag before it makes any mechanism, however well its proof was vetted.
-opendp_library.enable_features("contrib")
-_dp: Any = opendp_library
+enable_features("contrib")
 
 
 class OsNoise:
@@ -43,8 +45,8 @@ class OsNoise:
 
     def add_to(self, values: IntArray, *, sigma: float) -> IntArray:
         """Return `values` plus fresh noise of scale `sigma`, shape (length,)."""
-        domain = _dp.vector_domain(_dp.atom_domain(T="i64"), size=len(values))
-        measurement = _dp.m.make_gaussian(domain, _dp.l2_distance(T="i64"), scale=sigma)
+        domain = vector_domain(atom_domain(T="i64"), size=len(values))
+        measurement = make_gaussian(domain, l2_distance(T="i64"), scale=sigma)
         return np.array(measurement(values.tolist()), dtype=np.int64)
 
 
