@@ -38,6 +38,7 @@ _LONGEST_SLEEP_S = 0.05
 _SLEEP_SHARE = 0.05
 _SHORTEST_GRACE_S = 0.1
 _GRACE_SHARE = 0.5
+_TTL_MARGIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -124,13 +125,14 @@ class FlowerChannel:
         return replies
 
     def _push(
-        self, requests: Mapping[int, bytes], replies: dict[int, bytes | Failure], ttl_s: float
+        self, requests: Mapping[int, bytes], replies: dict[int, bytes | Failure], deadline_s: float
     ) -> dict[str, int]:
         """Push all requests; return the node behind each message id, note what was rejected."""
         # A request lives as long as somebody waits for its reply, so that no node spends budget
-        # on an exchange that its coordinator has given up.
+        # on an exchange that its coordinator has given up; a little longer, so that its expiry
+        # is not taken for the node's answer at the deadline.
         messages = [
-            Message(payload_record(request), node_id, _MESSAGE_TYPE, ttl=ttl_s)
+            Message(payload_record(request), node_id, _MESSAGE_TYPE, ttl=deadline_s + _TTL_MARGIN_S)
             for node_id, request in requests.items()
         ]
         message_ids = list(self._grid.push_messages(messages))

@@ -19,7 +19,7 @@ from fedmkt.transport.flower import make_client_app
 app = make_client_app(open_contract_handler)
 """
 
-# An idle SuperNode looks for messages every 3 s and starts a process for each: slow is 24 s.
+# An idle SuperNode looks for messages every 3 s and starts a process for each: slow is 40 s.
 _SUPERLINK_SERVER = """
 import json, traceback
 from pathlib import Path
@@ -30,7 +30,7 @@ def main(channel, config):
     outcomes = {}
     for check in CHECKS:
         try:
-            check(channel, Pace(prompt_s=60.0, slow_s=24.0))
+            check(channel, Pace(prompt_s=60.0, slow_s=40.0))
             outcomes[check.__name__] = "kept"
         except Exception:
             outcomes[check.__name__] = traceback.format_exc()

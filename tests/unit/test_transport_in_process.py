@@ -167,3 +167,20 @@ def test_a_node_whose_process_would_die_is_a_crash_and_answers_again_later() -> 
         make_server_app(main), make_client_app(open_handler), node_configs=NODES, run_config={}
     )
     assert died
+
+
+def test_a_request_outlives_its_deadline_by_little() -> None:
+    lives_s: list[float] = []
+
+    def note(_node_id: int, message: Message) -> bool:
+        lives_s.append(message.metadata.ttl)
+        return True
+
+    def main(channel: Channel, _config: Config) -> None:
+        channel.exchange({1: b"x"}, deadline_s=0.1)
+
+    run_in_process(
+        make_server_app(main), make_client_app(_echo), node_configs=NODES, run_config={}, lose=note
+    )
+    assert len(lives_s) == 1
+    assert 0.1 < lives_s[0] < 2.0
