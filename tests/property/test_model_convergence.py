@@ -66,6 +66,31 @@ def test_only_the_intercept_moves_the_mean_score() -> None:
     assert moved.mean() == pytest.approx(4 * total / 900, rel=0.02)  # empty bins count one half
 
 
+COUNTS = np.array([900.0, 60.0, 30.0, 10.0])
+
+
+def test_bins_that_tell_nothing_get_no_effect_however_noise_weighs_them() -> None:
+    """Every bin's share of yes is that of the table, 1/5: only the intercept has to move."""
+    state = advance(
+        initial_state(_binning(1), AdditiveSettings()),
+        Sums(COUNTS * (0.2 - 0.5), noise=8.0, counts=COUNTS, count_noise=5.0),
+    )
+    np.testing.assert_allclose(state.model.effects, 0.0, atol=1e-12)
+    assert state.model.intercept == pytest.approx(np.log(0.2 / 0.8))
+
+
+def test_noised_effects_do_not_move_the_mean_score() -> None:
+    """Over customers the mean score is the log-odds of the prevalence: 175 yes of 1,000."""
+    residuals = np.array([90.0, 50.0, 25.0, 10.0]) - COUNTS / 2
+    model = advance(
+        initial_state(_binning(1), AdditiveSettings()),
+        Sums(residuals, noise=8.0, counts=COUNTS, count_noise=5.0),
+    ).model
+    assert np.ptp(model.effects) > 1
+    mean_score = model.intercept + float(COUNTS @ model.effects) / 1_000
+    assert mean_score == pytest.approx(np.log(0.175 / 0.825))
+
+
 @given(seed=st.integers(0, 10_000), rows=st.integers(3, 40))
 @settings(deadline=None, max_examples=50)
 def test_tiny_tables_stay_finite(seed: int, rows: int) -> None:
