@@ -95,12 +95,6 @@ class SuperLink:
         )
         return int(self.control.StartRun(request).run_id)
 
-    def kill(self, name: str) -> None:
-        """Kill a process and all it started, as a power cut would."""
-        process = self.processes.pop(name)
-        _signal_group(process, signal.SIGKILL)
-        process.wait(10)
-
     def start(self, name: str, command: list[str]) -> None:
         """Start a process with a home, a log and a process group of its own."""
         home = self.folder / name

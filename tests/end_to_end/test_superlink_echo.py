@@ -1,6 +1,7 @@
 """Over a real SuperLink nodes answer, and of what they raise nothing but a code leaves them."""
 
 import json
+import os
 from pathlib import Path
 
 from end_to_end.superlink import app_files, running_superlink
@@ -30,6 +31,7 @@ app = make_client_app(open_handler)
 
 _SERVER = """
 import json
+import os
 from pathlib import Path
 from fedmkt.transport.channel import Failure
 from fedmkt.transport.flower import make_server_app
@@ -59,6 +61,7 @@ def test_nodes_answer_and_no_byte_of_an_exception_reaches_the_server(tmp_path: P
         )
         logs = link.logs()
     assert run.status == "finished:completed", logs
+    assert not [name for name, process in link.processes.items() if _group_lives(process.pid)]
     first = min(link.node_ids, key=link.node_ids.__getitem__)
     assert json.loads(outcome.read_text()) == {
         "echo": f"reply of {first} to echo",
@@ -71,6 +74,14 @@ def test_nodes_answer_and_no_byte_of_an_exception_reaches_the_server(tmp_path: P
     assert {path.name for path in servers} >= {"superlink.log", "executor.log", "state.db"}
     for path in servers:
         assert SECRET.encode() not in path.read_bytes(), path
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _files_of(link: Path, *processes: str) -> list[Path]:
