@@ -139,6 +139,15 @@ def test_a_record_from_the_owners_other_log_is_found() -> None:
     assert broken_at([*log[:2], other[2], log[3]]) == 3
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_number_left_out_or_used_twice_is_found_though_the_owner_signed_it(number: int) -> None:
+    first = chain(1)[0]
+    before = Head(number - 1, first.hash) if number > 1 else None
+    record = link(before, identity=OWNER, at=START, kind="committed", facts={})
+    assert record.sequence == number
+    assert broken_at([first.line(), record.line()]) == 2
+
+
 def test_a_log_signed_by_another_key_is_found_at_its_first_record() -> None:
     assert broken_at(lines(chain(3, owner=Identity(bytes(32))))) == 1
 
