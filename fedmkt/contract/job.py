@@ -29,7 +29,9 @@ class AdditiveSettings(Frozen):
     rounds: int = Field(default=4, ge=1, le=50)
     ridge: float = Field(default=0.3, gt=0, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
-    step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(1.0,), min_length=1)
+    step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.7, 0.6, 0.5, 0.4), min_length=1
+    )
 
 
 class PrivacySettings(Frozen):
@@ -43,9 +45,9 @@ class PrivacySettings(Frozen):
     trust: Literal["local", "distributed", "none"] = "local"
     epsilon: float | None = Field(default=None, gt=0, le=100)
     delta: float = Field(default=1e-5, gt=0, lt=0.01)
-    noise_multiplier: float | None = Field(default=None, gt=0, le=1e6)
+    noise_multiplier: float | None = Field(default=None, ge=1e-3, le=1e6)
     tolerated: int = Field(default=0, ge=0)
-    count_weight: float = Field(default=0.3, gt=0, le=10)
+    count_weight: float = Field(default=0.2, gt=0, le=10)
 
     @model_validator(mode="after")
     def _stated(self) -> "PrivacySettings":

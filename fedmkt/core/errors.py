@@ -137,8 +137,7 @@ class QualityTooLow(DataError):
     code = "quality_too_low"
     template = (
         "Dataset {dataset} passes {share:.1%} of its quality checks; the contract asks for "
-        "{floor:.1%}. "
-        "The scorecard names the failing checks."
+        "{floor:.1%}. Failing: {failing}. Mend these columns and run again."
     )
 
 

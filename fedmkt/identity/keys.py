@@ -5,6 +5,8 @@ label, so one made for a message never passes as one made for an audit record.
 Source: RFC 8032 (Ed25519), RFC 5869 (HKDF); primitives from the `cryptography` package.
 """
 
+import re
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,6 +15,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from fedmkt.core.errors import SettingInvalid, SignatureInvalid
 
 _LABEL = b"fedmkt/v1/"
+_SECRET_BYTES = 32
+_HEX_KEY = re.compile(r"[0-9a-f]{64}")
+_P = 2**255 - 19
+# The y-coordinates (modulo p) of edwards25519's eight points of small order: of order 1, 2, 4
+# and 8. Source: Chalkias, Garillot, Nikolaenko 2020, "Taming the many EdDSAs", table 5.
+_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
 
 
 def _bound(label: str, data: bytes) -> bytes:
@@ -21,20 +30,26 @@ def _bound(label: str, data: bytes) -> bytes:
     return len(name).to_bytes(2, "big") + name + data
 
 
+def _y_coordinate(raw: bytes) -> int:
+    return (int.from_bytes(raw, "little") & (2**255 - 1)) % _P
+
+
 class PublicIdentity:
     """The public half: verifies, compares and travels as 64 hexadecimal digits."""
 
     __slots__ = ("_key", "hex")
 
     def __init__(self, hex_key: str) -> None:
-        """Parse 64 hexadecimal digits. Raises: SettingInvalid."""
-        try:
-            self._key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(hex_key))
-        except ValueError:
-            raise SettingInvalid(
-                setting="public key", problem="it is not 64 hexadecimal digits"
-            ) from None
-        self.hex = hex_key.lower()
+        """Parse 64 lower-case hexadecimal digits. Raises: SettingInvalid."""
+        if not _HEX_KEY.fullmatch(hex_key):
+            problem = "it is not 64 lower-case hexadecimal digits"
+            raise SettingInvalid(setting="public key", problem=problem)
+        raw = bytes.fromhex(hex_key)
+        # Security: under a point of small order anybody can forge a signature on anything.
+        if _y_coordinate(raw) in _SMALL_ORDER:
+            raise SettingInvalid(setting="public key", problem="it is a point of small order")
+        self._key = Ed25519PublicKey.from_public_bytes(raw)
+        self.hex = hex_key
 
     def verify(self, label: str, data: bytes, signature: bytes, *, member: str) -> None:
         """Check a signature made by `sign(label, data)`. Raises: SignatureInvalid."""
@@ -59,7 +74,9 @@ class Identity:
     __slots__ = ("_key", "public")
 
     def __init__(self, secret: bytes) -> None:
-        """Take 32 secret bytes."""
+        """Take 32 secret bytes. Raises: SettingInvalid."""
+        if len(secret) != _SECRET_BYTES:
+            raise SettingInvalid(setting="identity key", problem="it is not 32 bytes long")
         self._key = Ed25519PrivateKey.from_private_bytes(secret)
         self.public = PublicIdentity(self._key.public_key().public_bytes_raw().hex())
 

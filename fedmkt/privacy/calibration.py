@@ -10,7 +10,7 @@ from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import LARGEST_MULTIPLIER, SMALLEST_MULTIPLIER, GaussianEvent
 from fedmkt.privacy.filter import check_cap
 
-COARSEST_BOUND = 2.0**26  # grid units: one customer's bound is at least this
+COARSEST_BOUND = 2.0**24  # grid units: one customer's bound is at least this
 LONGEST_VECTOR = 2**16  # dimensions of a release are at most this
 PRECISION = 1 + 5e-4  # relative
 

@@ -27,7 +27,7 @@ class Arm:
 
     epsilon: float | None
     model: AdditiveSettings
-    count_weight: float = 0.3
+    count_weight: float = 0.2
 
     @property
     def name(self) -> str:
@@ -40,11 +40,12 @@ class Arm:
         return f"prospects-{self.name}"
 
 
+_AVERAGING = (0.7, 0.6, 0.5, 0.4)
 ARMS = (
-    Arm(None, AdditiveSettings(max_bins=256, rounds=10, ridge=0.3, smoothness=0.3)),
-    Arm(8.0, AdditiveSettings(max_bins=64, rounds=6, ridge=0.3, smoothness=1.0)),
-    Arm(3.0, AdditiveSettings(max_bins=64, rounds=6, ridge=0.3, smoothness=1.0)),
-    Arm(1.0, AdditiveSettings(max_bins=20, rounds=4, ridge=0.3, smoothness=1.0)),
+    Arm(None, AdditiveSettings(max_bins=1024, rounds=10, ridge=0.1, smoothness=0.003, step=(1.0,))),
+    Arm(8.0, AdditiveSettings(max_bins=384, rounds=4, ridge=0.1, smoothness=0.01, step=_AVERAGING)),
+    Arm(3.0, AdditiveSettings(max_bins=192, rounds=4, ridge=0.1, smoothness=0.03, step=_AVERAGING)),
+    Arm(1.0, AdditiveSettings(max_bins=24, rounds=2, ridge=1.0, smoothness=0.1, step=_AVERAGING)),
 )
 
 

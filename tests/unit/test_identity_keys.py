@@ -130,3 +130,47 @@ def test_error_about_a_secret_of_the_wrong_length_does_not_show_it():
     shown = str(caught.value) + repr(caught.value)
     assert SECRET[:-1].hex() not in shown
     assert repr(SECRET[:-1])[2:-1] not in shown
+
+
+def _order(y: int) -> int:
+    """The order of a point of edwards25519 with this y, by the curve's own addition law."""
+    p = 2**255 - 19
+    d = -121665 * pow(121666, -1, p) % p
+    x2 = (y * y - 1) * pow(d * y * y + 1, -1, p) % p
+    x = pow(x2, (p + 3) // 8, p)
+    x = x if (x * x - x2) % p == 0 else x * pow(2, (p - 1) // 4, p) % p
+    assert (x * x - x2) % p == 0
+    point, order = (x, y), 1
+    while point != (0, 1) and order < 16:
+        (x1, y1), t = point, d * point[0] * x * point[1] * y
+        point = (
+            (x1 * y + x * y1) * pow(1 + t, -1, p) % p,
+            (y1 * y + x1 * x) * pow(1 - t, -1, p) % p,
+        )
+        order += 1
+    return order
+
+
+def test_points_of_small_order_are_refused_as_keys():
+    p = 2**255 - 19
+    eighth = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+    small = {0: 4, 1: 1, p - 1: 2, eighth: 8, p - eighth: 8}
+    for y, order in small.items():
+        assert _order(y) == order
+        # The second spelling of y (plus p, where it fits) and both signs of x are caught too.
+        for spelling in {y, y + p} if y + p < 2**255 else {y}:
+            for sign in (0, 1 << 255):
+                with pytest.raises(SettingInvalid):
+                    PublicIdentity((spelling | sign).to_bytes(32, "little").hex())
+
+
+def test_a_key_has_one_spelling():
+    for spelling in (PUBLIC.upper(), PUBLIC[:2] + " " + PUBLIC[2:], PUBLIC[:-1]):
+        with pytest.raises(SettingInvalid):
+            PublicIdentity(spelling)
+
+
+def test_a_secret_of_another_length_is_refused_without_showing_it():
+    with pytest.raises(SettingInvalid) as caught:
+        Identity(b"\x41" * 31)
+    assert "41" not in str(caught.value)
