@@ -47,35 +47,26 @@ def demo(
         report = run_horizontal(out, seed=seed, progress=progress)
     _, page = write(report, out)
     console.print(_models(report))
+    console.print("AUC: chance that a prospect scores above another, on public test rows.")
     _say(console, report)
     console.print(f"report: [bold]{page}[/]", highlight=False, soft_wrap=True)
     console.print("next: fedmkt ledger explain epsilon-1 | fedmkt node dry-run epsilon-8")
 
 
 def _models(report: Report) -> Table:
-    table = Table(title="Who is a high-income prospect? AUC on public test rows")
-    table.add_column("model")
-    for heading in (
-        "epsilon",
-        "AUC",
-        "95% interval",
-        "rounds",
-        "exchanges",
-        "kB up",
-        "kB down",
-        "s",
-    ):
-        table.add_column(heading, justify="right")
+    table = Table(title="Who is a high-income prospect?", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for heading in ("epsilon", "AUC (95%)", "rounds", "exch.", "kB up/down", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for model in report.models:
+        auc = model.auc
         table.add_row(
             model.name,
             "–" if model.epsilon is None else f"{model.epsilon:g}",
-            f"{model.auc.value:.4f}",
-            f"{model.auc.low:.4f} to {model.auc.high:.4f}",
+            f"{auc.value:.3f} ({auc.low:.3f}–{auc.high:.3f})",
             str(model.rounds),
             str(model.exchanges),
-            f"{model.bytes_up / 1000:.0f}",
-            f"{model.bytes_down / 1000:.0f}",
+            f"{model.bytes_up / 1000:.0f}/{model.bytes_down / 1000:.0f}",
             f"{model.wall_s:.1f}",
         )
     return table

@@ -10,7 +10,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -64,7 +63,7 @@ class Live:
     def finished_round(self, number: int, rounds: int, loss: float, left: float | None) -> None:
         """Move the bar on by one round."""
         budget = "no noise" if left is None else f"budget left {left:.2f}"
-        facts = f"round {number}/{rounds}  loss {loss:.4f}  {budget}"
+        facts = f"round {number}/{rounds} loss {loss:.3f} {budget}"
         self._progress.update(self._task, advance=1, facts=facts)
 
 
@@ -72,13 +71,12 @@ class Live:
 def live(console: Console) -> Iterator[Live]:
     """Show progress on `console` while the block runs."""
     columns = (
-        TextColumn("{task.description:<24}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:<17}"),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[facts]}"),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
         TextColumn("left"),
-        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
         yield Live(progress)

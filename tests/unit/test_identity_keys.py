@@ -78,9 +78,9 @@ def test_public_key_that_is_not_64_hexadecimal_digits_is_refused(text):
         PublicIdentity(text)
 
 
-def test_public_keys_compare_by_value_whatever_their_case(identity):
-    assert PublicIdentity(PUBLIC.upper()) == identity.public
-    assert hash(PublicIdentity(PUBLIC.upper())) == hash(identity.public)
+def test_public_keys_compare_by_value(identity):
+    assert PublicIdentity(PUBLIC) == identity.public
+    assert hash(PublicIdentity(PUBLIC)) == hash(identity.public)
     assert identity.public != Identity.generate().public
     assert identity.public != PUBLIC
 
@@ -125,7 +125,7 @@ def test_identity_is_neither_pickled_nor_copied_nor_opened(identity):
 
 
 def test_error_about_a_secret_of_the_wrong_length_does_not_show_it():
-    with pytest.raises(ValueError, match="32") as caught:
+    with pytest.raises(SettingInvalid, match="32") as caught:
         Identity(SECRET[:-1])
     shown = str(caught.value) + repr(caught.value)
     assert SECRET[:-1].hex() not in shown
@@ -168,9 +168,3 @@ def test_a_key_has_one_spelling():
     for spelling in (PUBLIC.upper(), PUBLIC[:2] + " " + PUBLIC[2:], PUBLIC[:-1]):
         with pytest.raises(SettingInvalid):
             PublicIdentity(spelling)
-
-
-def test_a_secret_of_another_length_is_refused_without_showing_it():
-    with pytest.raises(SettingInvalid) as caught:
-        Identity(b"\x41" * 31)
-    assert "41" not in str(caught.value)
