@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -50,23 +51,31 @@ def demo(
     console.print("AUC: chance that a prospect scores above another, on public test rows.")
     _say(console, report)
     console.print(f"report: [bold]{page}[/]", highlight=False, soft_wrap=True)
-    console.print("next: fedmkt ledger explain epsilon-1 | fedmkt node dry-run epsilon-8")
+    console.print(
+        f"next: fedmkt ledger explain epsilon-1 --home {out}", highlight=False, soft_wrap=True
+    )
 
 
 def _models(report: Report) -> Table:
-    table = Table(title="Who is a high-income prospect?", title_justify="left")
+    table = Table(
+        title="Who is a high-income prospect?",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+    )
     table.add_column("model", no_wrap=True)
-    for heading in ("epsilon", "AUC (95%)", "rounds", "exch.", "kB up/down", "s"):
+    for heading in ("epsilon", "AUC", "95% interval", "rounds", "exchanges", "kB", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for model in report.models:
         auc = model.auc
         table.add_row(
             model.name,
             "–" if model.epsilon is None else f"{model.epsilon:g}",
-            f"{auc.value:.3f} ({auc.low:.3f}–{auc.high:.3f})",
+            f"{auc.value:.3f}",
+            f"{auc.low:.3f}–{auc.high:.3f}",
             str(model.rounds),
             str(model.exchanges),
-            f"{model.bytes_up / 1000:.0f}/{model.bytes_down / 1000:.0f}",
+            f"{(model.bytes_up + model.bytes_down) / 1000:.0f}",
             f"{model.wall_s:.1f}",
         )
     return table

@@ -17,7 +17,7 @@ HomeOption = Annotated[
     typer.Option(
         "--home",
         envvar="FEDMKT_HOME",
-        help="A node's home folder. Default: every node of ./fedmkt-demo.",
+        help="A node's home folder, or a demonstration's. Default: ./fedmkt-demo.",
         show_default=False,
     ),
 ]
@@ -36,9 +36,9 @@ def opened(home: Path | None) -> Iterator[list[NodeHome]]:
 
 
 def _folders(home: Path | None) -> list[Path]:
-    if home is not None:
+    if home is not None and not (home / "nodes").is_dir():
         return [home]
-    nodes = DEMO_FOLDER / "nodes"
+    nodes = (home or DEMO_FOLDER) / "nodes"
     folders = sorted(path.parent for path in nodes.glob("*/node.toml"))
     if not folders:
         advice = "Give --home the folder of a node, or run fedmkt demo first."

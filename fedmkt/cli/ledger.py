@@ -43,6 +43,23 @@ def explain_run(
             raise ReservationUnknown(run=run, release="any")
 
 
+@app.command("give-back")
+def give_back(
+    run: Annotated[str, typer.Argument(help="A run that was never closed.")],
+    home: HomeOption = None,
+) -> None:
+    """Give back what a run reserved but never sent; nothing more can be sent for it.
+
+    For runs whose coordinator is gone. What was sent, or may have been, stays spent.
+    """
+    with opened(home) as homes:
+        for one in homes:
+            with one.store.transaction() as tx:
+                returned = one.ledger.give_back(tx, run)
+            one.audit.append("given back", {"run": run, "releases": returned})
+            typer.echo(f"{one.member}: {returned} releases of run {run} were given back")
+
+
 def _balances(home: NodeHome) -> Table:
     with home.store.transaction() as tx:
         balances = home.ledger.balances(tx)

@@ -267,7 +267,8 @@ class UsesExceeded(Refusal):
 
     code = "uses_exceeded"
     template = (
-        "Cap {cap} of dataset {dataset} allows {allowed} uses a {window}; {used} are used up."
+        "Cap {cap} of dataset {dataset} allows {allowed} uses a {window}; {used} are used up by: "
+        "{spent_by}. Wait until the window has passed, or ask for another cap."
     )
 
 
@@ -482,6 +483,16 @@ class CapConflict(LedgerError):
     template = (
         "Account {account} was opened with another cap than the contract now states ({problem}). "
         "Caps over the same people stay as they were opened."
+    )
+
+
+class StoreRolledBack(LedgerError):
+    """The store lacks what the audit log says was released: an old copy was put back."""
+
+    code = "store_rolled_back"
+    template = (
+        "The ledger at {path} lacks release {release} of run {run}, which the audit log records. "
+        "An old copy was restored; put back the latest one, or the customers' budget is overspent."
     )
 
 

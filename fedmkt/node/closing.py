@@ -35,7 +35,7 @@ def receipt_of(
     receipt = Receipt(
         run=run,
         job_hash=job.hash,
-        contract_hash=home.contract.hash,
+        contract_hash=home.contract_hash,
         member=home.member,
         dataset=job.dataset,
         purpose=job.purpose,

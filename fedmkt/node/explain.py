@@ -61,7 +61,8 @@ def _what_it_means(entries: Sequence[Entry]) -> tuple[str, ...]:
     epsilon = epsilon_of(noised, DELTA)
     return (
         f"Together that is epsilon {epsilon:.3f} at delta {DELTA:g}: whatever somebody concludes "
-        f"from this run about a customer was at most {math.exp(epsilon):.2f} times as likely "
+        f"from this run about a customer was at most {math.exp(epsilon):.2f} times as "
+        f"likely (up to a chance of {DELTA:g}) "
         "because the customer's row was in the table.",
     )
 

@@ -8,13 +8,15 @@ node.db                         ledger, runs and stored replies (or the SQL URL 
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
 """
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
-from fedmkt.core.errors import ContractInvalid, SettingInvalid
+from fedmkt.core.errors import ContractInvalid, SettingInvalid, StoreRolledBack
 from fedmkt.data.sources import Source, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
@@ -26,6 +28,8 @@ from fedmkt.storage.key_file import read_key
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 from fedmkt.storage.run_store import RunStore
+
+AUDIT_FILE = "audit.log"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class NodeHome:
     def member(self) -> str:
         """Return this node's name in the contract."""
         return self.settings.member
+
+    @cached_property
+    def contract_hash(self) -> str:
+        """Return the hash of the contract; made once, for every message carries it."""
+        return self.contract.hash
 
     @property
     def ledger(self) -> LedgerStore:
@@ -71,7 +80,8 @@ class NodeHome:
         return open_source(settings)
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store and the audit log."""
+        self.audit.close()
         self.store.close()
 
 
@@ -79,7 +89,7 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     """Open a node's home folder.
 
     Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
-        ReproducibleNoiseRefused, AuditBroken.
+        ReproducibleNoiseRefused, AuditBroken, StoreRolledBack.
     """
     clock = clock or SystemClock()
     settings = read_settings(folder / "node.toml")
@@ -89,14 +99,32 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     if contract.key_of(settings.member) != identity.public.hex:
         problem = f"its key for {settings.member} is not the one in identity.key"
         raise ContractInvalid(contract=contract.name, problem=problem)
-    return NodeHome(
+    home = NodeHome(
         folder=folder,
         settings=settings,
         identity=identity,
         contract=contract,
         directory=directory_of(contract),
         store=NodeStore.open(settings.store or folder / "node.db", clock),
-        audit=AuditLog(folder / "audit.log", identity, clock),
+        audit=AuditLog(folder / AUDIT_FILE, identity, clock),
         noise=noise,
         clock=clock,
     )
+    _check_store_against_log(home)
+    return home
+
+
+def _check_store_against_log(home: NodeHome) -> None:
+    """Refuse a ledger that lacks a release the audit log records: it was restored from a backup.
+
+    A record comes before its commit, so after a crash the last one may stand in the ledger as
+    planned; that counts as spent and is no gap.
+    """
+    with home.store.transaction() as tx:
+        known = {(entry.run, entry.release) for entry in home.ledger.entries(tx)}
+    for line in (home.folder / AUDIT_FILE).read_bytes().splitlines():
+        record = json.loads(line)
+        released = (record["facts"].get("run"), record["facts"].get("sum"))
+        if record["kind"] == "released" and released not in known:
+            home.close()
+            raise StoreRolledBack(path=home.store.location, run=released[0], release=released[1])

@@ -65,7 +65,7 @@ class Node:
         """
         home = self._home
         message = open_message(
-            data, directory=home.directory, receiver=home.member, contract=home.contract.hash
+            data, directory=home.directory, receiver=home.member, contract=home.contract_hash
         )
         if message.sender != home.contract.coordinator.name:
             raise SignatureInvalid(member=message.sender, what="request (not the coordinator)")

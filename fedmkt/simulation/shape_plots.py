@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from fedmkt.core.stages import FloatArray
 from fedmkt.evidence.report import Report, Shape
 from fedmkt.simulation.plots import LineStyle, line_styles
 from fedmkt.simulation.svg import PALETTE, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 360.0
 _MOST_BARS = 14
+_MOST_STEPS = 32
 _LONGEST_LABEL = 22
 _EFFECT = "effect on log-odds"
 
@@ -37,9 +39,11 @@ def _shape_plot(shapes: Sequence[Shape], styles: dict[str, LineStyle], index: in
     title = first.feature.replace("_", " ")
     shown = f"{title} ({first.unit})" if first.unit else title
     kind = "Steps" if first.edges else "Bars"
+    joined = first.edges and len(first.edges) >= _MOST_STEPS
+    drawn = f"; drawn as means of neighbouring bins, {_MOST_STEPS} steps" if joined else ""
     description = (
         f"{kind}: what {title} adds to the score, in log-odds; "
-        f"from end to end it moves {first.model} by {_span(first):.2f}."
+        f"from end to end it moves {first.model} by {_span(first):.2f}{drawn}."
     )
     with plot_style(key):
         if first.edges:
@@ -83,12 +87,26 @@ def _draw_steps(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle
         style = styles[shape.model]
         ends = np.concatenate([[low], shape.edges, [high]])
         steps = np.array(shape.effects[: len(shape.edges) + 1])
+        steps, ends = _joined(steps, ends)
         axes.stairs(steps, ends, baseline=None, color=style.colour, linestyle=style.dash, lw=1.6)
     _scale(axes, shapes[0], low, high)
     missing = [shape.effects[-1] for shape in shapes if len(shape.effects) == len(shape.edges) + 2]
     if missing:
         text = "missing: " + ", ".join(f"{effect:+.2f}" for effect in missing)
         axes.set_title(text, fontsize=10, loc="right", color=PALETTE["quiet"][0])
+
+
+def _joined(steps: FloatArray, ends: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Join neighbouring inner bins to at most `_MOST_STEPS` steps, each the mean of its bins.
+
+    The outer bins stay as they are: they often hold most customers (no capital gain, say).
+    """
+    if len(steps) <= _MOST_STEPS:
+        return steps, ends
+    starts = np.unique(np.linspace(1, len(steps) - 1, _MOST_STEPS - 1).round().astype(int))
+    starts = np.concatenate([[0], starts])
+    means = np.add.reduceat(steps, starts) / np.diff([*starts, len(steps)])
+    return means, np.concatenate([ends[starts], ends[-1:]])
 
 
 def _ends(shape: Shape) -> tuple[float, float]:

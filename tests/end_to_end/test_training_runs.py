@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from end_to_end.small_world import ROUNDS, SHORT, Trial, model_json, small_job, small_world
+from typer.testing import CliRunner
 
-from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused
+from fedmkt.cli.main import app
+from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused, StoreRolledBack
 from fedmkt.node.app import node_at
 from fedmkt.simulation.world import World
 from fedmkt.transport.channel import Channel, Failure, Traffic
@@ -238,4 +240,37 @@ def test_shared_noise_trains_and_says_so(tmp_path: Path) -> None:
     receipts = [json.loads(data)["receipt"] for data in outcome.receipts.values()]
     assert {receipt["trust"] for receipt in receipts} == {"distributed"}
     assert {release["event"]["shares"] for r in receipts for release in r["releases"]} == {3}
+    world.close()
+
+
+def test_a_ledger_restored_from_a_backup_is_refused(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    home = world.node(world.members[0])
+    Trial(world).run(small_job(world), "run-1")
+    world.close()
+    backup = {path: path.read_bytes() for path in home.glob("node.db*")}
+    Trial(world).run(small_job(world, name="again"), "run-2")
+    world.close()
+    for path in home.glob("node.db*"):
+        path.unlink()
+    for path, data in backup.items():
+        path.write_bytes(data)
+    with pytest.raises(StoreRolledBack):
+        node_at(home)
+
+
+def test_what_a_vanished_coordinator_left_reserved_can_be_given_back(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    trial = Trial(world, wrap=lambda channel: StopsAt(channel, 3, after=True))
+    with pytest.raises(Stopped):
+        trial.run(small_job(world), "run-1")
+    world.close()
+    done = CliRunner().invoke(app, ["ledger", "give-back", "run-1", "--home", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    states = [state for _, _, state in entries_of(world, world.members[0])]
+    assert states == ["spent", "returned", "returned"]
+    # The run cannot go on: what was given back is not sent after all.
+    with pytest.raises(NodeFailed) as failed:
+        Trial(world).run(small_job(world), "run-1")
+    assert failed.value.fields["error"] == "reservation_closed"
     world.close()
