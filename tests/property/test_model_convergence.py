@@ -58,8 +58,8 @@ def test_only_the_intercept_moves_the_mean_score() -> None:
     """Newton's step of the intercept alone, 4 total / customers; blocks and centring add 0."""
     column, target = _column(900, seed=3)
     examples = Examples(np.stack([column, column // 2], axis=1).astype(np.uint16), target)
-    before = train_pooled([examples], _binning(2), AdditiveSettings(rounds=2)).model
-    after = train_pooled([examples], _binning(2), AdditiveSettings(rounds=3)).model
+    before = train_pooled([examples], _binning(2), AdditiveSettings(rounds=2, step=(1.0,))).model
+    after = train_pooled([examples], _binning(2), AdditiveSettings(rounds=3, step=(1.0,))).model
     total = float((target - before.probabilities(examples.codes)).sum())
     moved = after.scores(examples.codes) - before.scores(examples.codes)
     assert abs(total) > 1

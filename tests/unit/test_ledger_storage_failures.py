@@ -1,4 +1,4 @@
-"""What a node's store and a coordinator's journal do when disk or file are not as they should be."""
+"""What a node's store and a coordinator's journal do when a disk or a file fails."""
 
 import resource
 from collections.abc import Iterator

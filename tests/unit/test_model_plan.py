@@ -21,7 +21,7 @@ BINNING = Binning(
 )
 LOCAL = PrivacySettings(epsilon=1.0, noise_multiplier=8.0, count_weight=0.3)
 SHARED = LOCAL.model_copy(update={"trust": "distributed", "tolerated": 1})
-NONE = PrivacySettings(trust="none")
+NONE = PrivacySettings(trust="none", count_weight=0.3)
 
 
 def _job(privacy: PrivacySettings, rounds: int = 3) -> Job:
