@@ -1,0 +1,268 @@
+"""What the docs say is there: commands, links, files, keys, codes and quoted figures."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+import typer
+
+from fedmkt.cli.main import app
+from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
+from fedmkt.contract.job import AdditiveSettings, Job, PrivacySettings
+from fedmkt.contract.schema import Column, TableSchema
+from fedmkt.core import errors
+from fedmkt.data.sources import SourceSettings
+from fedmkt.evidence.receipts import Receipt
+from fedmkt.node.settings import NodeSettings
+from fedmkt.privacy.accounting import epsilon_of, mu_gdp
+from fedmkt.privacy.calibration import noise_multiplier_for
+from fedmkt.privacy.events import KNOWN, Event
+from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
+from fedmkt.privacy.mechanisms import noise_event
+from fedmkt.storage.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "fedmkt").rglob("*.md")]
+)
+OWN_FOLDERS = ("fedmkt/", "tests/", "docs/", "simulations/", "clients/", "server/", "benchmarks/")
+DELTA = 1e-5
+EPSILONS = (1.0, 3.0, 8.0)
+RELEASES = 4
+
+
+def audit_kinds() -> set[str]:
+    """Return the kinds of record that the code writes, read off its calls."""
+    rooms = ("node", "storage", "cli")
+    files = (file for room in rooms for file in (ROOT / "fedmkt" / room).glob("*.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    calls = (r'audit\.append\(\s*"([\w ]+)"', r'_write\("(\w+)"', r'Answer\(.*"(\w+)", facts')
+    return {kind for call in calls for kind in re.findall(call, source)}
+
+
+AUDIT_KINDS = audit_kinds()
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Return language and text of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M)
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+
+
+def inline_code(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", without_blocks(text))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of every `fedmkt …` command, in blocks and in running text."""
+    lines = [line.strip() for _, block in blocks(text) for line in block.splitlines()]
+    for line in (*lines, *inline_code(text)):
+        if re.match(r"fedmkt (?=[a-z-])[^:]*$", line.split("#")[0]):
+            yield shlex.split(line.split("#")[0])[1:]
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", without_blocks(text), re.M)
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
+    return {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_the_docs_exists_with_its_options(path: Path) -> None:
+    for words in commands(path.read_text(encoding="utf-8")):
+        command: Any = typer.main.get_command(app)
+        rest = list(words)
+        while rest and hasattr(command, "commands"):
+            name = rest.pop(0)
+            assert name in command.commands, f"{path.name}: fedmkt {' '.join(words)}"
+            command = command.commands[name]
+        known = {option for parameter in command.params for option in parameter.opts}
+        used = {word.split("=")[0] for word in rest if word.startswith("--")}
+        assert used <= known, f"{path.name}: fedmkt {' '.join(words)}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(path.read_text(encoding="utf-8"))):
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_named_in_the_docs_exists(path: Path) -> None:
+    for word in inline_code(path.read_text(encoding="utf-8")):
+        if word.startswith(OWN_FOLDERS) and " " not in word and "*" not in word:
+            assert (ROOT / word).exists(), f"{path.name}: {word}"
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", page("Makefile"), re.M))
+    for path in PAGES:
+        code = [block for _, block in blocks(path.read_text(encoding="utf-8"))]
+        for text in (*code, *inline_code(path.read_text(encoding="utf-8"))):
+            assert set(re.findall(r"^make ([a-z-]+)", text, re.M)) <= targets, path.name
+
+
+def codes(kind: type[errors.FedmktError]) -> set[str]:
+    below = (codes(each) for each in kind.__subclasses__())
+    own = {kind.code} if "template" in vars(kind) and not kind.__subclasses__() else set()
+    return own.union(*below)
+
+
+def test_the_engineers_guide_says_what_to_do_on_every_refusal() -> None:
+    guide = page("docs/guides/node_engineer.md")
+    table = guide[guide.index("| code | do |") : guide.index("A table that cannot be used")]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("|")]
+    named = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
+    assert named == codes(errors.Refusal)
+
+
+@pytest.mark.parametrize("name", ["node_engineer", "privacy_officer"])
+def test_codes_named_in_a_guide_are_codes(name: str) -> None:
+    known = codes(errors.FedmktError)
+    endings = tuple({"_" + code.rpartition("_")[2] for code in known})
+    for word in set(inline_code(page(f"docs/guides/{name}.md"))) - AUDIT_KINDS:
+        # A word that looks like a code: it ends as a code does, and no key does so.
+        if re.fullmatch(r"[a-z]+(_[a-z]+)+", word) and word.endswith(endings):
+            assert word in known, word
+
+
+def test_every_key_of_node_toml_stands_in_the_engineers_guide() -> None:
+    guide = page("docs/guides/node_engineer.md")
+    for model in (NodeSettings, SourceSettings):
+        for key in model.model_fields:
+            assert re.search(rf"\b{key}\b", guide), key
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Collaboration, Member, Dataset, TableSchema, Column, Cap, Job, AdditiveSettings,
+     PrivacySettings, Receipt],
+)  # fmt: skip
+def test_every_key_of_contract_job_and_receipt_stands_in_the_data_model(model: Any) -> None:
+    text = page("docs/data_model.md")
+    assert [key for key in model.model_fields if f"`{key}`" not in text] == []
+
+
+def test_every_table_and_column_of_the_store_stands_in_the_data_model() -> None:
+    rows = page("docs/data_model.md").splitlines()
+    for table in metadata.tables.values():
+        (row,) = (row for row in rows if row.startswith(f"| `{table.name}`"))
+        assert re.findall(r"`(\w+)`", row)[1:] == [column.name for column in table.columns]
+
+
+def test_every_kind_of_event_and_of_audit_record_stands_in_the_data_model() -> None:
+    text = page("docs/data_model.md")
+    assert {"opened", "released", "refused", "recovered", "closed"} <= AUDIT_KINDS
+    assert [kind for kind in (*AUDIT_KINDS, *KNOWN) if f"| `{kind}` |" not in text] == []
+
+
+def test_every_decision_is_in_the_index_and_says_what_was_rejected() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = page("docs/decisions/README.md")
+    records = sorted(folder.glob("0*.md"))
+    for number, record in enumerate(records, start=1):
+        text = record.read_text(encoding="utf-8")
+        assert record.name.startswith(f"{number:04d}-")
+        assert (
+            f"[{number:04d}]({record.name}) | {text.splitlines()[0].split('. ', 1)[1]} |" in index
+        )
+        parts = ["Context", "Choice", "Consequences", "Rejected"]
+        assert re.findall(r"^## (.+)$", text, re.M) == parts
+
+
+def test_every_python_block_parses_and_its_imports_exist() -> None:
+    for path in PAGES:
+        for language, block in blocks(path.read_text(encoding="utf-8")):
+            if language == "python":
+                compile(block, str(path), "exec")
+                for line in re.findall(r"^(?:from fedmkt.*|import .*)$", block, re.M):
+                    exec(line, {})
+
+
+def test_the_researchers_example_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = (
+        block
+        for language, block in blocks(page("docs/guides/researcher.md"))
+        if language == "python" and "build_world(" in block
+    )
+    exec(compile(example, "researcher.md", "exec"), {"__name__": "example"})
+    assert "Interval(" in capsys.readouterr().out
+
+
+def test_auc_figures_in_the_readme_stand_under_the_command_that_shows_them() -> None:
+    text = page("README.md")
+    assert re.findall(r"0\.9\d\d", without_blocks(text)) == []
+    section = text[text.index("## What you will see") : text.index("How to read it")]
+    assert "`fedmkt demo`" in without_blocks(section)
+    outside = text.replace(section, "")
+    assert re.findall(r"0\.9\d\d", outside) == []
+
+
+def test_the_picture_of_the_readme_is_small() -> None:
+    (picture,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page("README.md"))
+    assert (ROOT / picture).stat().st_size < 200_000
+
+
+def calibrated(epsilon: float) -> list[Event]:
+    """Return releases calibrated to `epsilon`; how many they are changes the last digits only."""
+    multiplier = noise_multiplier_for(epsilon=epsilon, delta=DELTA, releases=RELEASES)
+    event = noise_event(l2_bound=2.0**27, noise_multiplier=multiplier, shares=1, dimensions=350)
+    return [event] * RELEASES
+
+
+def spent_of(cap: float, events: list[Event]) -> float:
+    terms = filter_terms(cap, DELTA)
+    nano = sum(cost_nano(event, terms.order) for event in events)
+    return spent_epsilon(cap, nano, terms.budget_nano)
+
+
+def test_the_officers_table_of_best_guesses_is_right() -> None:
+    """Two Gaussians mu apart are put in order with probability Phi(mu / sqrt(2))."""
+    guide = page("docs/guides/privacy_officer.md")
+    for epsilon in EPSILONS:
+        right = NormalDist().cdf(mu_gdp(calibrated(epsilon)) / 2**0.5)
+        (row,) = re.findall(rf"^\| {epsilon:g} \| (.*) \|$", guide, re.M)
+        assert row.endswith(f"| {100 * right:.0f} of 100")
+        assert f"factor {2.718281828459045**epsilon:,.{1 if epsilon < 3 else 0}f} " in row
+
+
+def test_the_quoted_shares_of_a_cap_are_right() -> None:
+    guide, edges = page("docs/guides/privacy_officer.md"), page("docs/sharp_edges.md")
+    one, eight = calibrated(1.0), calibrated(8.0)
+    quoted = {9.0: "0.226", 10.0: "0.214", 12.0: "0.185"}
+    assert {cap: f"{spent_of(cap, one):.3f}" for cap in quoted} == quoted
+    assert "0.214 under a cap of 10 and 0.226 under a cap of 9" in edges
+    assert 8 < spent_of(10.0, eight) < 8.5
+    assert "uses more\nthan 8 of 10" in guide
+    fit = int(10 / spent_of(10.0, one))
+    assert f"about {fit} such runs fit, and all {fit} together" in guide
+    assert f"epsilon\n{epsilon_of(one * fit, DELTA):.1f}:" in guide
+
+
+def test_the_quoted_costs_for_a_customer_of_three_partners_are_right() -> None:
+    together = {epsilon: epsilon_of(calibrated(epsilon) * 3, DELTA) for epsilon in EPSILONS}
+    assert f"{together[1.0]:.2f} together, 3 becomes {together[3.0]:.2f}" in page(
+        "docs/guides/privacy_officer.md"
+    )
+    assert f"8 about {together[8.0]:.0f} (" in page("docs/guides/privacy_officer.md")
+    assert f"three partners, {together[1.0]:.2f}." in page("docs/sharp_edges.md")
