@@ -9,6 +9,7 @@ the same model.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from fedmkt.contract.collaboration import Collaboration
@@ -110,9 +111,13 @@ class Conversation:
 
     # --- inside ------------------------------------------------------------------------------
 
+    @cached_property
+    def _contract_hash(self) -> str:
+        return self.contract.hash
+
     def _signed(self, step: str, receiver: str, body: Body) -> bytes:
         envelope = Envelope(
-            contract=self.contract.hash,
+            contract=self._contract_hash,
             run=self.run,
             step=step,
             sender=self.contract.coordinator.name,
@@ -138,7 +143,7 @@ class Conversation:
             data,
             directory=self.directory,
             receiver=self.contract.coordinator.name,
-            contract=self.contract.hash,
+            contract=self._contract_hash,
         )
         if (envelope.run, envelope.step) != (self.run, step):
             raise NodeFailed(member=envelope.sender, step=step, error="an answer to another step")

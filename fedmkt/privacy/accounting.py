@@ -31,6 +31,7 @@ for the discrete Gaussian itself (arXiv:2004.00010, theorem 14), is the smaller 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,7 @@ def total_variation(event: GaussianEvent) -> float:
     return min(1.0, CURVATURE / variance + theta / 2 + tau)
 
 
+@lru_cache(maxsize=256)  # one job is priced when it opens, closes and is explained
 def _loss_epsilon(mu: float, slack: float, delta: float) -> float:
     """Return the least multiple of 1e-6 with delta_PLD(eps) + (1 + e^eps) slack <= delta."""
     if mu > LARGEST_LOSS_MU or 2 * slack >= delta:
