@@ -18,20 +18,40 @@ from fedmkt.wire.canonical import canonical_json, digest
 class AdditiveSettings(Frozen):
     """The additive model: public bins a feature, rounds and penalties.
 
-    max_bins: at most so many bins a number column. ridge and smoothness: penalties on effects and
-    on differences of neighbouring bins. step: share of the Newton step taken each round (the last
-    value repeats); a falling schedule averages noise away.
+    max_bins: at most so many bins a number column. edges: where they are cut, as the declared
+    schema says (`declared`) or at quantiles (`private_quantiles`), which one more release, before
+    the rounds, counts on a public grid of at most grid_bins cells. ridge and smoothness: penalties
+    on effects and on differences of neighbouring bins. step: share of the Newton step taken each
+    round (the last value repeats); a falling schedule averages noise away.
     """
 
     family: Literal["additive"] = "additive"
     task: Literal["propensity"] = "propensity"
     max_bins: int = Field(default=64, ge=2, le=1024)
+    edges: Literal["declared", "private_quantiles"] = "declared"
+    grid_bins: int = Field(default=1024, ge=2, le=8192)
     rounds: int = Field(default=4, ge=1, le=50)
     ridge: float = Field(default=0.3, gt=0, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
     step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(0.7, 0.6, 0.5, 0.4), min_length=1
     )
+
+    @model_validator(mode="after")
+    def _fine_enough(self) -> "AdditiveSettings":
+        if self.grid_bins < self.max_bins:
+            raise ValueError("grid_bins must be at least max_bins")
+        return self
+
+    @property
+    def surveys(self) -> bool:
+        """Tell whether a release of its own, before the rounds, finds the edges."""
+        return self.edges == "private_quantiles"
+
+    @property
+    def releases(self) -> int:
+        """Return how many releases a training makes, each with the job's noise multiplier."""
+        return self.rounds + self.surveys
 
 
 class PrivacySettings(Frozen):

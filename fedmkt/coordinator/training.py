@@ -1,6 +1,7 @@
 """What the coordinator does in a training run: open, then one secure sum a round, then close.
 
-Three exchanges for the run (open, shares, close) and three a round (mask, vote, unmask).
+Three exchanges for the run (open, shares, close) and three a sum (mask, vote, unmask). Where the
+job takes its bins from private quantiles, a survey is summed before the rounds.
 Guarantee: it only ever learns sums over at least three members, and whatever their noise leaves.
 """
 
@@ -23,10 +24,11 @@ from fedmkt.core.errors import (
     TrainingDiverged,
 )
 from fedmkt.core.stages import IntArray, RingArray
-from fedmkt.data.binning import binning_from_schema
+from fedmkt.data.binning import Binning, binning_with_edges
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.horizontal.newton import TrainingState, apply_sum, initial_state
 from fedmkt.horizontal.plan import SumPlan, noise_in_sum, planned_sums
+from fedmkt.horizontal.survey import edges_from_survey, public_binning
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.security.secure_sum import collector
 from fedmkt.security.secure_sum.messages import threshold_of
@@ -116,19 +118,31 @@ class TrainingRun:
         dataset = self.talk.contract.dataset(job.dataset)
         if dataset is None:
             raise JobInvalid(job=job.name, problem=f"the contract has no dataset {job.dataset}")
-        binning = binning_from_schema(dataset.table, job.features, max_bins=job.model.max_bins)
+        binning = public_binning(job, dataset.table)
         self._agree_on_keys()
+        plans = planned_sums(job, binning)
+        edges: dict[str, tuple[float, ...]] = {}
+        if job.model.surveys:
+            edges = self._survey(plans[0], binning)
+            binning = binning_with_edges(dataset.table, job.features, edges)
+            plans = tuple(plan.over(binning) for plan in plans[1:])
         state = initial_state(binning, job.model)
-        for plan in planned_sums(job, binning):
-            values, survivors = self._sum(plan, state.model)
+        for plan in plans:
+            values, survivors = self._sum(plan, _asked(plan, state.model, edges))
             state = apply_sum(
                 state,
                 values,
                 noise_sigma=noise_in_sum(plan, job, survivors=survivors),
                 count_weight=job.privacy.count_weight,
             )
-            self.watcher.finished_round(plan.index + 1, job.model.rounds, state.model)
+            self.watcher.finished_round(state.round, job.model.rounds, state.model)
         return state
+
+    def _survey(self, plan: SumPlan, grid: Binning) -> dict[str, tuple[float, ...]]:
+        """Have customers counted on the fine grid, and make edges of the released counts."""
+        asked = MaskRequest(sum_index=plan.index, intercept=0.0, effects=b"")
+        values, _ = self._sum(plan, asked)
+        return edges_from_survey(values, grid, max_bins=self.job.model.max_bins)
 
     def _agree_on_keys(self) -> None:
         request = OpenRequest(job=self.job.signed_bytes())
@@ -148,13 +162,8 @@ class TrainingRun:
             for member in self.roster
         }
 
-    def _sum(self, plan: SumPlan, model: AdditiveModel) -> tuple[IntArray, int]:
+    def _sum(self, plan: SumPlan, asked: MaskRequest) -> tuple[IntArray, int]:
         index, quorum = plan.index, threshold_of(len(self.roster))
-        asked = MaskRequest(
-            sum_index=index,
-            intercept=model.intercept,
-            effects=model.effects.astype("<f8").tobytes(),
-        )
         requests = {
             member: asked.model_copy(update={"inbox": self._inboxes.get(member, {})})
             for member in self.roster
@@ -216,6 +225,15 @@ class TrainingRun:
         # Nodes that cannot be told now give nothing back: what is unknown stays spent.
         with contextlib.suppress(FedmktError):
             self._close("abandoned", "")
+
+
+def _asked(plan: SumPlan, model: AdditiveModel, edges: dict[str, tuple[float, ...]]) -> MaskRequest:
+    return MaskRequest(
+        sum_index=plan.index,
+        intercept=model.intercept,
+        effects=model.effects.astype("<f8").tobytes(),
+        edges=edges,
+    )
 
 
 def _ring_values(reply: MaskReply, plan: SumPlan, member: str) -> RingArray:

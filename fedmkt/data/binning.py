@@ -1,7 +1,8 @@
-"""Bins for the additive model, cut from the declared schema alone, and encoding with given bins.
+"""Bins for the additive model, cut from the declared schema or at given edges, and encoding.
 
-Guarantee: `binning_from_schema` reads no row, so its edges and categories reveal nothing about any
-customer; `encode` gives every declared value exactly one bin and refuses every other category.
+Guarantee: nothing here derives an edge or a category from a row. `binning_from_schema` knows the
+declared schema alone; `binning_with_edges` takes the edges it is given, which must have been
+released before. `encode` gives every declared value exactly one bin and refuses every other.
 Not guaranteed: that the bins suit the data. A bad guess of bounds costs accuracy, never privacy.
 """
 
@@ -120,7 +121,38 @@ def binning_from_schema(schema: TableSchema, features: Sequence[str], *, max_bin
         raise SettingInvalid(
             setting=f"feature {unknown[0]}", problem="the schema declares no such column"
         )
-    return Binning(tuple(_bins(declared[name], max_bins) for name in features))
+    columns = (declared[name] for name in features)
+    return Binning(tuple(_feature(column, _edges(column, max_bins)) for column in columns))
+
+
+def binning_with_edges(
+    schema: TableSchema, features: Sequence[str], edges: Mapping[str, Sequence[float]]
+) -> Binning:
+    """Cut bins for declared `features` at `edges`, one list a number; categories stay as declared.
+
+    Raises: SettingInvalid (edges that do not rise).
+    """
+    declared = (schema.column(name) for name in features)
+    return Binning(
+        tuple(_feature(column, tuple(edges.get(column.name, ()))) for column in declared)
+    )
+
+
+def recode(codes: CodeArray, fine: Binning, coarse: Binning) -> CodeArray:
+    """Return codes of `fine` bins as codes of `coarse` ones, shape (rows, features).
+
+    The coarse edges must be among the fine ones: then it equals encoding the table anew.
+    """
+    recoded = np.empty_like(codes)
+    for place, (old, new) in enumerate(zip(fine.features, coarse.features, strict=True)):
+        assert set(new.edges) <= set(old.edges)
+        table = np.arange(old.bins, dtype=np.uint16)
+        if old.ordered:
+            least = (-np.inf, *old.edges)  # of each bin
+            table[: len(least)] = np.searchsorted(new.edges, least, side="right")
+            table[len(least) :] = len(new.values)  # missing values
+        recoded[:, place] = table[codes[:, place]]
+    return recoded
 
 
 def encode(frame: pl.DataFrame, binning: Binning) -> CodeArray:
@@ -162,15 +194,13 @@ def _codes(values: pl.Series, feature: FeatureBins) -> NDArray[np.uint16]:
     return codes
 
 
-def _bins(column: Column, max_bins: int) -> FeatureBins:
-    """Cut one declared column."""
-    edges: tuple[float, ...] = ()
+def _feature(column: Column, edges: tuple[float, ...]) -> FeatureBins:
+    """Return the bins of one declared column; edges are for numbers."""
     if column.kind == "category":
         labels = column.categories
     elif column.kind == "boolean":
         labels = BOOLEAN_LABELS
     else:
-        edges = _edges(column, max_bins)
         labels = tuple(_labels(column, edges))
     if column.nullable:
         labels = (*labels, MISSING)
@@ -179,8 +209,9 @@ def _bins(column: Column, max_bins: int) -> FeatureBins:
 
 
 def _edges(column: Column, max_bins: int) -> tuple[float, ...]:
-    """Return the inner edges of a number, at most max_bins - 1 of them."""
-    assert column.bounds is not None
+    """Return the inner edges of a number, at most max_bins - 1 of them; none for categories."""
+    if column.bounds is None or column.kind not in ("integer", "number"):
+        return ()
     low, high = column.bounds
     whole = column.kind == "integer"
     if whole and np.floor(high) - np.ceil(low) < max_bins:

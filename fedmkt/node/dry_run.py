@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fedmkt.contract.job import Job
 from fedmkt.core.errors import Refusal
+from fedmkt.horizontal.plan import SumPlan
 from fedmkt.node.home import NodeHome
 from fedmkt.node.training import PricedJob, price
 from fedmkt.node.wording import noise_words
@@ -91,7 +92,11 @@ def _of(balances: tuple[Balance, ...], priced: PricedJob) -> tuple[Balance, ...]
 
 def _leaves(priced: PricedJob) -> tuple[str, ...]:
     return tuple(
-        f"{release.name}: {plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes), masked; "
-        f"{noise_words(release.event)}"
+        f"{release.name}: {_size(plan)}, masked; {noise_words(release.event)}"
         for plan, release in zip(priced.sums, priced.releases, strict=True)
     )
+
+
+def _size(plan: SumPlan) -> str:
+    most = "at most " if plan.at_most else ""
+    return f"{most}{plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes)"

@@ -27,11 +27,12 @@ from fedmkt.core.stages import (
     NoiselessUpdate,
     PrivateUpdate,
 )
-from fedmkt.data.binning import Binning, binning_from_schema
+from fedmkt.data.binning import Binning, binning_with_edges, recode
 from fedmkt.data.quality import FreshnessTerms
 from fedmkt.data.tables import load_examples
 from fedmkt.horizontal.local_update import local_sums
 from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
+from fedmkt.horizontal.survey import check_edges, public_binning, survey_counts
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
@@ -101,7 +102,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PricedJob:
-    """A job the contract allows, with everything it would release and cost."""
+    """A job the contract allows, with everything it would release and cost.
+
+    binning: what rows are encoded with when they are read: the bins of the model or, where a
+    survey finds those, its fine public grid.
+    """
 
     job: Job
     dataset: Dataset
@@ -114,10 +119,11 @@ class PricedJob:
 def price(home: NodeHome, job: Job) -> PricedJob:
     """Check a job against the contract and price its releases; no data are touched.
 
-    Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs.
+    Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs;
+        JobInvalid for a survey of no number column.
     """
     dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
-    binning = binning_from_schema(dataset.table, job.features, max_bins=job.model.max_bins)
+    binning = public_binning(job, dataset.table)
     releases = planned_releases(job, binning)
     epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
     claimed = job.privacy.epsilon
@@ -191,7 +197,7 @@ def mask(
     facts: dict[str, JSON] = {
         "release": plan.name,
         "sum": index,
-        "event": noise_words(event),
+        "event": noise_words(replace(event, dimensions=len(update.values))),
         "stages": stages,
     }
     reply = MaskReply(values=masked.values.astype("<u8", copy=False).tobytes())
@@ -200,13 +206,35 @@ def mask(
 
 def _local_update(request: MaskRequest, priced: PricedJob, examples: Examples) -> LocalUpdate:
     plan = priced.sums[request.sum_index]
-    count_weight = priced.job.privacy.count_weight if plan.with_counts else None
-    model = _model_of(request, priced.binning)
-    update = local_sums(examples, model, count_weight=count_weight)
-    # Privacy: the price was set for exactly this bound and length, before data were read.
+    sums = _survey if plan.survey else _round
+    update = sums(request, priced, examples)
+    length = len(update.values)
+    # Privacy: the price was set for exactly this bound and length, before data were read; where a
+    # survey finds the bins, for the greatest length they can have.
     assert update.l2_bound == plan.l2_bound
-    assert update.values.shape == (plan.length,)
+    assert length == plan.length or (plan.at_most and length < plan.length)
     return update
+
+
+def _survey(request: MaskRequest, priced: PricedJob, examples: Examples) -> LocalUpdate:
+    """Count on the public grid. Raises: MessageInvalid."""
+    if request.intercept or request.effects or request.edges:
+        raise MessageInvalid(kind="mask", problem="a survey has no model and no edges")
+    return survey_counts(examples, priced.binning)
+
+
+def _round(request: MaskRequest, priced: PricedJob, examples: Examples) -> LocalUpdate:
+    """Sum over the bins the request asks for, if the job allows them. Raises: MessageInvalid."""
+    job, binning = priced.job, priced.binning
+    if job.model.surveys:
+        check_edges(request.edges, binning, max_bins=job.model.max_bins)
+        binning = binning_with_edges(priced.dataset.table, job.features, request.edges)
+        examples = Examples(recode(examples.codes, priced.binning, binning), examples.target)
+    elif request.edges:
+        raise MessageInvalid(kind="mask", problem="the job's edges are the declared ones")
+    with_counts = priced.sums[request.sum_index].with_counts
+    count_weight = job.privacy.count_weight if with_counts else None
+    return local_sums(examples, _model_of(request, binning), count_weight=count_weight)
 
 
 def _protect(

@@ -100,7 +100,7 @@ def job_for(arm: Arm, *, name: str | None = None) -> Job:
             epsilon=arm.epsilon,
             delta=DELTA,
             noise_multiplier=noise_multiplier_for(
-                epsilon=arm.epsilon, delta=DELTA, releases=arm.model.rounds
+                epsilon=arm.epsilon, delta=DELTA, releases=arm.model.releases
             ),
             count_weight=arm.count_weight,
         )

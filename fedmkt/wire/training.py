@@ -2,7 +2,7 @@
 
     open      job, roster                     -> signed key bundle
     shares    everybody's key bundles         -> sealed shares for each other member
-    mask/T    the model, (first: the inbox)   -> masked sums
+    mask/T    the model, (first: the inbox)   -> masked sums (a survey: no model yet)
     vote/T    the survivors' transcript       -> signature on it
     unmask/T  the survivors' signatures       -> shares that open this one sum
     close     outcome, audit heads            -> receipt, countersignature of the heads
@@ -70,18 +70,20 @@ class SharesReply(Body):
 class MaskRequest(Body):
     """The model of this round and, in the first sum, the shares others sent.
 
-    effects: little-endian float64 bytes, one value a bin of the public binning.
+    effects: little-endian float64 bytes, one value a bin of the public binning. edges: those of
+    each number column, where a survey found them; else empty. A survey asks with no effects.
     """
 
     kind: Literal["mask"] = "mask"
     sum_index: int = Field(ge=0)
     intercept: float
     effects: bytes
+    edges: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     inbox: dict[str, bytes] = Field(default_factory=dict)
 
     def model_hash(self) -> str:
         """Return the hash of what all members must have been asked alike in this sum."""
-        return digest(encode([self.sum_index, self.intercept, self.effects]))
+        return digest(encode([self.sum_index, self.intercept, self.effects, self.edges]))
 
     def effects_array(self) -> FloatArray:
         """Return the effects, shape (bins,). Raises: MessageInvalid."""

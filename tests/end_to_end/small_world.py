@@ -52,7 +52,11 @@ def small_world(
         modes=modes,
         table=bundled.schema("adult"),
     )
-    caps = (Cap(dataset=DATASET, lifetime_epsilon=cap, period_epsilon=cap),)
+    caps = (
+        Cap(dataset=DATASET, uses_per_day=5)
+        if modes == ("none",)
+        else Cap(dataset=DATASET, lifetime_epsilon=cap, period_epsilon=cap),
+    )
     terms = Terms("small", (dataset,), caps, datetime.now(UTC) + timedelta(days=1))
     return build_world(folder, terms, tables, noise_seed=noise_seed)
 
@@ -65,7 +69,13 @@ def small_job(
     trust: str = "local",
     tolerated: int = 0,
     rounds: int = ROUNDS,
+    edges: str = "declared",
 ) -> Job:
+    model = AdditiveSettings.model_validate({"max_bins": 8, "rounds": rounds, "edges": edges})
+    noise = {}
+    if trust != "none":
+        multiplier = noise_multiplier_for(epsilon=epsilon, delta=1e-5, releases=model.releases)
+        noise = {"epsilon": epsilon, "noise_multiplier": multiplier}
     return Job(
         name=name,
         requester=world.members[0],
@@ -74,17 +84,8 @@ def small_job(
         members=world.members,
         target="income",
         features=("age", "education", "hours_per_week"),
-        model=AdditiveSettings(max_bins=8, rounds=rounds),
-        privacy=PrivacySettings.model_validate(
-            {
-                "trust": trust,
-                "epsilon": epsilon,
-                "noise_multiplier": noise_multiplier_for(
-                    epsilon=epsilon, delta=1e-5, releases=rounds
-                ),
-                "tolerated": tolerated,
-            }
-        ),
+        model=model,
+        privacy=PrivacySettings.model_validate({"trust": trust, "tolerated": tolerated, **noise}),
     )
 
 
