@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -55,6 +56,8 @@ def give_back(
     with opened(home) as homes:
         for one in homes:
             with one.store.transaction() as tx:
+                if not one.ledger.entries(tx, run):
+                    raise ReservationUnknown(run=run, release="any")
                 returned = one.ledger.give_back(tx, run)
             one.audit.append("given back", {"run": run, "releases": returned})
             typer.echo(f"{one.member}: {returned} releases of run {run} were given back")
@@ -63,20 +66,24 @@ def give_back(
 def _balances(home: NodeHome) -> Table:
     with home.store.transaction() as tx:
         balances = home.ledger.balances(tx)
-    table = Table(title=f"{home.member}: epsilon", title_justify="left")
-    for heading in ("dataset", "purpose", "requester"):
-        table.add_column(heading)
-    for heading in ("period cap", "spent", "left", "life cap", "spent", "left"):
-        table.add_column(heading, justify="right")
+    table = Table(title=f"{home.member}: epsilon", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("dataset", "purpose", "window"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("cap", "spent", "left"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in balances:
-        figures = (
-            one.period_cap,
-            one.period_spent,
-            one.period_left,
-            one.lifetime_cap,
-            one.lifetime_spent,
-            one.lifetime_left,
+        scope = one.purpose or "all"
+        scope += f" ({one.requester})" if one.requester else ""
+        windows = (
+            (f"{one.period_days} days", one.period_cap, one.period_spent, one.period_left),
+            ("life", one.lifetime_cap, one.lifetime_spent, one.lifetime_left),
         )
-        words = ("–" if figure is None else f"{figure:.3f}" for figure in figures)
-        table.add_row(one.dataset, one.purpose or "all", one.requester or "all", *words)
+        for window, cap, spent, left in windows:
+            if cap is not None and spent is not None and left is not None:
+                figures = (f"{figure:.3f}" for figure in (cap, spent, left))
+                table.add_row(one.dataset, scope, window, *figures)
+        for uses in one.uses:
+            window = f"uses a {uses.window}"
+            counts = (str(uses.allowed), str(uses.used), str(uses.allowed - uses.used))
+            table.add_row(one.dataset, scope, window, *counts)
     return table

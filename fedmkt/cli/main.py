@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from fedmkt import __version__
-from fedmkt.cli import audit, demo, ledger, node
+from fedmkt.cli import audit, data, demo, ledger, node
 from fedmkt.core.errors import FedmktError
 
 _INTERRUPTED = 130
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo", no_args_is_help=False)(demo.demo)
+app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(node.app, name="node")
 app.add_typer(audit.app, name="audit")

@@ -63,7 +63,7 @@ class PrivacySettings(Frozen):
     """
 
     trust: Literal["local", "distributed", "none"] = "local"
-    epsilon: float | None = Field(default=None, gt=0, le=100)
+    epsilon: float | None = Field(default=None, ge=1e-3, le=100)
     delta: float = Field(default=1e-5, gt=0, lt=0.01)
     noise_multiplier: float | None = Field(default=None, ge=1e-3, le=1e6)
     tolerated: int = Field(default=0, ge=0)

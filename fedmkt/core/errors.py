@@ -91,7 +91,7 @@ class ColumnMissing(DataError):
     code = "column_missing"
     template = (
         "Dataset {dataset} lacks column {column}; it has: {present}. "
-        "Rename it in the source or in the mapping of node.toml."
+        "Rename it in the source or in the mapping of node.toml; for a CSV check the separator."
     )
 
 

@@ -31,7 +31,7 @@ def explain(home: NodeHome, run: str) -> tuple[str, ...]:
         f"{home.member}: run {run} of job {first.job} used dataset {first.dataset} "
         f"for {first.purpose}, asked for by {first.requester}.",
         *_releases(entries),
-        *_what_it_means(entries),
+        *_what_it_means(entries, next((one.delta for one in own if one.delta), DELTA)),
         *(sentence for balance in own for sentence in _charged(balance, entries)),
     )
 
@@ -53,16 +53,16 @@ def _counted(entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.state != "returned"]
 
 
-def _what_it_means(entries: Sequence[Entry]) -> tuple[str, ...]:
+def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
     counted = _counted(entries)
     noised = [entry.event for entry in counted if isinstance(entry.event, GaussianEvent)]
     if len(noised) < len(counted):
         return ("The run was without noise: no epsilon bounds what it tells about a customer.",)
-    epsilon = epsilon_of(noised, DELTA)
+    epsilon = epsilon_of(noised, delta)
     return (
-        f"Together that is epsilon {epsilon:.3f} at delta {DELTA:g}: whatever somebody concludes "
+        f"Together that is epsilon {epsilon:.3f} at delta {delta:g}: whatever somebody concludes "
         f"from this run about a customer was at most {math.exp(epsilon):.2f} times as "
-        f"likely (up to a chance of {DELTA:g}) "
+        f"likely (up to a chance of {delta:g}) "
         "because the customer's row was in the table.",
     )
 

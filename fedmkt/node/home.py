@@ -16,7 +16,7 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
-from fedmkt.core.errors import ContractInvalid, SettingInvalid, StoreRolledBack
+from fedmkt.core.errors import ContractInvalid, FedmktError, SettingInvalid, StoreRolledBack
 from fedmkt.data.sources import Source, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
@@ -30,6 +30,8 @@ from fedmkt.storage.node_store import NodeStore
 from fedmkt.storage.run_store import RunStore
 
 AUDIT_FILE = "audit.log"
+CLOSED = b""
+"""The state of a run that goes no further at this node: its secrets are gone."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +112,39 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
         noise=noise,
         clock=clock,
     )
-    _check_store_against_log(home)
+    try:
+        _check_store_against_log(home)
+    except FedmktError:
+        home.close()
+        raise
     return home
 
 
 def _check_store_against_log(home: NodeHome) -> None:
-    """Refuse a ledger that lacks a release the audit log records: it was restored from a backup.
+    """Hold the ledger to what the audit log says was released.
 
-    A record comes before its commit, so after a crash the last one may stand in the ledger as
-    planned; that counts as spent and is no gap.
+    A record comes before its commit. Where the ledger has a recorded release as planned, this
+    node stopped in between, or the ledger is an old copy; nobody can tell which. So it counts as
+    spent, and its run goes no further here: going on could use a mask a second time.
+
+    Raises: StoreRolledBack when the ledger lacks a recorded release altogether.
     """
+    released = _releases_recorded(home.folder / AUDIT_FILE)
     with home.store.transaction() as tx:
-        known = {(entry.run, entry.release) for entry in home.ledger.entries(tx)}
-    for line in (home.folder / AUDIT_FILE).read_bytes().splitlines():
-        record = json.loads(line)
-        released = (record["facts"].get("run"), record["facts"].get("sum"))
-        if record["kind"] == "released" and released not in known:
-            home.close()
-            raise StoreRolledBack(path=home.store.location, run=released[0], release=released[1])
+        states = {(entry.run, entry.release): entry.state for entry in home.ledger.entries(tx)}
+        for run, release in released:
+            if (run, release) not in states:
+                raise StoreRolledBack(path=home.store.location, run=run, release=release)
+            if states[run, release] == "planned":
+                home.ledger.commit(tx, run, release)
+                home.runs.save(tx, run, CLOSED)
+
+
+def _releases_recorded(log: Path) -> list[tuple[str, int]]:
+    with log.open("rb") as lines:
+        records = [json.loads(line) for line in lines if b'"released"' in line]
+    return [
+        (record["facts"]["run"], record["facts"]["sum"])
+        for record in records
+        if record["kind"] == "released"
+    ]

@@ -27,7 +27,7 @@ from fedmkt.identity.signed_message import open_message, sign_head, sign_message
 from fedmkt.node import training
 from fedmkt.node.closing import receipt_of
 from fedmkt.node.dry_run import reservation_for
-from fedmkt.node.home import NodeHome
+from fedmkt.node.home import CLOSED, NodeHome
 from fedmkt.node.training import Answer, PricedJob, RunState
 from fedmkt.privacy.ledger import accounts_for
 from fedmkt.wire.canonical import digest
@@ -48,7 +48,6 @@ from fedmkt.wire.training import (
 )
 
 _log = logging.getLogger(__name__)
-_CLOSED = b""
 
 
 class Node:
@@ -205,7 +204,7 @@ class Node:
     def _load_state(self, run: str) -> RunState:
         with self._home.store.transaction() as tx:
             sealed = self._home.runs.load(tx, run)
-        if sealed is None or sealed == _CLOSED:
+        if sealed is None or sealed == CLOSED:
             raise StepOutOfOrder(step="of a run that is not open", run=run)
         data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
         return RunState.from_bytes(data)
@@ -231,7 +230,7 @@ class Node:
             for member, text in seen.items():
                 home.runs.remember_head(tx, member, *_head_parts(text))
             # Security: the run's secrets end here.
-            home.runs.save(tx, run, _CLOSED)
+            home.runs.save(tx, run, CLOSED)
             home.runs.remember_reply(tx, run, message.step, request_hash, data)
         self._cache.pop(run, None)
         return data

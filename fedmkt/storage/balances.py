@@ -2,7 +2,7 @@
 
 Guarantee: `spent` is the cap times the used share of its Renyi budget, rounded up, with what is
 reserved; so `spent` reaches the cap when the filter refuses. It is a measure of the budget, not
-the epsilon really lost: that is smaller and comes from an accountant over the stored events.
+the epsilon lost: that comes from an accountant over the stored events.
 """
 
 from collections.abc import Sequence

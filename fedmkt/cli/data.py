@@ -1,0 +1,127 @@
+"""`fedmkt data`: look at a table as a node would, before a contract depends on it."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from fedmkt.contract.schema import TableSchema
+from fedmkt.core.errors import FileMissing, SettingInvalid
+from fedmkt.data import bundled
+from fedmkt.data.binning import binning_from_schema
+from fedmkt.data.quality import Scorecard
+from fedmkt.data.sources import SourceSettings, open_source
+from fedmkt.data.tables import load_examples
+
+app = typer.Typer(help="A partner's tables.", no_args_is_help=True)
+_KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet", ".duckdb": "duckdb"}
+_CHECK_BINS = 64
+
+
+@app.callback()
+def _group() -> None:
+    """A partner's tables."""
+
+
+@app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="A CSV, Parquet or DuckDB file.")],
+    schema: Annotated[
+        str, typer.Option(help="A schema file (.toml), or a bundled one: adult, bank_marketing.")
+    ],
+    table: Annotated[str | None, typer.Option(help="The table of a DuckDB file.")] = None,
+    separator: Annotated[str, typer.Option(help="What stands between CSV cells.")] = ",",
+    decimal_comma: Annotated[bool, typer.Option(help="The CSV writes 1,5 for 1.5.")] = False,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="SOURCE=DECLARED, once for each other column name.")
+    ] = None,
+    floor: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of checks passed.")
+    ] = 0.95,
+) -> None:
+    """Validate a table against its declared schema and print its quality scorecard.
+
+    Names rules, columns and row numbers, never a value. Ends with 2 when the table cannot be used.
+    """
+    declared = _schema(schema)
+    settings = _source(file, table, separator, decimal_comma, rename or [])
+    features = [column.name for column in declared.columns if column.use == "feature"]
+    targets = [column.name for column in declared.columns if column.use == "target"]
+    if len(targets) != 1:
+        raise SettingInvalid(setting=f"schema {schema}", problem="it needs exactly one target")
+    _, card = load_examples(
+        open_source(settings),
+        declared,
+        dataset=file.name,
+        target=targets[0],
+        binning=binning_from_schema(declared, features, max_bins=_CHECK_BINS),
+        quality_floor=floor,
+    )
+    Console().print(_scorecard(file, card))
+
+
+def _schema(name: str) -> TableSchema:
+    if name in ("adult", "bank_marketing"):
+        return bundled.schema("adult" if name == "adult" else "bank_marketing")
+    path = Path(name)
+    if not path.is_file():
+        raise FileMissing(what="schema", path=path, advice="Give a schema file, or adult.")
+    try:
+        return TableSchema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingInvalid(setting=f"schema {name}", problem=f"not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{where}: {first['msg']}" if where else str(first["msg"])
+        raise SettingInvalid(setting=f"schema {name}", problem=problem) from None
+
+
+def _source(
+    file: Path, table: str | None, separator: str, decimal_comma: bool, rename: list[str]
+) -> SourceSettings:
+    kind = _KINDS.get(file.suffix.lower())
+    if kind is None:
+        problem = f"its ending is none of {', '.join(sorted(_KINDS))}"
+        raise SettingInvalid(setting=f"file {file.name}", problem=problem)
+    pairs = [pair.partition("=") for pair in rename]
+    if any(not source or not declared for source, _, declared in pairs):
+        raise SettingInvalid(setting="--rename", problem="it does not read SOURCE=DECLARED")
+    if separator in (r"\t", "tab"):
+        separator = "\t"
+    try:
+        return SourceSettings.model_validate(
+            {
+                "kind": kind,
+                "path": file,
+                "table": table,
+                "separator": separator,
+                "decimal_comma": decimal_comma,
+                "mapping": {source: declared for source, _, declared in pairs},
+            }
+        )
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise SettingInvalid(setting="the source", problem=str(first["msg"])) from None
+
+
+def _scorecard(file: Path, card: Scorecard) -> Table:
+    table = Table(title=f"{file.name}: {card.rows:,} customers", title_justify="left")
+    table.add_column("quality")
+    table.add_column("share", justify="right")
+    rows = (
+        ("completeness", card.completeness),
+        ("validity", card.validity),
+        ("uniqueness", card.uniqueness),
+        ("freshness", card.freshness),
+        ("checks passed", card.share),
+    )
+    for name, share in rows:
+        table.add_row(name, "not asked" if share is None else f"{share:.1%}")
+    for failing in card.failing:
+        table.add_row("failing check", failing)
+    return table
