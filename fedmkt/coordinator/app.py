@@ -1,19 +1,20 @@
 """The coordinator as Flower's ServerApp: reads a job, runs it, keeps model and receipts.
 
-Run configuration: `home` (the coordinator's folder), `job` (path of a job file), `run` (a name;
-the same name again resumes that run).
+Run configuration: `home` (the coordinator's folder) and `order` (path of a signed order; the same
+order again resumes its run).
 """
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedmkt.contract.order import Order
 from fedmkt.coordinator.conversation import Conversation, Patience
 from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
 from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.storage.contract_files import read_job
+from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
 from fedmkt.transport.channel import Channel
 from fedmkt.transport.flower import make_server_app
@@ -33,17 +34,15 @@ def run_job(
     home: CoordinatorHome,
     channel: Channel,
     *,
-    job_file: Path,
-    run: str,
+    order: Order,
     watcher: Watcher,
     patience: Patience | None = None,
 ) -> Outcome:
-    """Run a job over a channel and keep what came of it.
+    """Run an order over a channel and keep what came of it.
 
-    Raises: FileMissing, JobInvalid, and what `TrainingRun.train` raises.
+    Raises: RequestConflict (the run is another job's), and what `TrainingRun.train` raises.
     """
-    job = read_job(job_file)
-    journal = CoordinatorJournal(home.run_folder(run, job) / "journal.db")
+    journal = CoordinatorJournal(home.run_folder(order.run, order.job) / "journal.db")
     try:
         talk = Conversation(
             channel=channel,
@@ -51,11 +50,11 @@ def run_job(
             identity=home.identity,
             contract=home.contract,
             directory=home.directory,
-            run=run,
-            job=job.name,
+            run=order.run,
+            job=order.job.name,
             patience=patience or Patience(),
         )
-        outcome = TrainingRun(job=job, talk=talk, watcher=watcher).train()
+        outcome = TrainingRun(order=order, talk=talk, watcher=watcher).train()
     finally:
         journal.close()
     home.keep(outcome)
@@ -63,15 +62,16 @@ def run_job(
 
 
 def main(channel: Channel, run_config: Mapping[str, object]) -> None:
-    """Run the job a Flower run's configuration names. Raises: SettingInvalid."""
-    settings = {key: str(run_config.get(key, "")) for key in ("home", "job", "run")}
+    """Run the order a Flower run's configuration names.
+
+    Raises: SettingInvalid, FileMissing, JobInvalid, and what `run_job` raises.
+    """
+    settings = {key: str(run_config.get(key, "")) for key in ("home", "order")}
     for key, value in settings.items():
         if not value:
             raise SettingInvalid(setting=f"run configuration {key}", problem="it is missing")
     home = open_coordinator(Path(settings["home"]))
-    run_job(
-        home, channel, job_file=Path(settings["job"]), run=settings["run"], watcher=LogWatcher()
-    )
+    run_job(home, channel, order=read_order(Path(settings["order"])), watcher=LogWatcher())
 
 
 app = make_server_app(main)

@@ -5,18 +5,17 @@ collaboration.toml, collaboration.signatures.json
 runs/RUN/                       journal.db, job.json, model.json, receipts/MEMBER.json
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.job import Job
 from fedmkt.contract.signatures import directory_of
-from fedmkt.coordinator.training import Outcome
+from fedmkt.coordinator.training import Outcome, model_bytes
 from fedmkt.core.errors import ContractInvalid, RequestConflict
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
-from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.contract_files import read_contract, write_whole
 from fedmkt.storage.key_file import read_key
 
 
@@ -39,16 +38,16 @@ class CoordinatorHome:
         stated = folder / "job.json"
         if stated.exists() and stated.read_bytes() != job.signed_bytes():
             raise RequestConflict(step="open", run=run)
-        _write(stated, job.signed_bytes())
+        write_whole(stated, job.signed_bytes())
         return folder
 
     def keep(self, outcome: Outcome) -> None:
         """Write a finished run's model and receipts, each file whole or not at all."""
         folder = self.folder / "runs" / outcome.run
-        _write(folder / "model.json", json.dumps(outcome.model.to_json()).encode())
+        write_whole(folder / "model.json", model_bytes(outcome.model))
         (folder / "receipts").mkdir(exist_ok=True)
         for member, receipt in outcome.receipts.items():
-            _write(folder / "receipts" / f"{member}.json", receipt)
+            write_whole(folder / "receipts" / f"{member}.json", receipt)
 
 
 def open_coordinator(folder: Path) -> CoordinatorHome:
@@ -62,9 +61,3 @@ def open_coordinator(folder: Path) -> CoordinatorHome:
         problem = "its key for the coordinator is not the one in identity.key"
         raise ContractInvalid(contract=contract.name, problem=problem)
     return CoordinatorHome(folder, identity, contract, directory_of(contract))
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

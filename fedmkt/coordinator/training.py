@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from fedmkt.contract.job import Job
+from fedmkt.contract.order import Order
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.core.errors import (
     FedmktError,
@@ -32,6 +33,7 @@ from fedmkt.horizontal.survey import edges_from_survey, public_binning
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.security.secure_sum import collector
 from fedmkt.security.secure_sum.messages import threshold_of
+from fedmkt.wire.canonical import canonical_json
 from fedmkt.wire.training import (
     CloseReply,
     CloseRequest,
@@ -78,11 +80,16 @@ class Outcome:
 class TrainingRun:
     """One run of a job, from the first message to the receipts."""
 
-    job: Job
+    order: Order
     talk: Conversation
     watcher: Watcher
     _bundles: dict[str, bytes] = field(default_factory=dict)
     _inboxes: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    @property
+    def job(self) -> Job:
+        """Return the job that is run."""
+        return self.order.job
 
     @property
     def roster(self) -> tuple[str, ...]:
@@ -101,7 +108,7 @@ class TrainingRun:
         except (RunRefused, TrainingDiverged, ProtocolError):
             self._abandon()
             raise
-        receipts = self._close("finished", state.model.hash)
+        receipts = self._close("finished", model_bytes(state.model))
         traffic = self.talk.channel.traffic
         return Outcome(
             run=self.talk.run,
@@ -145,7 +152,7 @@ class TrainingRun:
         return edges_from_survey(values, grid, max_bins=self.job.model.max_bins)
 
     def _agree_on_keys(self) -> None:
-        request = OpenRequest(job=self.job.signed_bytes())
+        request = OpenRequest(job=self.job.signed_bytes(), order_signature=self.order.signature)
         opened = self.talk.open(request, self.roster)
         self._bundles = {member: reply.bundle for member, reply in opened.items()}
         shares_request = SharesRequest(bundles=self._bundles)
@@ -204,10 +211,8 @@ class TrainingRun:
         )
         return {member: one.shares for member, one in opened.items()}
 
-    def _close(
-        self, outcome: Literal["finished", "abandoned"], model_hash: str
-    ) -> dict[str, bytes]:
-        request = CloseRequest(outcome=outcome, model_hash=model_hash, heads=dict(self.talk.heads))
+    def _close(self, outcome: Literal["finished", "abandoned"], model: bytes) -> dict[str, bytes]:
+        request = CloseRequest(outcome=outcome, model=model, heads=dict(self.talk.heads))
         quorum = threshold_of(len(self.roster)) if outcome == "finished" else 1
         to_tell = dict.fromkeys(sorted(self.talk.opened), request)
         closed = self.talk.ask("close", to_tell, CloseReply, quorum=min(quorum, len(to_tell)))
@@ -224,7 +229,7 @@ class TrainingRun:
         """Tell the nodes that the run is over, so that they give back what was not sent."""
         # Nodes that cannot be told now give nothing back: what is unknown stays spent.
         with contextlib.suppress(FedmktError):
-            self._close("abandoned", "")
+            self._close("abandoned", b"")
 
 
 def _asked(plan: SumPlan, model: AdditiveModel, edges: dict[str, tuple[float, ...]]) -> MaskRequest:
@@ -240,3 +245,8 @@ def _ring_values(reply: MaskReply, plan: SumPlan, member: str) -> RingArray:
     if len(reply.values) != 8 * plan.length:
         raise MessageInvalid(kind="mask", problem=f"{member} sent another number of values")
     return np.frombuffer(reply.values, dtype="<u8").astype(np.uint64)
+
+
+def model_bytes(model: AdditiveModel) -> bytes:
+    """Return the canonical JSON of a model: what nodes and coordinator keep."""
+    return canonical_json(model.to_json())

@@ -12,6 +12,7 @@ It does not hide that the node took part, nor how long it took.
 import logging
 
 from fedmkt.contract.job import parse_job_json
+from fedmkt.contract.order import Order, verify_order
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
@@ -25,7 +26,7 @@ from fedmkt.identity.hash_chain import Head
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
 from fedmkt.node import training
-from fedmkt.node.closing import receipt_of
+from fedmkt.node.closing import keep_model, receipt_of
 from fedmkt.node.dry_run import reservation_for
 from fedmkt.node.home import CLOSED, NodeHome
 from fedmkt.node.training import Answer, PricedJob, RunState
@@ -112,6 +113,8 @@ class Node:
         home = self._home
         job = parse_job_json(request.job, source="of the request")
         priced = training.price(home, job)
+        order = Order(run=run, job=job, signature=request.order_signature)
+        verify_order(home.contract.hash, order, home.directory)
         self._reserve(run, priced)
         try:
             # Privacy: the price is reserved durably before the first row is read.
@@ -215,14 +218,15 @@ class Node:
         home, run = self._home, message.run
         state = self._load_state(run)
         self._check_heads(run, request)
-        facts = {"run": run, "outcome": request.outcome, "model": request.model_hash}
+        model_hash = keep_model(home, run, request.model)
+        facts = {"run": run, "outcome": request.outcome, "model": model_hash}
         seen = {member: head for member, (head, _) in request.heads.items()}
         head = home.audit.append("closed", {**facts, "heads": seen})
         with home.store.transaction() as tx:
             home.ledger.give_back(tx, run)
             entries = home.ledger.entries(tx, run)
         reply = CloseReply(
-            receipt=receipt_of(home, run, state, request, entries, head),
+            receipt=receipt_of(home, run, state, model_hash, seen, entries, head),
             countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
         )
         data = self._reply(message, reply, head)

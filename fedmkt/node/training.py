@@ -5,6 +5,7 @@ Guarantee: nothing here sends, stores or spends. A step reads data only under a 
 the reply may leave.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +31,7 @@ from fedmkt.core.stages import (
 from fedmkt.data.binning import Binning, binning_with_edges, recode
 from fedmkt.data.quality import FreshnessTerms
 from fedmkt.data.tables import load_examples
-from fedmkt.horizontal.local_update import local_sums
+from fedmkt.horizontal.local_update import EXACT, local_sums
 from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
 from fedmkt.horizontal.survey import check_edges, public_binning, survey_counts
 from fedmkt.identity.hash_chain import JSON
@@ -38,11 +39,11 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Release
+from fedmkt.privacy.events import GaussianEvent, Release
 from fedmkt.privacy.mechanisms import add_noise, without_noise
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
-from fedmkt.security.secure_sum.ring import Ring
+from fedmkt.security.secure_sum.ring import Ring, check_headroom
 from fedmkt.security.secure_sum.state import MemberState
 from fedmkt.wire.canonical import decode, encode
 from fedmkt.wire.training import (
@@ -120,7 +121,7 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     """Check a job against the contract and price its releases; no data are touched.
 
     Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs;
-        JobInvalid for a survey of no number column.
+        JobInvalid for a survey of no number column; RangeExceeded where noise could wrap a sum.
     """
     dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
     binning = public_binning(job, dataset.table)
@@ -129,6 +130,10 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     claimed = job.privacy.epsilon
     if claimed is not None and epsilon > claimed + _EPSILON_ROUNDING:
         raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
+    for release in releases:
+        if isinstance(release.event, GaussianEvent):
+            noise = release.event.sigma * math.sqrt(len(job.members))
+            check_headroom(len(job.members) * EXACT, noise, RING)
     return PricedJob(job, dataset, binning, planned_sums(job, binning), releases, epsilon)
 
 
@@ -210,8 +215,10 @@ def _local_update(request: MaskRequest, priced: PricedJob, examples: Examples) -
     update = sums(request, priced, examples)
     length = len(update.values)
     # Privacy: the price was set for exactly this bound and length, before data were read; where a
-    # survey finds the bins, for the greatest length they can have.
-    assert update.l2_bound == plan.l2_bound
+    # survey finds the bins, for the greatest length they can have. A coordinator that opens with
+    # another model than the agreed one would move the bound.
+    if update.l2_bound != plan.l2_bound:
+        raise MessageInvalid(kind="mask", problem="its model is not the one a run opens with")
     assert length == plan.length or (plan.at_most and length < plan.length)
     return update
 

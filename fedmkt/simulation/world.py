@@ -14,6 +14,7 @@ import tomli_w
 
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
 from fedmkt.contract.job import Job
+from fedmkt.contract.order import Order, sign_order
 from fedmkt.contract.signatures import sign_contract
 from fedmkt.coordinator.app import run_job
 from fedmkt.coordinator.conversation import Patience
@@ -21,8 +22,13 @@ from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.training import Outcome, Watcher
 from fedmkt.identity.keys import Identity
 from fedmkt.node.app import forget_nodes, open_handler
-from fedmkt.storage.contract_files import write_contract, write_job
-from fedmkt.storage.key_file import write_key
+from fedmkt.storage.contract_files import (
+    read_contract,
+    write_contract,
+    write_job,
+    write_order,
+)
+from fedmkt.storage.key_file import read_key, write_key
 from fedmkt.transport.channel import Channel
 from fedmkt.transport.flower import make_client_app, make_server_app
 from fedmkt.transport.in_process import run_in_process
@@ -57,25 +63,31 @@ class World:
         """Return a member's home folder."""
         return self.folder / "nodes" / member
 
+    def order(self, job: Job, run: str) -> Order:
+        """Write the job and have its requester sign it for `run`."""
+        (self.folder / "jobs").mkdir(exist_ok=True)
+        write_job(self.folder / "jobs" / f"{job.name}.toml", job)
+        identity = read_key(self.node(job.requester) / "identity.key")
+        order = sign_order(read_contract(self.coordinator), run, job, identity)
+        write_order(self.order_file(run), order)
+        return order
+
+    def order_file(self, run: str) -> Path:
+        """Return where the signed order of a run is kept."""
+        return self.coordinator / "orders" / f"{run}.json"
+
     def run(self, job: Job, run: str, watcher: Watcher) -> Outcome:
         """Run a job over the in-process grid: the same apps that a SuperLink runs.
 
         Raises: what `TrainingRun.train` raises.
         """
-        jobs = self.folder / "jobs"
-        jobs.mkdir(exist_ok=True)
-        write_job(jobs / f"{job.name}.toml", job)
         home = open_coordinator(self.coordinator)
+        order = self.order(job, run)
         outcomes: list[Outcome] = []
 
         def main(channel: Channel, _config: Mapping[str, object]) -> None:
-            job_file = jobs / f"{job.name}.toml"
             patience = Patience(connect_s=5, exchange_s=60, absent_s=5)
-            outcomes.append(
-                run_job(
-                    home, channel, job_file=job_file, run=run, watcher=watcher, patience=patience
-                )
-            )
+            outcomes.append(run_job(home, channel, order=order, watcher=watcher, patience=patience))
 
         run_in_process(
             make_server_app(main),

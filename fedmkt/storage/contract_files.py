@@ -1,4 +1,4 @@
-"""The contract, its signatures and jobs as files.
+"""The contract, its signatures, jobs and orders as files.
 
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
@@ -7,11 +7,14 @@ collaboration.signatures.json   everybody's signatures on it
 from pathlib import Path
 
 import tomli_w
+from pydantic import ValidationError
 
 from fedmkt.contract.collaboration import Collaboration, parse_collaboration
 from fedmkt.contract.job import Job, parse_job
+from fedmkt.contract.order import Order
 from fedmkt.contract.signatures import signatures_document, verify_contract
-from fedmkt.core.errors import FileMissing
+from fedmkt.core.errors import FileMissing, JobInvalid, StorageFailed
+from fedmkt.wire.canonical import canonical_json
 
 CONTRACT_FILE = "collaboration.toml"
 SIGNATURES_FILE = "collaboration.signatures.json"
@@ -48,6 +51,34 @@ def write_job(path: Path, job: Job) -> None:
     """Write a job file."""
     value = job.model_dump(mode="json", exclude_none=True)
     path.write_text(tomli_w.dumps(value), encoding="utf-8")
+
+
+def read_order(path: Path) -> Order:
+    """Read a signed order (.json). Raises: FileMissing, JobInvalid."""
+    text = _text(path, "order", "Have the requester sign the job for this run.")
+    try:
+        return Order.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "order"
+        raise JobInvalid(job=path.name, problem=f"{where}: {first['msg']}") from None
+
+
+def write_order(path: Path, order: Order) -> None:
+    """Write a signed order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, canonical_json(order.model_dump(mode="json")))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises: StorageFailed."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageFailed(path=path, problem=error.strerror or "unknown") from None
 
 
 def _text(path: Path, what: str, advice: str) -> str:

@@ -36,8 +36,7 @@ serverapp = "server_app:app"
 clientapp = "client_app:app"
 
 [tool.flwr.app.config]
-job = ""
-run = ""
+order = ""
 home = ""
 """
 

@@ -40,10 +40,11 @@ class Body(Frozen):
 
 
 class OpenRequest(Body):
-    """Asks a node to take part. job: canonical JSON of the job."""
+    """Asks a node to take part. job: canonical JSON. order_signature: its requester's, hex."""
 
     kind: Literal["open"] = "open"
     job: bytes
+    order_signature: str
 
 
 class OpenReply(Body):
@@ -133,11 +134,14 @@ class UnmaskReply(Body):
 
 
 class CloseRequest(Body):
-    """Ends a run. heads: each member's latest audit head and its own signature on it."""
+    """Ends a run. heads: each member's latest audit head and its own signature on it.
+
+    model: canonical JSON of the finished model, empty for an abandoned run.
+    """
 
     kind: Literal["close"] = "close"
     outcome: Literal["finished", "abandoned"]
-    model_hash: str
+    model: bytes
     heads: dict[str, tuple[str, bytes]]
 
 

@@ -18,7 +18,6 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.app import forget_nodes, open_handler
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.simulation.world import Terms, World, build_world
-from fedmkt.storage.contract_files import write_job
 from fedmkt.transport.channel import Channel
 from fedmkt.transport.flower import make_client_app, make_server_app
 from fedmkt.transport.in_process import run_in_process
@@ -109,9 +108,7 @@ class Trial:
     grid: Mapping[str, Any] | None = None
 
     def run(self, job: Job, run: str) -> Outcome:
-        folder = self.world.folder / "jobs"
-        folder.mkdir(exist_ok=True)
-        write_job(folder / f"{job.name}.toml", job)
+        order = self.world.order(job, run)
         home = open_coordinator(self.world.coordinator)
         outcomes: list[Outcome] = []
 
@@ -120,8 +117,7 @@ class Trial:
                 run_job(
                     home,
                     self.wrap(channel),
-                    job_file=folder / f"{job.name}.toml",
-                    run=run,
+                    order=order,
                     watcher=self.watcher,
                     patience=self.patience,
                 )

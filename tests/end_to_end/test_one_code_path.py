@@ -5,7 +5,6 @@ from pathlib import Path
 from end_to_end.small_world import Trial, model_json, small_job, small_world
 from end_to_end.superlink import running_superlink
 
-from fedmkt.storage.contract_files import write_job
 from fedmkt.transport.bundle import bundle_files
 
 
@@ -16,12 +15,11 @@ def test_in_process_and_three_supernodes_give_the_same_model(tmp_path: Path) -> 
     here.close()
 
     there = small_world(tmp_path / "there")
-    write_job(there.folder / "job.toml", job)
+    there.order(job, "run-1")
     nodes = {name.replace("-", "_"): {"home": str(there.node(name))} for name in there.members}
     config = {
         "home": str(there.coordinator),
-        "job": str(there.folder / "job.toml"),
-        "run": "run-1",
+        "order": str(there.order_file("run-1")),
     }
     with running_superlink(tmp_path / "link", nodes) as link:
         run = link.run(bundle_files(), config, timeout_s=240)

@@ -274,3 +274,28 @@ def test_what_a_vanished_coordinator_left_reserved_can_be_given_back(tmp_path: P
         Trial(world).run(small_job(world), "run-1")
     assert failed.value.fields["error"] == "reservation_closed"
     world.close()
+
+
+def test_a_ledger_copied_before_its_commits_counts_them_and_ends_their_run(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    home = world.node(world.members[0])
+    trial = Trial(world, wrap=lambda channel: StopsAt(channel, 2, after=True))
+    with pytest.raises(Stopped):
+        trial.run(small_job(world), "run-1")
+    world.close()
+    backup = {path: path.read_bytes() for path in home.glob("node.db*")}
+    again = Trial(world, wrap=lambda channel: StopsAt(channel, 3, after=True))
+    with pytest.raises(Stopped):
+        again.run(small_job(world), "run-1")
+    world.close()
+    for path in home.glob("node.db*"):
+        path.unlink()
+    for path, data in backup.items():
+        path.write_bytes(data)
+    # The copy has the first release as planned; the log knows that it may have left.
+    states = [state for _, _, state in entries_of(world, world.members[0])]
+    assert states == ["spent", "planned", "planned"]
+    with pytest.raises(NodeFailed) as failed:
+        Trial(world).run(small_job(world), "run-1")
+    assert failed.value.fields["error"] == "step_out_of_order"
+    world.close()

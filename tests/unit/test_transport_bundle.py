@@ -25,9 +25,9 @@ def test_the_bundle_holds_no_copy_of_the_package() -> None:
     assert names == {"pyproject.toml", "client_app.py", "server_app.py", ".info/CONTENT"}
 
 
-def test_a_run_can_set_job_run_and_home_only() -> None:
+def test_a_run_can_set_order_and_home_only() -> None:
     config = tomllib.loads(bundle_files()["pyproject.toml"].decode())
-    assert set(config["tool"]["flwr"]["app"]["config"]) == {"job", "run", "home"}
+    assert set(config["tool"]["flwr"]["app"]["config"]) == {"order", "home"}
 
 
 def test_the_apps_of_the_repository_are_those_of_the_bundle() -> None:

@@ -1,0 +1,225 @@
+"""What a coordinator, or somebody with its key, cannot make a node do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from end_to_end.small_world import DATASET, Trial, small_job, small_world
+
+from fedmkt.contract.job import Job
+from fedmkt.contract.order import Order, sign_order
+from fedmkt.core.errors import (
+    FedmktError,
+    MessageInvalid,
+    RequestConflict,
+    SignatureInvalid,
+    StepOutOfOrder,
+)
+from fedmkt.identity.signed_message import open_message, sign_message
+from fedmkt.node.app import node_at
+from fedmkt.node.node import Node
+from fedmkt.simulation.world import World
+from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.key_file import read_key
+from fedmkt.wire.envelope import Envelope
+from fedmkt.wire.training import (
+    Body,
+    CloseRequest,
+    MaskRequest,
+    OpenReply,
+    OpenRequest,
+    Refused,
+    SharesReply,
+    SharesRequest,
+    is_refusal,
+)
+
+
+class Coordinator:
+    """Holds the coordinator's key and sends what it likes."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.contract = read_contract(world.coordinator)
+        self.identity = read_key(world.coordinator / "identity.key")
+
+    def envelope(self, member: str, step: str, body: Body, run: str = "run-1") -> Envelope:
+        return Envelope(self.contract.hash, run, step, "coordinator", member, body.to_bytes())
+
+    def send(self, member: str, step: str, body: Body, run: str = "run-1") -> Envelope:
+        data = sign_message(self.envelope(member, step, body, run), self.identity)
+        home = self.node(member).home
+        return open_message(
+            self.node(member).handle(data),
+            directory=home.directory,
+            receiver="coordinator",
+            contract=self.contract.hash,
+        )
+
+    def node(self, member: str) -> Node:
+        return node_at(self.world.node(member))
+
+    def order(self, job: Job, run: str = "run-1", signer: str | None = None) -> Order:
+        key = read_key(self.world.node(signer or job.requester) / "identity.key")
+        return sign_order(self.contract, run, job, key)
+
+    def open(self, job: Job, order: Order, run: str = "run-1") -> dict[str, bytes]:
+        request = OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+        replies = {m: self.send(m, "open", request, run) for m in self.world.members}
+        return {m: OpenReply.from_bytes(one.body).bundle for m, one in replies.items()}
+
+    def until_masks(self) -> dict[str, dict[str, bytes]]:
+        """Open a run and relay the shares; return each member's inbox."""
+        job = small_job(self.world)
+        bundles = self.open(job, self.order(job))
+        replies = {
+            m: SharesReply.from_bytes(self.send(m, "shares", SharesRequest(bundles=bundles)).body)
+            for m in self.world.members
+        }
+        return {
+            m: {sender: one.sealed[m] for sender, one in replies.items() if sender != m}
+            for m in self.world.members
+        }
+
+    def mask(self, member: str, inbox: dict[str, bytes], *, intercept: float = 0.0) -> Envelope:
+        bins = small_world_bins(self.world)
+        request = MaskRequest(
+            sum_index=0, intercept=intercept, effects=np.zeros(bins).tobytes(), inbox=inbox
+        )
+        return self.send(member, "mask/0", request)
+
+
+def small_world_bins(world: World) -> int:
+    from fedmkt.horizontal.survey import public_binning
+
+    table = read_contract(world.coordinator).dataset(DATASET)
+    assert table is not None
+    return public_binning(small_job(world), table.table).total
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path):
+    world = small_world(tmp_path)
+    yield Coordinator(world)
+    world.close()
+
+
+def spent(coordinator: Coordinator, member: str) -> list[str]:
+    home = coordinator.node(member).home
+    with home.store.transaction() as tx:
+        return [entry.state for entry in home.ledger.entries(tx)]
+
+
+def test_a_job_its_requester_did_not_sign_costs_nothing(coordinator: Coordinator) -> None:
+    world = coordinator.world
+    job = small_job(world)
+    order = coordinator.order(job, signer=world.members[1])
+    with pytest.raises(SignatureInvalid):
+        coordinator.open(job, order)
+    assert spent(coordinator, world.members[0]) == []
+
+
+def test_an_order_is_good_for_one_run_and_one_job(coordinator: Coordinator) -> None:
+    job = small_job(coordinator.world)
+    order = coordinator.order(job)
+    coordinator.open(job, order)
+    with pytest.raises(SignatureInvalid):
+        coordinator.open(job, order, run="run-2")
+    with pytest.raises(SignatureInvalid):
+        coordinator.open(small_job(coordinator.world, name="other"), order, run="run-3")
+
+
+def test_a_job_that_costs_more_than_it_states_is_refused(coordinator: Coordinator) -> None:
+    job = small_job(coordinator.world)
+    privacy = job.privacy.model_copy(update={"epsilon": 3.9})
+    cheap = job.model_copy(update={"privacy": privacy})
+    order = coordinator.order(cheap)
+    request = OpenRequest(job=cheap.signed_bytes(), order_signature=order.signature)
+    reply = coordinator.send(coordinator.world.members[0], "open", request)
+    assert is_refusal(reply.body)
+    assert Refused.from_bytes(reply.body).code == "claimed_epsilon_wrong"
+
+
+def test_a_second_model_under_the_same_mask_is_refused(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    first = coordinator.mask(member, inbox)
+    assert coordinator.mask(member, inbox) == first  # the same request: the same bytes
+    with pytest.raises(RequestConflict):
+        coordinator.mask(member, inbox, intercept=0.5)
+    assert spent(coordinator, member).count("spent") == 1
+
+
+def test_a_run_that_opens_with_another_model_releases_nothing(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    with pytest.raises(MessageInvalid):
+        coordinator.mask(member, inbox, intercept=0.5)
+    assert spent(coordinator, member).count("spent") == 0
+
+
+def test_a_closed_run_releases_nothing_more(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    coordinator.send(member, "close", CloseRequest(outcome="abandoned", model=b"", heads={}))
+    with pytest.raises(StepOutOfOrder):
+        coordinator.mask(member, inbox)
+    assert set(spent(coordinator, member)) == {"returned"}
+
+
+def test_a_step_is_not_answered_under_another_name(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    bins = small_world_bins(coordinator.world)
+    request = MaskRequest(sum_index=0, intercept=0, effects=np.zeros(bins).tobytes(), inbox=inbox)
+    for step in ("mask/1", "mask/00", "mask", "unmask/0", "sum/0"):
+        with pytest.raises(MessageInvalid):
+            coordinator.send(member, step, request)
+
+
+CHANGES: dict[str, Callable[[Envelope], Envelope]] = {
+    "contract": lambda e: Envelope("0" * 64, e.run, e.step, e.sender, e.receiver, e.body),
+    "run": lambda e: Envelope(e.contract, "run-9", e.step, e.sender, e.receiver, e.body),
+    "step": lambda e: Envelope(e.contract, e.run, "shares", e.sender, e.receiver, e.body),
+    "sender": lambda e: Envelope(e.contract, e.run, e.step, "member-1", e.receiver, e.body),
+    "receiver": lambda e: Envelope(e.contract, e.run, e.step, e.sender, "member-2", e.body),
+    "body": lambda e: Envelope(e.contract, e.run, e.step, e.sender, e.receiver, e.body + b"\0"),
+    "head": lambda e: Envelope(e.contract, e.run, e.step, e.sender, e.receiver, e.body, "1:a"),
+}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_message_altered_on_its_way_is_not_answered(coordinator: Coordinator, field: str) -> None:
+    job = small_job(coordinator.world)
+    request = OpenRequest(job=job.signed_bytes(), order_signature=coordinator.order(job).signature)
+    member = coordinator.world.members[0]
+    honest = coordinator.envelope(member, "open", request)
+    signature = coordinator.identity.sign("message", honest.signed_bytes())
+    altered = CHANGES[field](honest).signed_with(signature).to_bytes()
+    with pytest.raises(FedmktError) as refused:
+        coordinator.node(member).handle(altered)
+    assert refused.value.code in ("message_invalid", "signature_invalid")
+    assert spent(coordinator, member) == []
+
+
+def test_a_member_cannot_speak_as_the_coordinator(coordinator: Coordinator) -> None:
+    job = small_job(coordinator.world)
+    request = OpenRequest(job=job.signed_bytes(), order_signature=coordinator.order(job).signature)
+    first, second = coordinator.world.members[:2]
+    envelope = Envelope(
+        coordinator.contract.hash, "run-1", "open", second, first, request.to_bytes()
+    )
+    key = read_key(coordinator.world.node(second) / "identity.key")
+    with pytest.raises(SignatureInvalid):
+        coordinator.node(first).handle(sign_message(envelope, key))
+
+
+def test_every_node_keeps_the_finished_model(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    outcome = Trial(world).run(small_job(world), "run-1")
+    for member in world.members:
+        kept = list((world.node(member) / "models").glob("*.json"))
+        assert len(kept) == 1
+        assert outcome.model.hash in (world.node(member) / "audit.log").read_text()
+    world.close()
