@@ -4,7 +4,7 @@ Guarantee: a report names rules, columns, counts and row numbers (the first data
 value. Not guaranteed: that declared values are true ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,8 @@ def validate(
     rules = {schema.customer_key: {MISSING_KEY: customer_key(schema.customer_key).is_not_null()}}
     rules |= {column.name: dict(_rules(column)) for column in schema.columns}
     checks = tuple(Check(rule, name) for name, held in rules.items() for rule in held)
+    if _all_hold(frame, rules):
+        return ValidationReport(frame.height, checks, ())
     table = pa.DataFrameSchema(
         {
             name: pa.Column(checks=[_pandera(rule, held) for rule, held in by_rule.items()],
@@ -170,6 +172,13 @@ def _rules(column: Column) -> Iterator[tuple[str, pl.Expr]]:
         finite = value.is_finite()
         yield NOT_FINITE, value.is_null() | finite
         yield OUTSIDE_BOUNDS, value.is_null() | ~finite | value.is_between(*column.bounds)
+
+
+def _all_hold(frame: pl.DataFrame, rules: Mapping[str, Mapping[str, pl.Expr]]) -> bool:
+    """Tell in one pass whether every row keeps every rule, as most batches of most tables do."""
+    held = [expression for by_rule in rules.values() for expression in by_rule.values()]
+    together = [one.fill_null(True).all().alias(str(place)) for place, one in enumerate(held)]
+    return all(frame.select(together).row(0))
 
 
 def _pandera(rule: str, holds: pl.Expr) -> pa.Check:
