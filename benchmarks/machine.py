@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-BUSY_SHARE = 0.3
-"""Load a core (over the last minute) from which wall times are called disturbed."""
+BUSY_SHARE = 0.1
+"""Share of the processors in use by others from which wall times are called disturbed."""
 
 
 def describe() -> str:
@@ -31,10 +31,18 @@ def describe() -> str:
 def print_header(title: str) -> None:
     """Print a benchmark's title, date and machine, and whether the machine is busy."""
     now = datetime.now(UTC)
-    load = os.getloadavg()[0]
-    print(f"\n## {title}\n\n{now:%Y-%m-%d %H:%M} UTC; {describe()}; load {load:.1f}")
-    if load > BUSY_SHARE * (os.cpu_count() or 1):
+    busy = busy_share()
+    print(f"\n## {title}\n\n{now:%Y-%m-%d %H:%M} UTC; {describe()}; others use {busy:.0%}")
+    if busy > BUSY_SHARE:
         print("WARNING: the machine is busy; run this again before keeping any wall time.")
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """Return the share of the processors in use while this process sleeps."""
+    before = _ticks()
+    time.sleep(seconds)
+    idle, total = (after - then for after, then in zip(_ticks(), before, strict=True))
+    return 1 - idle / total if total else os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -74,6 +82,16 @@ def processor() -> str:
         return next(line.split(":")[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _ticks() -> tuple[int, int]:
+    """Return idle and all ticks of the processors since start-up; zeros where nobody counts."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0]
+    except OSError:
+        return 0, 0
+    ticks = [int(word) for word in first.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def _memory_gb() -> float:
