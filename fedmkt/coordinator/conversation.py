@@ -83,12 +83,19 @@ class Conversation:
         return self._bodies("open", known, OpenReply, needed=members)
 
     def ask(
-        self, step: str, requests: Mapping[str, Body], reply: type[ReplyT], *, quorum: int
+        self,
+        step: str,
+        requests: Mapping[str, Body],
+        reply: type[ReplyT],
+        *,
+        quorum: int,
+        hurry: bool = False,
     ) -> dict[str, ReplyT]:
         """Ask members for a step until `quorum` of them have answered; return who did.
 
-        Members who miss the exchange in which the quorum stands are left out. Below the quorum
-        the absent are asked again until `patience.absent_s` has passed; the run may be resumed.
+        Members who miss the exchange in which the quorum stands are left out; with `hurry` it ends
+        soon after the quorum stands. Below the quorum the absent are asked again until
+        `patience.absent_s` has passed; the run may be resumed.
         Raises: NodeFailed, RunRefused, QuorumLost.
         """
         known = self._replayed(step, requests)
@@ -96,7 +103,9 @@ class Conversation:
         while len(known) < quorum:
             absent = {m: self._nodes[m] for m in requests if m not in known and m in self._nodes}
             answered, failed = self._exchange(
-                step, {node: self._signed(step, m, requests[m]) for m, node in absent.items()}
+                step,
+                {node: self._signed(step, m, requests[m]) for m, node in absent.items()},
+                quorum=quorum - len(known) if hurry else None,
             )
             known |= {one.sender: one for one in answered.values()}
             if len(known) < quorum:
@@ -127,9 +136,10 @@ class Conversation:
         return sign_message(envelope, self.identity)
 
     def _exchange(
-        self, step: str, requests: Mapping[int, bytes]
+        self, step: str, requests: Mapping[int, bytes], *, quorum: int | None = None
     ) -> tuple[dict[int, Envelope], dict[int, str]]:
-        replies = self.channel.exchange(requests, deadline_s=self.patience.exchange_s)
+        deadline_s = self.patience.exchange_s
+        replies = self.channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
         failed = {n: one.code for n, one in replies.items() if isinstance(one, Failure)}
         answered = {
             node: self._verified(step, data)

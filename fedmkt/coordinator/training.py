@@ -202,12 +202,12 @@ class TrainingRun:
     ) -> dict[str, bytes]:
         vote = VoteRequest(sum_index=index, transcript=transcript)
         voted = self.talk.ask(
-            f"vote/{index}", dict.fromkeys(survivors, vote), VoteReply, quorum=quorum
+            f"vote/{index}", dict.fromkeys(survivors, vote), VoteReply, quorum=quorum, hurry=True
         )
         votes = {member: one.signature for member, one in voted.items()}
         unmask = UnmaskRequest(sum_index=index, votes=votes)
         opened = self.talk.ask(
-            f"unmask/{index}", dict.fromkeys(voted, unmask), UnmaskReply, quorum=quorum
+            f"unmask/{index}", dict.fromkeys(voted, unmask), UnmaskReply, quorum=quorum, hurry=True
         )
         return {member: one.shares for member, one in opened.items()}
 

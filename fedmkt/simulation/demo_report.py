@@ -246,8 +246,12 @@ def _refusals(world: World) -> tuple[RefusalShown, ...]:
 def _audit(worlds: tuple[World, ...], member: str) -> Audit:
     """Verify a partner's logs against the latest heads that all other members countersigned."""
     records, verified, head = 0, True, ""
+    witnesses: set[str] = set(worlds[0].members) - {member}
     for number, world in enumerate(worlds):
-        seen = _countersigned_head(world, member)
+        held = _heads_held(world, member)
+        witnesses &= set(held)
+        # The others saw the log at different times; the earliest of them must be in it too.
+        seen = min(held.values(), key=lambda one: one.sequence, default=None)
         folder = world.node(member)
         key = PublicIdentity((folder / "audit.pub").read_text(encoding="ascii").strip())
         try:
@@ -258,22 +262,25 @@ def _audit(worlds: tuple[World, ...], member: str) -> Audit:
             continue
         records += result.records
         head = str(result.head) if number == 0 else head
-    others = tuple(other for other in worlds[0].members if other != member)
     return Audit(
-        partner=member, records=records, verified=verified, head=head, countersigned_by=others
+        partner=member,
+        records=records,
+        verified=verified,
+        head=head,
+        countersigned_by=tuple(sorted(witnesses)),
     )
 
 
-def _countersigned_head(world: World, member: str) -> Head:
-    """Return the lowest of the latest heads the other members hold of `member`."""
-    heads = []
+def _heads_held(world: World, member: str) -> dict[str, Head]:
+    """Return the latest head of `member` that each other member holds in its own store."""
+    held = {}
     for other in world.members:
-        if other == member:
-            continue
         home = node_at(world.node(other)).home
         with home.store.transaction() as tx:
-            heads.append(home.runs.heads(tx)[member])
-    return min(heads, key=lambda one: one.sequence)
+            known = home.runs.heads(tx)
+        if other != member and member in known:
+            held[other] = known[member]
+    return held
 
 
 def _receipts(trained: Trained) -> dict[str, Receipt]:
