@@ -2,8 +2,9 @@
 
 Settings are compared on splits of the official *training* rows alone; the official test split
 measures the settings chosen. Earlier versions of this study printed test figures too while its
-grids were drawn up, so they are not those of a split nobody had looked at. Three partners by occupation, each adding its own noise (trust
-local), every release counted. Noise is reproducible: this is a study, not a deployment.
+grids were drawn up, so those are not figures of a split nobody had looked at. Three partners by
+occupation, each adding its own noise (trust local), every release counted. Noise is reproducible:
+this is a study, not a deployment.
 
     python simulations/choose_settings.py            # all epsilons, some minutes
     python simulations/choose_settings.py 1 8        # these; 0 means without noise
