@@ -64,7 +64,7 @@ def _models(report: Report) -> Table:
         padding=(0, 1),
     )
     table.add_column("model", no_wrap=True)
-    for heading in ("epsilon", "AUC", "95% interval", "rounds", "exchanges", "kB", "s"):
+    for heading in ("epsilon", "AUC", "95%", "rounds", "exch.", "kB", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for model in report.models:
         auc = model.auc
