@@ -61,7 +61,8 @@ def _models(report: Report) -> Table:
         title="Who is a high-income prospect?",
         title_justify="left",
         box=SIMPLE_HEAD,
-        padding=(0, 1),
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
     )
     table.add_column("model", no_wrap=True)
     for heading in ("epsilon", "AUC", "95%", "rounds", "exch.", "kB", "s"):
