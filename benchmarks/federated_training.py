@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -157,15 +158,11 @@ def repeat(bench: Bench, repetition: int, times: Times) -> None:
 
     for arm in (NOISED, BARE):
         job = bench.job(arm, repetition)
-        spent, outcome = wall(
-            lambda job=job: bench.world.run(job, f"{job.name}-{repetition}", Silent())
-        )
+        spent, outcome = wall(partial(bench.world.run, job, f"{arm}-{repetition}", Silent()))
         times.add(arm, spent)
         job = bench.job(arm, repetition + 1000)
         with mock.patch("fedmkt.node.training.load_examples", read_already):
-            spent, again = wall(
-                lambda job=job: bench.world.run(job, f"{job.name}-read-{repetition}", Silent())
-            )
+            spent, again = wall(partial(bench.world.run, job, f"{arm}-r-{repetition}", Silent()))
         times.add(f"{arm}, read already", spent)
         if arm == BARE:
             assert outcome.model.hash == again.model.hash == state.model.hash

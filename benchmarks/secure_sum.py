@@ -4,20 +4,19 @@
 
 Everything a sum costs is timed: clients' fixed point, masks and fingerprints; the server's
 fingerprints, reconstruction, addition and unmasking. Ratios are against numpy's float32 weighted
-mean of the same arrays, measured in turn with them. Times are this thread's processor time, so
-that a shared machine does not disturb them. Signing votes and the wire are outside.
+mean of the same arrays, measured in turn with them. Each figure is the median over repeated sums,
+as wall time and as this process's processor time, which a shared machine disturbs less. Signing
+votes and the wire are outside.
 """
 
 import argparse
-import os
-import platform
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import cryptography
 import numpy as np
+from machine import print_header, print_table, verdict
+from numpy.typing import NDArray
 
 from fedmkt.core.stages import NoiselessUpdate, RingArray
 from fedmkt.identity.keys import Identity
@@ -26,22 +25,27 @@ from fedmkt.security.secure_sum.messages import fingerprint, threshold_of
 from fedmkt.security.secure_sum.ring import FixedPoint, Ring
 
 Bits = Literal[32, 64]
+Spent = NDArray[np.float64]  # (2,): wall and processor milliseconds
 SCALE_BITS = {32: 24, 64: 26}
 MAX_ABS = 16.0
+LARGE_REPEATS = 3
+TARGET_RATIO = 3.0
+JUDGED = (50, 32)  # members and ring of the next line, with nobody dropped
+TARGET_CLIENT_MS, TARGET_SERVER_MS = 31.0, 34.0  # without fingerprints
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.thread_time()
+def timed(call: Callable[[], Any]) -> tuple[Spent, Any]:
+    wall, used = time.perf_counter(), time.process_time()
     result = call()
-    return (time.thread_time() - start) * 1000, result
+    return np.array([time.perf_counter() - wall, time.process_time() - used]) * 1000, result
 
 
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:  # noqa: PTH123
-            return next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def median(spent: Sequence[Spent]) -> Spent:
+    return np.asarray(np.median(spent, axis=0), dtype=np.float64)
+
+
+def columns(label: str, spent: Spent) -> tuple[str, str, str]:
+    return label, f"{spent[0]:.2f}", f"{spent[1]:.2f}"
 
 
 class Bench:
@@ -73,14 +77,14 @@ class Bench:
             inbox = {other: sealed[other][name] for other in self.names if other != name}
             self.states[name] = member.receive_shares(self.states[name], inbox)
 
-    def mask(self, name: str, index: int, values: np.ndarray) -> tuple[float, RingArray]:
+    def mask(self, name: str, index: int, values: np.ndarray) -> tuple[Spent, RingArray]:
         update = NoiselessUpdate(values)
         spent, (self.states[name], masked) = timed(
             lambda: member.mask_noiseless(self.states[name], index, update, request_hash="bench")
         )
         return spent, masked.values
 
-    def open(self, index: int, masked: dict[str, RingArray]) -> tuple[float, np.ndarray]:
+    def open(self, index: int, masked: dict[str, RingArray]) -> tuple[Spent, np.ndarray]:
         """Return the server's milliseconds and the sum."""
         first, transcript = timed(
             lambda: collector.transcript("bench", index, self.names, masked, "bench")
@@ -104,21 +108,22 @@ def three_members(length: int, repeats: int, bits: Bits) -> None:
     arrays = [draw.normal(size=length).astype(np.float32) for _ in bench.names]
     weights = np.array([0.2, 0.3, 0.5], np.float32)
     fixed = FixedPoint(scale_bits=SCALE_BITS[bits], bits=bits, members=3, max_abs=MAX_ABS)
-    rows: dict[str, list[float]] = {"mean": [], "lean": [], "fixed": [], "mask": [], "server": []}
-    rows["fingerprint"] = []
+    rows: dict[str, list[Spent]] = {
+        name: [] for name in ("mean", "lean", "fixed", "mask", "server", "fingerprint")
+    }
     for index in range(repeats):
         spent, mean = timed(lambda: np.average(arrays, axis=0, weights=weights))
         rows["mean"].append(spent)
         rows["lean"].append(
             timed(lambda: sum(w * each for w, each in zip(weights, arrays, strict=True)))[0]
         )
-        quantised, ms = [], 0.0
+        quantised, ms = [], np.zeros(2)
         for weight, each in zip(weights, arrays, strict=True):
             spent, values = timed(lambda w=weight, each=each: fixed.to_fixed(w * each))
             quantised.append(values)
             ms += spent
         rows["fixed"].append(ms)
-        masked, ms = {}, 0.0
+        masked, ms = {}, np.zeros(2)
         for name, values in zip(bench.names, quantised, strict=True):
             spent, masked[name] = bench.mask(name, index, values)
             ms += spent
@@ -127,48 +132,77 @@ def three_members(length: int, repeats: int, bits: Bits) -> None:
         spent, total = bench.open(index, masked)
         rows["server"].append(spent)
         np.testing.assert_allclose(fixed.to_float(total), mean, atol=1e-6)
-    report_three(length, bits, {name: statistics.median(each) for name, each in rows.items()})
+    report_three(length, bits, {name: median(each) for name, each in rows.items()})
 
 
-def report_three(length: int, bits: Bits, ms: dict[str, float]) -> None:
-    print(f"\n3 members x {length:,} values, {bits}-bit ring (medians, ms)")
-    for label, name in (
-        ("numpy float32 weighted mean, np.average", "mean"),
-        ("the same written out, without a stacked copy", "lean"),
-        ("fixed point, all three clients", "fixed"),
-        ("masks and fingerprints, all three clients", "mask"),
-        ("server: fingerprints, sum, unmasking", "server"),
-        ("all fingerprints of the two rows above", "fingerprint"),
-    ):
-        print(f"  {label:46} {ms[name]:8.2f}")
+def report_three(length: int, bits: Bits, ms: dict[str, Spent]) -> None:
+    print_table(
+        (f"3 members x {length:,} values, {bits}-bit ring", "wall ms", "processor ms"),
+        [
+            columns(label, ms[name])
+            for label, name in (
+                ("numpy float32 weighted mean, `np.average`", "mean"),
+                ("the same written out, without a stacked copy", "lean"),
+                ("fixed point, all three clients", "fixed"),
+                ("masks and fingerprints, all three clients", "mask"),
+                ("server: fingerprints, sum, unmasking", "server"),
+                ("all fingerprints of the two rows above", "fingerprint"),
+            )
+        ],
+    )
     work = ms["mask"] + ms["server"]
-    for label, spent in (
-        ("masks and server, no fingerprints", work - ms["fingerprint"]),
-        ("masks and server", work),
-        ("fixed point, masks and server", work + ms["fixed"]),
-    ):
-        print(f"  ratio to np.average: {label:34} {spent / ms['mean']:5.2f}x")
+    ratio = work / ms["mean"]
+    without = (work - ms["fingerprint"]) / ms["mean"]
+    print_table(
+        (f"ratio to `np.average`, {bits}-bit ring", "wall", "processor", "target"),
+        [
+            (*columns("masks and server, without fingerprints", without), ""),
+            (*columns("masks and server", ratio), judged(ratio, TARGET_RATIO)),
+            (*columns("fixed point, masks and server", ratio + ms["fixed"] / ms["mean"]), ""),
+        ],
+    )
 
 
 def many_members(members: int, length: int, bits: Bits) -> None:
-    bench = Bench(members, 2, bits)
-    draw = np.random.default_rng(2)
-    values = draw.integers(-1000, 1000, length)
-    print(f"\n{members} members x {length:,} values, {bits}-bit ring (ms)")
-    for index, absent in ((0, 0), (1, 1)):
-        spent, masked = [], {}
-        for name in bench.names[absent:]:
-            ms, masked[name] = bench.mask(name, index, values)
-            spent.append(ms)
-        print_ms, _ = timed(lambda m=masked: [*map(fingerprint, m.values())])
-        server, total = bench.open(index, masked)
-        np.testing.assert_array_equal(total, len(masked) * values)
-        print(
-            f"  {absent} dropped: client {statistics.median(spent):7.1f} "
-            f"(of it fingerprint {print_ms / len(masked):.1f}), "
-            f"server {server:7.1f} (of it fingerprints {print_ms:.1f})"
+    bench = Bench(members, 2 * LARGE_REPEATS, bits)
+    values = np.random.default_rng(2).integers(-1000, 1000, length)
+    rows = []
+    for absent in (0, 1):
+        taken: dict[str, list[Spent]] = {name: [] for name in ("client", "server", "fingerprint")}
+        for repeat in range(LARGE_REPEATS):
+            index, masked = absent * LARGE_REPEATS + repeat, {}
+            for name in bench.names[absent:]:
+                spent, masked[name] = bench.mask(name, index, values)
+                taken["client"].append(spent)
+            taken["fingerprint"].append(timed(lambda m=masked: [*map(fingerprint, m.values())])[0])
+            spent, total = bench.open(index, masked)
+            taken["server"].append(spent)
+            np.testing.assert_array_equal(total, len(masked) * values)
+        client, server, prints = (
+            median(taken[name]) for name in ("client", "server", "fingerprint")
         )
-    print(f"  share(), 2 sums: {statistics.median(bench.share_ms):.1f} a client")
+        own = prints / (members - absent)
+        client, server = client - own, server - prints
+        judge = (members, bits) == JUDGED and not absent
+        rows += [
+            (
+                *columns(f"{absent} dropped: one client, mask", client),
+                judged(client, TARGET_CLIENT_MS) if judge else "",
+            ),
+            (*columns(f"{absent} dropped: one client, fingerprint", own), ""),
+            (
+                *columns(f"{absent} dropped: server, sum and unmasking", server),
+                judged(server, TARGET_SERVER_MS) if judge else "",
+            ),
+            (*columns(f"{absent} dropped: server, all fingerprints", prints), ""),
+        ]
+    share = columns(f"one client, shares of {2 * LARGE_REPEATS} sums", median(bench.share_ms))
+    title = f"{members} members x {length:,} values, {bits}-bit ring"
+    print_table((title, "wall ms", "processor ms", "target"), [*rows, (*share, "")])
+
+
+def judged(spent: Spent, limit: float) -> str:
+    return f"at most {limit:g}: {verdict(spent[0], limit)}"
 
 
 def shamir_50(repeats: int) -> None:
@@ -186,8 +220,10 @@ def shamir_50(repeats: int) -> None:
         )
         combine.append(spent)
         assert secret == 5
-    print(f"\nShamir over 2**521 - 1, 50 shares, threshold {threshold} (medians, ms)")
-    print(f"  split {statistics.median(split):.2f}, combine {statistics.median(combine):.2f}")
+    print_table(
+        (f"Shamir over 2^521 - 1, 50 shares, threshold {threshold}", "wall ms", "processor ms"),
+        [columns("split", median(split)), columns("combine", median(combine))],
+    )
 
 
 def main() -> None:
@@ -196,16 +232,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--large", type=int, default=50, help="members of the large table; 0: none")
     args = parser.parse_args()
-    print(
-        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, cryptography {cryptography.__version__}, one thread"
+    print_header(
+        f"Secure sum, one thread, medians of {args.repeats} ({LARGE_REPEATS} with many members)"
     )
-    for bits in (32, 64):
-        three_members(args.length, args.repeats, bits)  # type: ignore[arg-type]
+    rings: tuple[Bits, ...] = (32, 64)
+    for bits in rings:
+        three_members(args.length, args.repeats, bits)
     shamir_50(args.repeats)
     if args.large:
-        for bits in (32, 64):
-            many_members(args.large, args.length, bits)  # type: ignore[arg-type]
+        for bits in rings:
+            many_members(args.large, args.length, bits)
 
 
 if __name__ == "__main__":
