@@ -299,3 +299,20 @@ def test_a_ledger_copied_before_its_commits_counts_them_and_ends_their_run(tmp_p
         Trial(world).run(small_job(world), "run-1")
     assert failed.value.fields["error"] == "step_out_of_order"
     world.close()
+
+
+def test_shared_noise_does_not_open_with_more_missing_than_it_was_sized_for(
+    tmp_path: Path,
+) -> None:
+    lose = {"lose": lambda node, message: node == 4 and b"mask/0" in _payload(message)}
+    for tolerated, opens in ((0, False), (1, True)):
+        world = small_world(tmp_path / str(tolerated), members=4)
+        job = small_job(world, trust="distributed", tolerated=tolerated)
+        trial = Trial(world, SHORT, grid=lose)
+        if opens:
+            assert trial.run(job, "run-1").state.round == ROUNDS
+        else:
+            with pytest.raises(RunRefused) as refused:
+                trial.run(job, "run-1")
+            assert refused.value.fields["rule"] == "too_few_members"
+        world.close()
