@@ -10,7 +10,7 @@ from rich.table import Table
 from fedmkt.cli.homes import HomeOption, opened
 from fedmkt.core.errors import ReservationUnknown
 from fedmkt.node.explain import explain
-from fedmkt.node.home import NodeHome
+from fedmkt.node.home import NodeHome, hold_to_log
 
 app = typer.Typer(help="What was spent, and why.", no_args_is_help=True)
 
@@ -55,11 +55,13 @@ def give_back(
     """
     with opened(home) as homes:
         for one in homes:
+            # What may have left counts as spent before anything is given back.
+            hold_to_log(one)
             with one.store.transaction() as tx:
                 if not one.ledger.entries(tx, run):
                     raise ReservationUnknown(run=run, release="any")
                 returned = one.ledger.give_back(tx, run)
-            one.audit.append("given back", {"run": run, "releases": returned})
+            one.audit.append("given_back", {"run": run, "releases": returned})
             typer.echo(f"{one.member}: {returned} releases of run {run} were given back")
 
 

@@ -5,7 +5,7 @@ order again resumes its run).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fedmkt.contract.order import Order
@@ -61,17 +61,27 @@ def run_job(
     return outcome
 
 
-def main(channel: Channel, run_config: Mapping[str, object]) -> None:
-    """Run the order a Flower run's configuration names.
+def make_main(
+    watcher: Watcher,
+    *,
+    patience: Patience | None = None,
+    keep: Callable[[Outcome], None] = lambda _outcome: None,
+) -> Callable[[Channel, Mapping[str, object]], None]:
+    """Return what a ServerApp does: run the order its run configuration names.
 
-    Raises: SettingInvalid, FileMissing, JobInvalid, and what `run_job` raises.
+    Args: keep: is handed the outcome, beside the files the coordinator's home keeps of it.
+    What is returned raises SettingInvalid, FileMissing, JobInvalid, and what `run_job` raises.
     """
-    settings = {key: str(run_config.get(key, "")) for key in ("home", "order")}
-    for key, value in settings.items():
-        if not value:
-            raise SettingInvalid(setting=f"run configuration {key}", problem="it is missing")
-    home = open_coordinator(Path(settings["home"]))
-    run_job(home, channel, order=read_order(Path(settings["order"])), watcher=LogWatcher())
+
+    def main(channel: Channel, run_config: Mapping[str, object]) -> None:
+        settings = {key: str(run_config.get(key, "")) for key in ("home", "order")}
+        for key, value in settings.items():
+            if not value:
+                raise SettingInvalid(setting=f"run configuration {key}", problem="it is missing")
+        home, order = open_coordinator(Path(settings["home"])), read_order(Path(settings["order"]))
+        keep(run_job(home, channel, order=order, watcher=watcher, patience=patience))
+
+    return main
 
 
-app = make_server_app(main)
+app = make_server_app(make_main(LogWatcher()))

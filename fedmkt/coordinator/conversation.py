@@ -6,6 +6,7 @@ run's earlier replies alone: a coordinator that starts again asks the same bytes
 the same model.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,11 +33,15 @@ _RETRY_PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait: for all nodes, for one exchange, and for absent members to come back."""
+    """How long to wait: for all nodes, for one exchange, and for absent members to come back.
+
+    missed_s: for one exchange with members who missed the one before.
+    """
 
     connect_s: float = 60.0
     exchange_s: float = 60.0
     absent_s: float = 120.0
+    missed_s: float = 5.0
 
 
 @dataclass
@@ -90,12 +95,14 @@ class Conversation:
         *,
         quorum: int,
         hurry: bool = False,
+        deadline_s: float | None = None,
     ) -> dict[str, ReplyT]:
         """Ask members for a step until `quorum` of them have answered; return who did.
 
         Members who miss the exchange in which the quorum stands are left out; with `hurry` it ends
-        soon after the quorum stands. Below the quorum the absent are asked again until
-        `patience.absent_s` has passed; the run may be resumed.
+        soon after the quorum stands. deadline_s: of one exchange, if not the usual. Below the
+        quorum the absent are asked again until `patience.absent_s` has passed; the run may be
+        resumed.
         Raises: NodeFailed, RunRefused, QuorumLost.
         """
         known = self._replayed(step, requests)
@@ -106,6 +113,7 @@ class Conversation:
                 step,
                 {node: self._signed(step, m, requests[m]) for m, node in absent.items()},
                 quorum=quorum - len(known) if hurry else None,
+                deadline_s=deadline_s,
             )
             known |= {one.sender: one for one in answered.values()}
             if len(known) < quorum:
@@ -136,9 +144,14 @@ class Conversation:
         return sign_message(envelope, self.identity)
 
     def _exchange(
-        self, step: str, requests: Mapping[int, bytes], *, quorum: int | None = None
+        self,
+        step: str,
+        requests: Mapping[int, bytes],
+        *,
+        quorum: int | None = None,
+        deadline_s: float | None = None,
     ) -> tuple[dict[int, Envelope], dict[int, str]]:
-        deadline_s = self.patience.exchange_s
+        deadline_s = min(deadline_s or math.inf, self.patience.exchange_s)
         replies = self.channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
         failed = {n: one.code for n, one in replies.items() if isinstance(one, Failure)}
         answered = {

@@ -15,8 +15,9 @@ from fedmkt.coordinator.training import Outcome, model_bytes
 from fedmkt.core.errors import ContractInvalid, RequestConflict
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
-from fedmkt.storage.contract_files import read_contract, write_whole
+from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
+from fedmkt.storage.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,9 @@ class CoordinatorHome:
     def run_folder(self, run: str, job: Job) -> Path:
         """Return the folder of a run, made when new; a run is of one job for ever.
 
-        Raises: RequestConflict when the run was begun for another job.
+        Raises: RequestConflict when the run was begun for another job; OutputUnwritable.
         """
         folder = self.folder / "runs" / run
-        folder.mkdir(parents=True, exist_ok=True)
         stated = folder / "job.json"
         if stated.exists() and stated.read_bytes() != job.signed_bytes():
             raise RequestConflict(step="open", run=run)
@@ -42,10 +42,9 @@ class CoordinatorHome:
         return folder
 
     def keep(self, outcome: Outcome) -> None:
-        """Write a finished run's model and receipts, each file whole or not at all."""
+        """Write a finished run's model and receipts, each file whole. Raises: OutputUnwritable."""
         folder = self.folder / "runs" / outcome.run
         write_whole(folder / "model.json", model_bytes(outcome.model))
-        (folder / "receipts").mkdir(exist_ok=True)
         for member, receipt in outcome.receipts.items():
             write_whole(folder / "receipts" / f"{member}.json", receipt)
 

@@ -20,6 +20,7 @@ from fedmkt.core.errors import (
     FedmktError,
     JobInvalid,
     MessageInvalid,
+    NodeFailed,
     ProtocolError,
     RunRefused,
     TrainingDiverged,
@@ -85,6 +86,8 @@ class TrainingRun:
     watcher: Watcher
     _bundles: dict[str, bytes] = field(default_factory=dict)
     _inboxes: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    _circle: tuple[str, ...] = ()
+    _missing: bool = False
 
     @property
     def job(self) -> Job:
@@ -99,14 +102,19 @@ class TrainingRun:
     def train(self) -> Outcome:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, TrainingDiverged, ProtocolError (the run is over; nodes are told);
-            NodesMissing, NodeFailed, QuorumLost (the run may be resumed).
+        Raises: RunRefused, TrainingDiverged, ProtocolError, NodeFailed while opening (the run is
+            over; nodes are told); NodesMissing, QuorumLost, NodeFailed later (it may be resumed).
         """
         started = time.monotonic()
         try:
             state = self._rounds()
         except (RunRefused, TrainingDiverged, ProtocolError):
             self._abandon()
+            raise
+        except NodeFailed:
+            # A node that failed to open gave back what it had reserved: this run is over.
+            if not self._bundles:
+                self._abandon()
             raise
         receipts = self._close("finished", model_bytes(state.model))
         traffic = self.talk.channel.traffic
@@ -160,36 +168,45 @@ class TrainingRun:
             "shares",
             dict.fromkeys(self.roster, shares_request),
             SharesReply,
-            quorum=len(self.roster),
+            quorum=threshold_of(len(self.roster)),
         )
+        # Who dealt no shares is left out of all sums of the run.
+        self._circle = tuple(sorted(shared))
         self._inboxes = {
             member: {
                 sender: one.sealed[member] for sender, one in shared.items() if sender != member
             }
-            for member in self.roster
+            for member in self._circle
         }
 
     def _sum(self, plan: SumPlan, asked: MaskRequest) -> tuple[IntArray, int]:
         index, quorum = plan.index, threshold_of(len(self.roster))
         requests = {
             member: asked.model_copy(update={"inbox": self._inboxes.get(member, {})})
-            for member in self.roster
+            for member in self._circle
         }
-        replies = self.talk.ask(f"mask/{index}", requests, MaskReply, quorum=quorum)
+        replies = self.talk.ask(
+            f"mask/{index}",
+            requests,
+            MaskReply,
+            quorum=quorum,
+            deadline_s=self.talk.patience.missed_s if self._missing else None,
+        )
+        self._missing = len(replies) < len(self.roster)
         masked = {member: _ring_values(one, plan, member) for member, one in replies.items()}
         for member in masked:
             self._inboxes.pop(member, None)
         transcript = collector.transcript(
             run=self.talk.run,
             sum_index=index,
-            roster=self.roster,
+            roster=self._circle,
             masked=masked,
             request_hash=asked.model_hash(),
         )
         shares = self._open_sum(index, transcript, tuple(masked), quorum)
         values = collector.combine(
             bundles=self._bundles,
-            roster=self.roster,
+            roster=self._circle,
             sum_index=index,
             masked=masked,
             transcript=transcript,

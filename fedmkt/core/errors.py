@@ -331,6 +331,13 @@ class RequestConflict(ProtocolError):
     template = "Step {step} of run {run} was already answered for another request. Start a new run."
 
 
+class RunNotOpen(ProtocolError):
+    """A step of a run that this node never opened, or that was closed."""
+
+    code = "run_not_open"
+    template = "Run {run} is not open at this node. Start a new run."
+
+
 class StepOutOfOrder(ProtocolError):
     """A step came before the one it needs."""
 

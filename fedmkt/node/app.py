@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.node.home import open_home
 from fedmkt.node.node import Node
 from fedmkt.transport.channel import Handler
@@ -22,8 +22,17 @@ def node_at(folder: Path) -> Node:
     """Return the node of a home folder, opened once a process."""
     with _opening:
         if folder not in _nodes:
-            _nodes[folder] = Node(open_home(folder))
+            _nodes[folder] = _opened(folder)
         return _nodes[folder]
+
+
+def _opened(folder: Path) -> Node:
+    home = open_home(folder)
+    try:
+        return Node(home)
+    except FedmktError:
+        home.close()
+        raise
 
 
 def forget_nodes(folders: Iterable[Path]) -> None:

@@ -4,21 +4,16 @@ Guarantee: drawn from the ledger's committed entries and from the types the rele
 through, never from what the job promised.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
-from fedmkt.core.errors import MessageInvalid
 from fedmkt.core.stages import MaskedUpdate, PrivateUpdate
 from fedmkt.evidence.receipts import Receipt, ReleaseStated, sign_receipt
 from fedmkt.identity.hash_chain import Head
-from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
 from fedmkt.node.training import RunState
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import Release
-from fedmkt.storage.contract_files import write_whole
 from fedmkt.storage.ledger_store import Entry
-from fedmkt.wire.canonical import digest
 
 
 def receipt_of(
@@ -33,9 +28,7 @@ def receipt_of(
     """Return the signed receipt of a run."""
     job = state.job
     spent = [entry for entry in entries if entry.state == "spent"]
-    noised = job.privacy.trust != "none" and all(
-        PrivateUpdate.__name__ in stages for stages in state.stages
-    )
+    noised = _all_passed(state.stages, PrivateUpdate)
     delta = job.privacy.delta if noised else None
     receipt = Receipt(
         run=run,
@@ -44,7 +37,7 @@ def receipt_of(
         member=home.member,
         dataset=job.dataset,
         purpose=job.purpose,
-        masked=all(MaskedUpdate.__name__ in stages for stages in state.stages),
+        masked=_all_passed(state.stages, MaskedUpdate),
         noised=noised,
         trust=job.privacy.trust,
         noise_source=home.noise.name if noised else None,
@@ -62,19 +55,6 @@ def _release(entry: Entry) -> Release:
     return Release(index=entry.release, name=entry.name, event=entry.event)
 
 
-def keep_model(home: NodeHome, run: str, model: bytes) -> str:
-    """Keep a finished run's model in `models/` and return its hash; "" for no model.
-
-    Raises: MessageInvalid when it is not a model.
-    """
-    if not model:
-        return ""
-    try:
-        parsed = AdditiveModel.from_json(json.loads(model))
-    except (ValueError, KeyError, TypeError):
-        raise MessageInvalid(kind="close", problem="its model cannot be read") from None
-    folder = home.folder / "models"
-    folder.mkdir(exist_ok=True)
-    # The run's name is the coordinator's text; its hash is a safe file name.
-    write_whole(folder / f"{digest(run.encode())[:16]}.json", model)
-    return parsed.hash
+def _all_passed(stages: Sequence[str], kind: type) -> bool:
+    """Whether there were releases and each passed the stage; a run of none claims nothing."""
+    return bool(stages) and all(kind.__name__ in passed.split() for passed in stages)

@@ -10,9 +10,9 @@ from fedmkt.contract.job import Job
 from fedmkt.core.errors import Refusal
 from fedmkt.horizontal.plan import SumPlan
 from fedmkt.node.home import NodeHome
-from fedmkt.node.training import PricedJob, price
+from fedmkt.node.training import PricedJob, price, reservation_for
 from fedmkt.node.wording import noise_words
-from fedmkt.privacy.ledger import Reservation, accounts_for
+from fedmkt.privacy.ledger import accounts_for
 from fedmkt.storage.balances import Balance
 
 BYTES_A_VALUE = 8
@@ -52,19 +52,6 @@ def dry_run(home: NodeHome, job: Job) -> DryRun:
         left_before=before,
         left_after=after,
         refusal=refused,
-    )
-
-
-def reservation_for(run: str, priced: PricedJob) -> Reservation:
-    """Return what a run of a priced job asks of the ledger."""
-    job = priced.job
-    return Reservation(
-        run=run,
-        job=job.name,
-        dataset=job.dataset,
-        purpose=job.purpose,
-        requester=job.requester,
-        releases=priced.releases,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
-from fedmkt.core.errors import ContractInvalid, FedmktError, SettingInvalid, StoreRolledBack
+from fedmkt.core.errors import ContractInvalid, SettingInvalid, StoreRolledBack
 from fedmkt.data.sources import Source, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
@@ -91,36 +91,31 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     """Open a node's home folder.
 
     Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
-        ReproducibleNoiseRefused, AuditBroken, StoreRolledBack.
+        ReproducibleNoiseRefused, AuditBroken.
     """
     clock = clock or SystemClock()
     settings = read_settings(folder / "node.toml")
+    store = settings.store.get_secret_value() if settings.store else folder / "node.db"
     noise = settings.noise_source()
     identity = read_key(folder / "identity.key")
     contract = read_contract(folder)
     if contract.key_of(settings.member) != identity.public.hex:
         problem = f"its key for {settings.member} is not the one in identity.key"
         raise ContractInvalid(contract=contract.name, problem=problem)
-    home = NodeHome(
+    return NodeHome(
         folder=folder,
         settings=settings,
         identity=identity,
         contract=contract,
         directory=directory_of(contract),
-        store=NodeStore.open(settings.store or folder / "node.db", clock),
+        store=NodeStore.open(store, clock),
         audit=AuditLog(folder / AUDIT_FILE, identity, clock),
         noise=noise,
         clock=clock,
     )
-    try:
-        _check_store_against_log(home)
-    except FedmktError:
-        home.close()
-        raise
-    return home
 
 
-def _check_store_against_log(home: NodeHome) -> None:
+def hold_to_log(home: NodeHome) -> None:
     """Hold the ledger to what the audit log says was released.
 
     A record comes before its commit. Where the ledger has a recorded release as planned, this
@@ -144,7 +139,7 @@ def _releases_recorded(log: Path) -> list[tuple[str, int]]:
     with log.open("rb") as lines:
         records = [json.loads(line) for line in lines if b'"released"' in line]
     return [
-        (record["facts"]["run"], record["facts"]["sum"])
+        (record["facts"]["run"], record["facts"]["release"])
         for record in records
         if record["kind"] == "released"
     ]

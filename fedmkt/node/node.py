@@ -16,8 +16,11 @@ from fedmkt.contract.order import Order, verify_order
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
+    JobInvalid,
+    ProtocolError,
     Refusal,
     RequestConflict,
+    RunNotOpen,
     SignatureInvalid,
     StepOutOfOrder,
 )
@@ -26,9 +29,9 @@ from fedmkt.identity.hash_chain import Head
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
 from fedmkt.node import training
-from fedmkt.node.closing import keep_model, receipt_of
-from fedmkt.node.dry_run import reservation_for
-from fedmkt.node.home import CLOSED, NodeHome
+from fedmkt.node.closing import receipt_of
+from fedmkt.node.home import CLOSED, NodeHome, hold_to_log
+from fedmkt.node.kept_files import keep_model, keep_scorecard
 from fedmkt.node.training import Answer, PricedJob, RunState
 from fedmkt.privacy.ledger import accounts_for
 from fedmkt.wire.canonical import digest
@@ -55,6 +58,8 @@ class Node:
     """Answers requests from one home folder. Examples are cached; nothing else is remembered."""
 
     def __init__(self, home: NodeHome) -> None:
+        """Take an opened home. Raises: StoreRolledBack, when its ledger forgot a release."""
+        hold_to_log(home)
         self._home = home
         self._cache: dict[str, tuple[PricedJob, Examples]] = {}
 
@@ -77,10 +82,14 @@ class Node:
         try:
             if isinstance(request, CloseRequest):
                 return self._close(message, request, request_hash)
-            return self._release(message, request_hash, self._answer(message, request))
+            return self._answer(message, request, request_hash)
         except Refusal as refusal:
             _log.info("run %s, step %s: refused (%s)", message.run, message.step, refusal.code)
             return self._refuse(message, request, refusal)
+        except (ProtocolError, JobInvalid) as error:
+            facts = {"run": message.run, "step": message.step, "code": error.code}
+            home.audit.append("rejected", facts)
+            raise
 
     @property
     def home(self) -> NodeHome:
@@ -93,21 +102,25 @@ class Node:
 
     # --- deciding ----------------------------------------------------------------------------
 
-    def _answer(self, message: Envelope, request: Request) -> Answer:
+    def _answer(self, message: Envelope, request: Request, request_hash: str) -> bytes:
         if isinstance(request, OpenRequest):
-            return self._open(message.run, request)
-        state = self._load_state(message.run)
+            return self._release(message, request_hash, self._open(message.run, request), None)
+        sealed = self._sealed_state(message.run)
+        answer = self._next(message.run, self._opened(message.run, sealed), request)
+        return self._release(message, request_hash, answer, sealed)
+
+    def _next(self, run: str, state: RunState, request: Request) -> Answer:
         match request:
             case SharesRequest():
                 return training.share(self._home, state, request)
             case MaskRequest():
-                priced, examples = self._examples(message.run, state)
+                priced, examples = self._examples(run, state)
                 return training.mask(self._home, state, request, priced, examples)
             case VoteRequest():
                 return training.vote(self._home, state, request)
             case UnmaskRequest():
                 return training.unmask(state, request)
-        raise StepOutOfOrder(step=message.step, run=message.run)
+        raise StepOutOfOrder(step=request.kind, run=run)
 
     def _open(self, run: str, request: OpenRequest) -> Answer:
         home = self._home
@@ -118,17 +131,20 @@ class Node:
         self._reserve(run, priced)
         try:
             # Privacy: the price is reserved durably before the first row is read.
-            self._cache[run] = (priced, training.read_examples(home, priced))
+            examples, card = training.read_examples(home, priced)
         except FedmktError as error:
             self._give_back(run)
             home.audit.append("failed", {"run": run, "job": job.name, "code": error.code})
             raise
+        self._cache[run] = (priced, examples)
+        keep_scorecard(home, job.dataset, card)
         return training.open_run(home, run, job, len(priced.sums))
 
     def _examples(self, run: str, state: RunState) -> tuple[PricedJob, Examples]:
         if run not in self._cache:
             priced = training.price(self._home, state.job)
-            self._cache[run] = (priced, training.read_examples(self._home, priced))
+            examples, _ = training.read_examples(self._home, priced)
+            self._cache[run] = (priced, examples)
         return self._cache[run]
 
     # --- the ledger --------------------------------------------------------------------------
@@ -137,7 +153,7 @@ class Node:
         home = self._home
         with home.store.transaction() as tx:
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
-            home.ledger.reserve(tx, reservation_for(run, priced))
+            home.ledger.reserve(tx, training.reservation_for(run, priced))
 
     def _give_back(self, run: str) -> None:
         with self._home.store.transaction() as tx:
@@ -155,7 +171,10 @@ class Node:
             raise RequestConflict(step=message.step, run=message.run)
         return known[1]
 
-    def _release(self, message: Envelope, request_hash: str, answer: Answer) -> bytes:
+    def _release(
+        self, message: Envelope, request_hash: str, answer: Answer, loaded: bytes | None
+    ) -> bytes:
+        """Make an answer durable, return its reply. loaded: the sealed state it was made from."""
         home = self._home
         facts = {"run": message.run, **answer.facts}
         # The record comes first: a crash leaves a record too many, never one too few.
@@ -165,7 +184,8 @@ class Node:
             known = home.runs.reply(tx, message.run, message.step)
             if known is not None and known[0] == request_hash:
                 return known[1]
-            if known is not None:
+            # Security: another process may have moved the run on; its used masks must stay used.
+            if known is not None or home.runs.load(tx, message.run) != loaded:
                 raise RequestConflict(step=message.step, run=message.run)
             if answer.commit is not None:
                 # Privacy: spend, state and reply become durable together, or not at all.
@@ -204,11 +224,14 @@ class Node:
     def _state_key(self) -> bytes:
         return self._home.identity.derive_key("run state")
 
-    def _load_state(self, run: str) -> RunState:
+    def _sealed_state(self, run: str) -> bytes:
         with self._home.store.transaction() as tx:
             sealed = self._home.runs.load(tx, run)
         if sealed is None or sealed == CLOSED:
-            raise StepOutOfOrder(step="of a run that is not open", run=run)
+            raise RunNotOpen(run=run)
+        return sealed
+
+    def _opened(self, run: str, sealed: bytes) -> RunState:
         data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
         return RunState.from_bytes(data)
 
@@ -216,7 +239,7 @@ class Node:
 
     def _close(self, message: Envelope, request: CloseRequest, request_hash: str) -> bytes:
         home, run = self._home, message.run
-        state = self._load_state(run)
+        state = self._opened(run, self._sealed_state(run))
         self._check_heads(run, request)
         model_hash = keep_model(home, run, request.model)
         facts = {"run": run, "outcome": request.outcome, "model": model_hash}
@@ -225,12 +248,11 @@ class Node:
         with home.store.transaction() as tx:
             home.ledger.give_back(tx, run)
             entries = home.ledger.entries(tx, run)
-        reply = CloseReply(
-            receipt=receipt_of(home, run, state, model_hash, seen, entries, head),
-            countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
-        )
-        data = self._reply(message, reply, head)
-        with home.store.transaction() as tx:
+            reply = CloseReply(
+                receipt=receipt_of(home, run, state, model_hash, seen, entries, head),
+                countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
+            )
+            data = self._reply(message, reply, head)
             for member, text in seen.items():
                 home.runs.remember_head(tx, member, *_head_parts(text))
             # Security: the run's secrets end here.
@@ -245,11 +267,13 @@ class Node:
             last = home.runs.heads(tx)
         for member, (text, signature) in request.heads.items():
             verify_head(run, member, text, signature, home.directory)
-            sequence, _ = _head_parts(text)
-            # Security: a log that became shorter was cut or restored from a backup.
-            if member in last and sequence < last[member].sequence:
-                home.audit.append("head_went_back", {"member": member, "head": text})
-                raise AuditCut(path=f"the audit log of {member}", record=last[member].sequence)
+            head, before = Head.parse(text), last.get(member)
+            if before is None or head.sequence > before.sequence or head == before:
+                continue
+            # Security: a log that became shorter, or another at the same record, was cut, forked
+            # or restored from a backup.
+            home.audit.append("head_went_back", {"member": member, "head": text})
+            raise AuditCut(path=f"the audit log of {member}", record=before.sequence)
 
 
 def _job_named(message: Envelope, request: Request) -> str:

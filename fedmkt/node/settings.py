@@ -4,27 +4,28 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from fedmkt.contract.schema import Name
-from fedmkt.core.errors import FileMissing, ReproducibleNoiseRefused, SettingInvalid
+from fedmkt.core.errors import ReproducibleNoiseRefused, SettingInvalid
 from fedmkt.core.frozen import Frozen
 from fedmkt.data.sources import SourceSettings
 from fedmkt.privacy.mechanisms import NoiseSource, OsNoise, ReproducibleNoise
+from fedmkt.storage.whole_file import read_text
 
 
 class NodeSettings(Frozen):
     """Who this node is, where its tables are and where its noise comes from.
 
     situation: `deployed`, or `simulated` on somebody's own machine. noise_seed: a reproducible
-    source of noise, for simulated nodes alone. store: SQL URL of the ledger; default: SQLite in
-    the home folder.
+    source of noise, for simulated nodes alone. store: SQL URL of the ledger, which may hold a
+    password; default: SQLite in the home folder.
     """
 
     member: Name
     situation: Literal["deployed", "simulated"] = "deployed"
     noise_seed: int | None = Field(default=None, ge=0)
-    store: str | None = None
+    store: SecretStr | None = None
     datasets: dict[str, SourceSettings]
 
     @model_validator(mode="after")
@@ -45,10 +46,9 @@ class NodeSettings(Frozen):
 
 def read_settings(path: Path) -> NodeSettings:
     """Read a node.toml. Raises: FileMissing, SettingInvalid."""
-    if not path.is_file():
-        raise FileMissing(what="node", path=path, advice="Give --home the folder of a node.")
+    text = read_text(path, what="node", advice="Give --home the folder of a node.")
     try:
-        return NodeSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return NodeSettings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SettingInvalid(setting=path.name, problem=f"not TOML: {error}") from None
     except ValidationError as error:

@@ -29,7 +29,7 @@ from fedmkt.core.stages import (
     PrivateUpdate,
 )
 from fedmkt.data.binning import Binning, binning_with_edges, recode
-from fedmkt.data.quality import FreshnessTerms
+from fedmkt.data.quality import FreshnessTerms, Scorecard
 from fedmkt.data.tables import load_examples
 from fedmkt.horizontal.local_update import EXACT, local_sums
 from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
@@ -40,6 +40,7 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import GaussianEvent, Release
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.privacy.mechanisms import add_noise, without_noise
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
@@ -137,13 +138,26 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     return PricedJob(job, dataset, binning, planned_sums(job, binning), releases, epsilon)
 
 
-def read_examples(home: NodeHome, priced: PricedJob) -> Examples:
-    """Read this node's customers for a job.
+def reservation_for(run: str, priced: PricedJob) -> Reservation:
+    """Return what a run of a priced job asks of the ledger."""
+    job = priced.job
+    return Reservation(
+        run=run,
+        job=job.name,
+        dataset=job.dataset,
+        purpose=job.purpose,
+        requester=job.requester,
+        releases=priced.releases,
+    )
+
+
+def read_examples(home: NodeHome, priced: PricedJob) -> tuple[Examples, Scorecard]:
+    """Read this node's customers for a job, with their table's quality scorecard.
 
     Raises: DataError, naming rules and rows, never values; AudienceTooSmall.
     """
     dataset, job = priced.dataset, priced.job
-    examples, _ = load_examples(
+    examples, card = load_examples(
         home.source(dataset.name),
         dataset.table,
         dataset=dataset.name,
@@ -154,7 +168,7 @@ def read_examples(home: NodeHome, priced: PricedJob) -> Examples:
     )
     if examples.rows < dataset.minimum_audience:
         raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
-    return examples
+    return examples, card
 
 
 def open_run(home: NodeHome, run: str, job: Job, sums: int) -> Answer:
@@ -184,7 +198,7 @@ def mask(
     """Sum over this node's customers, add noise, mask; the release must be committed to leave."""
     index = request.sum_index
     if index < state.next_sum or index >= len(priced.sums):
-        raise StepOutOfOrder(step=f"mask/{index}", run="this run")
+        raise StepOutOfOrder(step=f"mask/{index}", run=state.secure_sum.run)
     member = state.secure_sum
     if not state.has_inbox:
         member = secure_sum.receive_shares(member, request.inbox)
@@ -200,8 +214,8 @@ def mask(
         stages=(*state.stages, stages),
     )
     facts: dict[str, JSON] = {
-        "release": plan.name,
-        "sum": index,
+        "release": index,
+        "name": plan.name,
         "event": noise_words(replace(event, dimensions=len(update.values))),
         "stages": stages,
     }
@@ -241,7 +255,9 @@ def _round(request: MaskRequest, priced: PricedJob, examples: Examples) -> Local
         raise MessageInvalid(kind="mask", problem="the job's edges are the declared ones")
     with_counts = priced.sums[request.sum_index].with_counts
     count_weight = job.privacy.count_weight if with_counts else None
-    return local_sums(examples, _model_of(request, binning), count_weight=count_weight)
+    return local_sums(
+        examples, _model_of(request, binning, priced.job.model.task), count_weight=count_weight
+    )
 
 
 def _protect(
@@ -268,11 +284,11 @@ def _protect(
     return member, private, masked
 
 
-def _model_of(request: MaskRequest, binning: Binning) -> AdditiveModel:
+def _model_of(request: MaskRequest, binning: Binning, task: str) -> AdditiveModel:
     effects = request.effects_array()
     if effects.shape != (binning.total,):
         raise MessageInvalid(kind="mask", problem="effects do not fit the public binning")
-    return AdditiveModel(binning, request.intercept, np.ascontiguousarray(effects))
+    return AdditiveModel(binning, request.intercept, np.ascontiguousarray(effects), task)
 
 
 def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:

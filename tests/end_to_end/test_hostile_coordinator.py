@@ -13,8 +13,8 @@ from fedmkt.core.errors import (
     FedmktError,
     MessageInvalid,
     RequestConflict,
+    RunNotOpen,
     SignatureInvalid,
-    StepOutOfOrder,
 )
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.node.app import node_at
@@ -163,7 +163,7 @@ def test_a_closed_run_releases_nothing_more(coordinator: Coordinator) -> None:
     member = coordinator.world.members[0]
     inbox = coordinator.until_masks()[member]
     coordinator.send(member, "close", CloseRequest(outcome="abandoned", model=b"", heads={}))
-    with pytest.raises(StepOutOfOrder):
+    with pytest.raises(RunNotOpen):
         coordinator.mask(member, inbox)
     assert set(spent(coordinator, member)) == {"returned"}
 

@@ -43,7 +43,7 @@ def exact_surveys(world: World, job: Job) -> dict[str, LocalUpdate]:
     for member in world.members:
         home = node_at(world.node(member)).home
         priced = price(home, job)
-        surveys[member] = survey_counts(read_examples(home, priced), priced.binning)
+        surveys[member] = survey_counts(read_examples(home, priced)[0], priced.binning)
     return surveys
 
 

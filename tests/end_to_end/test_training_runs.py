@@ -13,10 +13,15 @@ from end_to_end.small_world import ROUNDS, SHORT, Trial, model_json, small_job, 
 from typer.testing import CliRunner
 
 from fedmkt.cli.main import app
+from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused, StoreRolledBack
+from fedmkt.evidence.receipts import verify_receipt
+from fedmkt.identity.signed_message import sign_message
 from fedmkt.node.app import node_at
 from fedmkt.simulation.world import World
 from fedmkt.transport.channel import Channel, Failure, Traffic
+from fedmkt.wire.envelope import Envelope, parse_envelope
+from fedmkt.wire.training import CloseReply, CloseRequest
 
 EXCHANGES = 3 + 3 * ROUNDS
 
@@ -198,15 +203,15 @@ def test_a_refusal_names_the_rule_alone_and_the_others_give_back(tmp_path: Path)
     world.close()
 
 
-def test_one_members_refusal_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_one_members_failure_to_open_costs_nobody_anything(tmp_path: Path) -> None:
     world = small_world(tmp_path)
     table = world.node(world.members[2]) / "customers.parquet"
     hidden = table.rename(table.with_name("elsewhere.parquet"))
     with pytest.raises(NodeFailed):
         Trial(world).run(small_job(world), "run-1")
     hidden.rename(table)
-    states = {state for _, _, state in entries_of(world, world.members[2])}
-    assert states == {"returned"}
+    for member in world.members:
+        assert {state for _, _, state in entries_of(world, member)} == {"returned"}
     world.close()
 
 
@@ -297,7 +302,7 @@ def test_a_ledger_copied_before_its_commits_counts_them_and_ends_their_run(tmp_p
     assert states == ["spent", "planned", "planned"]
     with pytest.raises(NodeFailed) as failed:
         Trial(world).run(small_job(world), "run-1")
-    assert failed.value.fields["error"] == "step_out_of_order"
+    assert failed.value.fields["error"] == "run_not_open"
     world.close()
 
 
@@ -316,3 +321,32 @@ def test_shared_noise_does_not_open_with_more_missing_than_it_was_sized_for(
                 trial.run(job, "run-1")
             assert refused.value.fields["rule"] == "too_few_members"
         world.close()
+
+
+def test_a_member_lost_before_it_dealt_shares_is_left_out_of_the_run(tmp_path: Path) -> None:
+    world = small_world(tmp_path, members=4)
+    lose = {"lose": lambda node, message: node == 4 and b"shares" in _payload(message)}
+    outcome = Trial(world, SHORT, grid=lose).run(small_job(world), "run-1")
+    assert outcome.state.round == ROUNDS
+    assert {state for _, _, state in entries_of(world, world.members[0])} == {"spent"}
+    assert {state for _, _, state in entries_of(world, world.members[3])} == {"returned"}
+    world.close()
+
+
+def test_a_run_without_releases_claims_no_protection(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    coordinator = open_coordinator(world.coordinator)
+    trial = Trial(world, wrap=lambda channel: StopsAt(channel, 2, after=True))
+    with pytest.raises(Stopped):
+        trial.run(small_job(world), "run-1")
+    close = CloseRequest(outcome="abandoned", model=b"", heads={})
+    member = world.members[0]
+    envelope = Envelope(
+        coordinator.contract.hash, "run-1", "close", "coordinator", member, close.to_bytes()
+    )
+    node = node_at(world.node(member))
+    answer = parse_envelope(node.handle(sign_message(envelope, coordinator.identity)))
+    signed = CloseReply.from_bytes(answer.body).receipt
+    receipt = verify_receipt(signed, node.home.directory[member], member)
+    assert (receipt.masked, receipt.noised, receipt.releases) == (False, False, ())
+    world.close()
