@@ -6,15 +6,17 @@ may be used with noise has a root cap (no purpose, no requester) for life.
 
 import tomllib
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedmkt.contract.schema import Frozen, Name, TableSchema
+from fedmkt.contract.schema import Name, TableSchema
 from fedmkt.core.errors import ContractInvalid
+from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
+Requesters = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 class Member(Frozen):
@@ -48,24 +50,28 @@ class Dataset(Frozen):
     """A table that every named holder keeps for its own customers, and the terms of its use.
 
     population: who the rows are about; datasets about the same people name the same population
-    and share its root cap. modes: allowed trust settings; `none` (no noise) only where named.
+    and share its root cap. uses: purpose to those who may ask for it. modes: allowed trust
+    settings; `none` (no noise) only where named. minimum_overlap: agreed on here, for trainings
+    over shared customers; no protocol aligns customers, so nothing enforces it.
     """
 
     name: Name
     population: Name
     holders: tuple[Name, ...] = Field(min_length=1)
-    purposes: tuple[Name, ...] = Field(min_length=1)
-    requesters: tuple[Name, ...] = Field(min_length=1)
+    uses: dict[Name, Requesters] = Field(min_length=1)
     modes: tuple[Mode, ...] = ("local",)
     minimum_audience: int = Field(default=100, ge=1)
     minimum_overlap: int = Field(default=100, ge=1)
     quality_floor: float = Field(default=0.95, ge=0, le=1)
-    rows_per_customer: int = Field(default=1, ge=1, le=1)
     table: TableSchema
 
 
 class Collaboration(Frozen):
-    """The contract all members sign."""
+    """The contract all members sign.
+
+    bundle_hashes: of the code bundles members agree to run. Agreed on only: a node does not know
+    its own bundle's hash, so nothing enforces them.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -140,6 +146,4 @@ def parse_collaboration(text: str, *, source: str) -> Collaboration:
     except tomllib.TOMLDecodeError as error:
         raise ContractInvalid(contract=source, problem=f"not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "contract"
-        raise ContractInvalid(contract=source, problem=f"{where}: {first['msg']}") from None
+        raise ContractInvalid(contract=source, problem=first_problem(error)) from None

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedmkt.contract.schema import Frozen, Name
+from fedmkt.contract.schema import Name
 from fedmkt.core.errors import JobInvalid
+from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
 
 
@@ -80,7 +81,10 @@ class PrivacySettings(Frozen):
 
 
 class Job(Frozen):
-    """One training: who asks, for what, on which dataset, with which model and noise."""
+    """One training: who asks, for what, on which dataset, with which model and noise.
+
+    allow_audit_features: columns of use `audit` or sensitivity `special` may be features.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -134,6 +138,4 @@ def _validated(value: object, *, source: str) -> Job:
     try:
         return Job.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "job"
-        raise JobInvalid(job=source, problem=f"{where}: {first['msg']}") from None
+        raise JobInvalid(job=source, problem=first_problem(error)) from None

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.job import Job
-from fedmkt.contract.schema import Frozen, Name
+from fedmkt.contract.schema import Name
 from fedmkt.core.errors import SignatureInvalid
+from fedmkt.core.frozen import Frozen
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
 from fedmkt.wire.canonical import encode

@@ -1,7 +1,8 @@
 """What the contract allows: the checks a node makes before it touches its data.
 
 Guarantee: a job that passes uses a declared dataset of this member for a declared purpose, asked
-by a named requester, in an allowed mode, with declared columns, before the contract ends.
+by a requester named for that purpose, in an allowed mode, with declared columns, before the
+contract ends.
 Purposes and requesters are compared exactly: another spelling is another purpose, and denied.
 """
 
@@ -33,10 +34,10 @@ def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> D
     dataset = contract.dataset(job.dataset)
     if dataset is None or not set(job.members) <= set(dataset.holders) or member not in job.members:
         raise DatasetUnknown(member=member, dataset=job.dataset)
-    if job.purpose not in dataset.purposes:
-        allowed = ", ".join(dataset.purposes)
+    if job.purpose not in dataset.uses:
+        allowed = ", ".join(dataset.uses)
         raise PurposeNotAllowed(dataset=dataset.name, purpose=job.purpose, allowed=allowed)
-    if job.requester not in dataset.requesters:
+    if job.requester not in dataset.uses[job.purpose]:
         raise RequesterNotAllowed(
             requester=job.requester, purpose=job.purpose, dataset=dataset.name
         )
@@ -51,18 +52,22 @@ def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> D
 
 
 def _allow_columns(table: TableSchema, job: Job) -> None:
-    uses = {column.name: column.use for column in table.columns}
-    if uses.get(job.target) != "target":
+    declared = {column.name: column for column in table.columns}
+    if job.target not in declared or declared[job.target].use != "target":
         raise ColumnNotAllowed(
             column=job.target, dataset=job.dataset, use="target", advice="Name a declared target."
         )
     for feature in job.features:
-        use = uses.get(feature)
-        if use == "feature" or (use == "audit" and job.allow_audit_features):
+        column = declared.get(feature)
+        if (
+            column is not None
+            and column.use != "target"
+            and (job.allow_audit_features or not column.guarded)
+        ):
             continue
         raise ColumnNotAllowed(
             column=feature,
             dataset=job.dataset,
             use="a feature",
-            advice="Drop it, or set allow_audit_features if it is kept for audits.",
+            advice="Drop it, or set allow_audit_features if it is for audits or special.",
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fedmkt.core.frozen import Frozen as Frozen
+from fedmkt.core.frozen import Frozen
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 
@@ -18,6 +18,7 @@ class Column(Frozen):
     bounds: public least and greatest value of a number, in `unit`. scale: how public bin edges are
     spaced; `log` wants `log_from`, the smallest amount told apart from zero. categories: public.
     use: `feature`, `target`, or `audit` (for fairness checks; a feature only if a job says so).
+    sensitivity: `special` (race, health, belief) is a feature only if a job says so, too.
     """
 
     name: Name
@@ -43,6 +44,11 @@ class Column(Frozen):
         if self.kind == "category" and len(set(self.categories)) < 2:
             raise ValueError(f"column {self.name}: a category needs at least two categories")
         return self
+
+    @property
+    def guarded(self) -> bool:
+        """Tell whether this column is a feature only where a job says so."""
+        return self.use == "audit" or self.sensitivity == "special"
 
 
 class TableSchema(Frozen):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pydantic import Field, SecretStr, model_validator
 from sqlalchemy.sql.elements import quoted_name
 
-from fedmkt.contract.schema import Frozen, Name
+from fedmkt.contract.schema import Name
 from fedmkt.core.errors import (
     ColumnMissing,
     FedmktError,
@@ -27,6 +27,7 @@ from fedmkt.core.errors import (
     SourceUnreadable,
     SourceVanished,
 )
+from fedmkt.core.frozen import Frozen
 
 Kind = Literal["integer", "number", "category", "boolean", "key", "date"]
 Columns = Mapping[str, Kind]  # declared name -> what it is to be read as

@@ -46,8 +46,7 @@ def small_world(
         name=DATASET,
         population="people",
         holders=names,
-        purposes=("prospecting",),
-        requesters=(names[0],),
+        uses={"prospecting": (names[0],)},
         modes=modes,
         table=bundled.schema("adult"),
     )

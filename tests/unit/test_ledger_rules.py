@@ -50,8 +50,7 @@ def contract(*caps: Cap, datasets: tuple[str, ...] = ("cards",)) -> Collaboratio
                 name=name,
                 population="people",
                 holders=("bank",),
-                purposes=("lookalike", "value"),
-                requesters=("bank",),
+                uses={"lookalike": ("bank",), "value": ("bank",)},
                 table=table,
             )
             for name in datasets
