@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import FileMissing, SettingInvalid
+from fedmkt.core.frozen import first_problem
 from fedmkt.data import bundled
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.data.quality import Scorecard
@@ -75,10 +76,7 @@ def _schema(name: str) -> TableSchema:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingInvalid(setting=f"schema {name}", problem=f"not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = f"{where}: {first['msg']}" if where else str(first["msg"])
-        raise SettingInvalid(setting=f"schema {name}", problem=problem) from None
+        raise SettingInvalid(setting=f"schema {name}", problem=first_problem(error)) from None
 
 
 def _source(
@@ -105,8 +103,7 @@ def _source(
             }
         )
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        raise SettingInvalid(setting="the source", problem=str(first["msg"])) from None
+        raise SettingInvalid(setting="the source", problem=first_problem(error)) from None
 
 
 def _scorecard(file: Path, card: Scorecard) -> Table:

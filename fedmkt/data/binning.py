@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedmkt.contract.schema import Column, TableSchema
 from fedmkt.core.errors import ColumnMissing, MessageInvalid, SchemaViolated, SettingInvalid
+from fedmkt.core.frozen import first_problem
 from fedmkt.core.stages import CodeArray
 
 MISSING = "missing"
@@ -98,8 +99,7 @@ class Binning:
         try:
             return _BINNING.validate_python(dict(value))
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            raise MessageInvalid(kind="binning", problem=first["msg"]) from None
+            raise MessageInvalid(kind="binning", problem=first_problem(error)) from None
 
 
 _BINNING = TypeAdapter(Binning)

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fedmkt.core.errors import MessageInvalid
+from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.core.stages import CodeArray, FloatArray
 from fedmkt.data.binning import Binning
 from fedmkt.models.tasks import Task, task_named
@@ -24,10 +25,8 @@ from fedmkt.wire.canonical import canonical_json, digest
 SCHEMA_VERSION = 1
 
 
-class _ModelFile(BaseModel):
+class _ModelFile(Frozen):
     """The edge: a model as it stands in a file or a message."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: int
     family: str
@@ -105,9 +104,7 @@ class AdditiveModel:
         try:
             file = _ModelFile.model_validate(dict(value))
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise MessageInvalid(kind="model", problem=f"{where}: {first['msg']}") from None
+            raise MessageInvalid(kind="model", problem=first_problem(error)) from None
         if (file.schema_version, file.family) != (SCHEMA_VERSION, "additive"):
             raise MessageInvalid(kind="model", problem="another family or schema version")
         binning = Binning.from_json(file.binning)

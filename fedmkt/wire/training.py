@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from fedmkt.core.errors import MessageInvalid
-from fedmkt.core.frozen import Frozen
+from fedmkt.core.frozen import Frozen, first_place
 from fedmkt.core.stages import FloatArray
 from fedmkt.wire.canonical import decode, digest, encode
 
@@ -35,8 +35,7 @@ class Body(Frozen):
         try:
             return cls.model_validate(decode(data, kind=cls.__name__), strict=False)
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-            raise MessageInvalid(kind=cls.__name__, problem=f"field {where}") from None
+            raise MessageInvalid(kind=cls.__name__, problem=f"field {first_place(error)}") from None
 
 
 class OpenRequest(Body):
