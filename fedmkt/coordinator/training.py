@@ -199,14 +199,14 @@ class TrainingRun:
         transcript = collector.transcript(
             run=self.talk.run,
             sum_index=index,
-            roster=self._circle,
+            circle=self._circle,
             masked=masked,
             request_hash=asked.model_hash(),
         )
         shares = self._open_sum(index, transcript, tuple(masked), quorum)
         values = collector.combine(
             bundles=self._bundles,
-            roster=self._circle,
+            circle=self._circle,
             sum_index=index,
             masked=masked,
             transcript=transcript,

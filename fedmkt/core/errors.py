@@ -345,10 +345,10 @@ class StepOutOfOrder(ProtocolError):
     template = "Step {step} came out of order in run {run}. Start a new run."
 
 
-class RosterInvalid(ProtocolError):
+class SurvivorsInvalid(ProtocolError):
     """The list of survivors is inconsistent or lacks signatures."""
 
-    code = "roster_invalid"
+    code = "survivors_invalid"
     template = (
         "The survivors of sum {sum_index} cannot be accepted: {problem}. Nothing was unmasked."
     )

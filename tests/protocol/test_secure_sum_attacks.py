@@ -10,10 +10,10 @@ from scipy import stats
 from fedmkt.core.errors import (
     AlreadyOpened,
     MessageInvalid,
-    RosterInvalid,
     SealBroken,
     ShareInvalid,
     SignatureInvalid,
+    SurvivorsInvalid,
     TooFewMembers,
 )
 from fedmkt.security.secure_sum import masks, member, messages, opening, shamir
@@ -179,7 +179,7 @@ def test_flipped_bit_anywhere_in_a_transcript_is_caught(secure_sum_run):
     for at, changed in enumerate(flips(transcript)):
         try:
             member.vote(run.states["m0"], 0, changed, run.identities["m0"])
-        except (MessageInvalid, RosterInvalid):
+        except (MessageInvalid, SurvivorsInvalid):
             continue
         accepted.append((at, changed))
     # m0 cannot know the fingerprints of the others; each of them checks its own.
@@ -188,7 +188,7 @@ def test_flipped_bit_anywhere_in_a_transcript_is_caught(secure_sum_run):
     assert all(any(place <= at < place + 16 for place in places) for at, _ in accepted)
     for at, changed in accepted:
         owner = "m1" if at < places[1] else "m2"
-        with pytest.raises(RosterInvalid):
+        with pytest.raises(SurvivorsInvalid):
             member.vote(run.states[owner], 0, changed, run.identities[owner])
 
 
@@ -212,7 +212,7 @@ def changed_transcript(transcript, **fields):
 def test_vote_refuses_a_transcript_with_a_wrong_field(secure_sum_run, fields):
     run = secure_sum_run(5).ready()
     transcript = run.transcript(0, run.mask(0, run.updates()))
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         run.vote(0, changed_transcript(transcript, **fields), ["m0"])
 
 
@@ -239,7 +239,7 @@ def test_masked_input_altered_on_its_way_is_caught_before_unmasking(secure_sum_r
     masked["m1"][3] ^= np.uint64(1)
     transcript = run.transcript(0, masked)
     run.vote(0, transcript, ["m0"])
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         run.vote(0, transcript, ["m1"])
 
 
@@ -253,7 +253,7 @@ def test_members_asked_different_things_do_not_open_together(secure_sum_run):
     run.circle = run.roster
     transcript = run.transcript(0, masked, request="model A")
     run.vote(0, transcript, ["m0", "m1"])
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         run.vote(0, transcript, ["m2"])
 
 
@@ -285,7 +285,7 @@ def test_vote_of_a_dropped_member_does_not_count(secure_sum_run):
     del masked["m4"]
     votes = run.vote(0, run.transcript(0, masked), masked)
     votes |= run.vote(0, late, ["m4"])
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         run.unmask(0, votes, ["m0"])
 
 
@@ -310,7 +310,7 @@ def test_two_survivor_sets_voted_to_different_members_open_neither(secure_sum_ru
     votes = run.vote(0, everybody, ["m0", "m1", "m2"]) | run.vote(0, without, ["m3", "m4"])
     with pytest.raises(SignatureInvalid):
         run.unmask(0, votes, ["m0"])
-    with pytest.raises((SignatureInvalid, RosterInvalid)):
+    with pytest.raises((SignatureInvalid, SurvivorsInvalid)):
         run.unmask(0, votes, ["m3"])
     with pytest.raises(TooFewMembers):
         run.unmask(0, {name: votes[name] for name in ("m0", "m1", "m2")}, ["m0"])
@@ -344,7 +344,7 @@ def test_unmask_reply_of_another_sum_or_altered_is_caught(secure_sum_run):
         run.combine(0, masked, transcript, replies | {"m1": opened[1][2]["m1"]})
     with pytest.raises(MessageInvalid):
         run.combine(0, masked, transcript, replies | {"m1": replies["m0"]})
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         run.combine(1, masked, transcript, replies)
     for changed in flips(replies["m1"]):
         with pytest.raises((MessageInvalid, ShareInvalid)):

@@ -6,10 +6,10 @@ import pytest
 from fedmkt.core.errors import (
     AlreadyOpened,
     MessageInvalid,
-    RosterInvalid,
     ShareInvalid,
     SignatureInvalid,
     StepOutOfOrder,
+    SurvivorsInvalid,
     TooFewMembers,
 )
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate
@@ -291,5 +291,5 @@ def test_stranger_is_refused_in_inbox_and_transcript(secure_sum_run):
         member.receive_shares(run.states["m0"], run.inbox("m0") | {"zed": b"x"})
     run = secure_sum_run(3).ready()
     masked = run.mask(0, run.updates())
-    with pytest.raises(RosterInvalid):
+    with pytest.raises(SurvivorsInvalid):
         collector.transcript(run.run, 0, run.roster, masked | {"zed": masked["m0"]}, "request")

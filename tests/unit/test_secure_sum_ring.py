@@ -1,4 +1,4 @@
-"""Ring and fixed point: what fits comes back exactly, what could wrap is refused."""
+"""The ring: what fits comes back exactly, what could wrap is refused."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmkt.core.errors import RangeExceeded
-from fedmkt.security.secure_sum.ring import FixedPoint, Ring, check_headroom
+from fedmkt.security.secure_sum.ring import Ring, check_headroom
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -31,35 +31,11 @@ def test_ring_elements_are_a_copy():
     assert values.tolist() == [0, 1, 2]
 
 
-def test_other_widths_are_refused():
-    with pytest.raises(RangeExceeded):
-        Ring(16)
-
-
-def test_fixed_point_that_could_overflow_is_refused():
-    # 3 * 2**29 < 2**31 - 1 < 4 * 2**29.
-    FixedPoint(scale_bits=29, bits=32, members=3, max_abs=1.0)
-    with pytest.raises(RangeExceeded):
-        FixedPoint(scale_bits=29, bits=32, members=4, max_abs=1.0)
-
-
-@pytest.mark.parametrize("max_abs", [0.0, -1.0, math.inf, math.nan])
-def test_fixed_point_needs_a_finite_positive_range(max_abs):
-    with pytest.raises(RangeExceeded):
-        FixedPoint(scale_bits=8, bits=64, members=3, max_abs=max_abs)
-
-
-@pytest.mark.parametrize("value", [1.0001, -1.0001, np.nan, np.inf, -np.inf])
-def test_value_outside_the_stated_range_is_refused(value):
-    fixed = FixedPoint(scale_bits=20, bits=64, members=3, max_abs=1.0)
-    with pytest.raises(RangeExceeded):
-        fixed.to_fixed(np.array([0.5, value]))
-
-
-def test_fixed_point_of_binary_fractions_is_exact():
-    fixed = FixedPoint(scale_bits=3, bits=32, members=3, max_abs=4.0)
-    assert fixed.to_fixed(np.array([1.0, -0.125, 4.0, 0.0])).tolist() == [8, -1, 32, 0]
-    assert fixed.to_float(np.array([8, -1])).tolist() == [1.0, -0.125]
+def test_a_stated_width_gives_its_ring_and_other_widths_are_refused():
+    assert (Ring.of(32), Ring.of(64)) == (Ring(32), Ring(64))
+    for bits in (0, 16, 63, 128):
+        with pytest.raises(RangeExceeded):
+            Ring.of(bits)
 
 
 def test_headroom_is_the_stated_tail_and_no_more():

@@ -10,7 +10,7 @@ Source: Bonawitz et al. 2017, eprint 2017/281, figure 4 (server, rounds 2 to 4).
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from fedmkt.core.errors import MessageInvalid, RosterInvalid, ShareInvalid, TooFewMembers
+from fedmkt.core.errors import MessageInvalid, ShareInvalid, SurvivorsInvalid, TooFewMembers
 from fedmkt.core.stages import IntArray, RingArray
 from fedmkt.security.secure_sum import shamir
 from fedmkt.security.secure_sum.masks import (
@@ -42,28 +42,28 @@ from fedmkt.security.secure_sum.ring import Ring
 def transcript(
     run: str,
     sum_index: int,
-    roster: Sequence[str],
+    circle: Sequence[str],
     masked: Mapping[str, RingArray],
     request_hash: str,
 ) -> bytes:
     """Return the transcript the survivors are asked to sign.
 
-    Args: roster: the members who dealt shares; masked: input of each survivor, (length,).
-    Raises: TooFewMembers below three survivors; RosterInvalid for a stranger's input.
+    Args: circle: the members who dealt shares; masked: input of each survivor, (length,).
+    Raises: TooFewMembers below three survivors; SurvivorsInvalid for a stranger's input.
     """
-    if not masked.keys() <= set(roster):
-        raise RosterInvalid(sum_index=sum_index, problem="an input is not of a member")
+    if not masked.keys() <= set(circle):
+        raise SurvivorsInvalid(sum_index=sum_index, problem="an input is not of a member")
     if len(masked) < SMALLEST_SUM:
         raise TooFewMembers(needed=SMALLEST_SUM, present=len(masked))
     survivors = tuple(sorted(masked))
     fingerprints = tuple(fingerprint(masked[name]) for name in survivors)
-    circle = circle_hash(run, roster)
-    return Transcript(run, sum_index, circle, survivors, fingerprints, request_hash).to_bytes()
+    named = circle_hash(run, circle)
+    return Transcript(run, sum_index, named, survivors, fingerprints, request_hash).to_bytes()
 
 
 def combine(
     bundles: Mapping[str, bytes],
-    roster: Sequence[str],
+    circle: Sequence[str],
     sum_index: int,
     masked: Mapping[str, RingArray],
     transcript: bytes,
@@ -71,19 +71,19 @@ def combine(
 ) -> IntArray:
     """Return the sum (length,) of the survivors' updates as signed integers.
 
-    Args: bundles: of the whole run; roster: the members who dealt shares; masked: as handed to
+    Args: bundles: of the whole run; circle: the members who dealt shares; masked: as handed to
     `transcript`; unmask_replies: of at least the threshold of survivors.
-    Raises: TooFewMembers, ShareInvalid, RosterInvalid, MessageInvalid.
+    Raises: TooFewMembers, ShareInvalid, SurvivorsInvalid, MessageInvalid.
     """
     keys = {name: parse_bundle(signed_parts(data)[0]) for name, data in bundles.items()}
     stated = parse_transcript(transcript)
-    if stated.circle != circle_hash(stated.run, roster) or stated.sum_index != sum_index:
-        raise RosterInvalid(sum_index=sum_index, problem="they belong to another sum")
-    dropped = sorted(set(roster) - set(stated.survivors))
+    if stated.circle != circle_hash(stated.run, circle) or stated.sum_index != sum_index:
+        raise SurvivorsInvalid(sum_index=sum_index, problem="they belong to another sum")
+    dropped = sorted(set(circle) - set(stated.survivors))
     seeds, secrets = _reconstruct(keys, stated, dropped, transcript, unmask_replies)
     context = SumContext(stated.run, sum_index, keys_hash(stated.run, bundles), stated.circle)
     streams = _streams(keys, context, seeds, secrets)
-    ring = Ring(64 if next(iter(keys.values())).bits == 64 else 32)
+    ring = Ring.of(next(iter(keys.values())).bits)
     first, *others = (masked[name] for name in stated.survivors)
     if any(each.shape != (first.size,) or each.dtype != ring.dtype for each in (first, *others)):
         raise MessageInvalid(kind="masked input", problem="lengths or rings differ")

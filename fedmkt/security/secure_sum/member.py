@@ -16,9 +16,9 @@ from dataclasses import replace
 
 from fedmkt.core.errors import (
     AlreadyOpened,
-    RosterInvalid,
     SignatureInvalid,
     StepOutOfOrder,
+    SurvivorsInvalid,
     TooFewMembers,
 )
 from fedmkt.core.stages import IntArray, MaskedUpdate, NoiselessUpdate, PrivateUpdate
@@ -101,7 +101,7 @@ def vote(
 ) -> tuple[MemberState, bytes]:
     """Sign the survivors of a sum, once; the same transcript again gives the same signature.
 
-    Raises: RosterInvalid when the transcript is for another sum, request or input, leaves this
+    Raises: SurvivorsInvalid when the transcript is for another sum, request or input, leaves this
     member out or names a stranger; TooFewMembers below the threshold; AlreadyOpened for a second,
     different transcript; StepOutOfOrder before the mask; MessageInvalid.
     """
@@ -136,7 +136,7 @@ def _check_transcript(state: MemberState, sum_index: int, stated: Transcript) ->
     elif stated.request_hash != own.request_hash:
         problem = "the request is not the one this member answered"
     if problem:
-        raise RosterInvalid(sum_index=sum_index, problem=problem)
+        raise SurvivorsInvalid(sum_index=sum_index, problem=problem)
     if len(stated.survivors) < state.threshold:
         raise TooFewMembers(needed=state.threshold, present=len(stated.survivors))
 
@@ -147,7 +147,7 @@ def unmask(
     """Return the seed shares of the survivors and the mask-key shares of the dropped, once.
 
     Args: votes: signatures by member over the transcript this member itself voted for.
-    Raises: AlreadyOpened the second time; RosterInvalid for a vote of a non-survivor;
+    Raises: AlreadyOpened the second time; SurvivorsInvalid for a vote of a non-survivor;
     TooFewMembers below the threshold; SignatureInvalid; StepOutOfOrder before the vote.
     """
     own = state.sum_at(sum_index, "unmask")
@@ -156,7 +156,7 @@ def unmask(
     if not own.vote:
         raise StepOutOfOrder(step=f"unmask of sum {sum_index}", run=state.run)
     if not votes.keys() <= set(own.survivors):
-        raise RosterInvalid(sum_index=sum_index, problem="a vote is not of a survivor")
+        raise SurvivorsInvalid(sum_index=sum_index, problem="a vote is not of a survivor")
     if len(votes) < state.threshold:
         raise TooFewMembers(needed=state.threshold, present=len(votes))
     statement = vote_statement(own.vote, state.keys)

@@ -22,7 +22,7 @@ from fedmkt.wire.canonical import decode, encode
 
 PROTOCOL = "fedmkt/v1/secure_sum"
 KEYS_LABEL = "secure_sum.keys"
-VOTE_LABEL = "secure_sum.roster"
+VOTE_LABEL = "secure_sum.survivors"
 SMALLEST_SUM = 3
 FINGERPRINT_BYTES = 16
 
@@ -45,7 +45,7 @@ def sha256(*parts: object) -> bytes:
 
 
 def circle_hash(run: str, circle: Iterable[str]) -> bytes:
-    """Return the hash that names the members who take part in a run's sums."""
+    """Return the hash of a run's circle: the members who dealt shares, so who stand in its sums."""
     return sha256(PROTOCOL, "circle", run, sorted(circle))
 
 

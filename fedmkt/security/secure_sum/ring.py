@@ -1,7 +1,7 @@
-"""Integers modulo 2**32 or 2**64, and real numbers as fixed-point integers.
+"""Integers modulo 2**32 or 2**64, read as signed numbers.
 
 Guarantee: integers within the ring's signed range come back exactly from a sum that stays within
-it, and `FixedPoint` and `check_headroom` refuse settings under which a sum could leave it.
+it, and `check_headroom` refuses settings under which a noised sum could leave it.
 Not given: a sum that does leave the range wraps around silently, as modular sums do.
 Source: Bonawitz et al. 2017, eprint 2017/281, section 3; tail bound: Canonne, Kamath and Steinke
 2020, arXiv:2004.00010 (the discrete Gaussian is subgaussian with the variance proxy sigma**2).
@@ -9,13 +9,12 @@ Source: Bonawitz et al. 2017, eprint 2017/281, section 3; tail bound: Canonne, K
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedmkt.core.errors import RangeExceeded
-from fedmkt.core.stages import FloatArray, IntArray, RingArray
+from fedmkt.core.stages import IntArray, RingArray
 
 _WRAP_BITS = 40
 _COORDINATE_BITS = 32
@@ -32,6 +31,11 @@ class Ring:
     def __post_init__(self) -> None:
         if self.bits not in (32, 64):
             raise RangeExceeded(problem=f"a ring of {self.bits} bits; 32 and 64 are there")
+
+    @classmethod
+    def of(cls, bits: int) -> "Ring":
+        """Return the ring of so many bits, as a message states them. Raises: RangeExceeded."""
+        return cls(cast("Literal[32, 64]", bits))
 
     @property
     def largest(self) -> int:
@@ -58,54 +62,6 @@ class Ring:
         """Return ring elements (length,) as signed int64 values; with 64 bits, a view of them."""
         signed = np.int32 if self.bits == 32 else np.int64
         return elements.view(signed).astype(np.int64, copy=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FixedPoint:
-    """Real numbers in [-max_abs, max_abs] as integers in units of 2**-scale_bits.
-
-    Guarantee: one value is off by at most 2**-(scale_bits + 1), a sum over `members` by at most
-    `members` times that, and such a sum never wraps a ring of `bits` bits.
-    """
-
-    scale_bits: int
-    bits: Literal[32, 64]
-    members: int
-    max_abs: float
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.max_abs) and self.max_abs > 0 and self.members >= 1):
-            raise RangeExceeded(problem="max_abs must be positive and finite, members at least 1")
-        if self.members * self.max_units > Ring(self.bits).largest:
-            raise RangeExceeded(
-                problem=f"{self.members} values of up to {self.max_abs:g} times "
-                f"2**{self.scale_bits} in {self.bits} bits"
-            )
-
-    @property
-    def max_units(self) -> int:
-        """Return the largest integer one value becomes."""
-        return math.ceil(math.ldexp(self.max_abs, self.scale_bits))
-
-    @property
-    def error(self) -> float:
-        """Return the largest rounding error of one value."""
-        return math.ldexp(1.0, -self.scale_bits - 1)
-
-    def to_fixed(self, values: FloatArray | NDArray[np.float32]) -> IntArray:
-        """Return `values` (length,) rounded to the nearest unit, ties to even, as int64.
-
-        Raises: RangeExceeded for a value that is not finite or larger than `max_abs`.
-        """
-        # NaN fails every comparison, so the test is written to pass only what is in range.
-        if values.size and not (values.min() >= -self.max_abs and values.max() <= self.max_abs):
-            raise RangeExceeded(problem=f"a value is not within ±{self.max_abs:g}")
-        scaled = values * values.dtype.type(math.ldexp(1.0, self.scale_bits))
-        return np.rint(scaled, out=scaled).astype(np.int64)
-
-    def to_float(self, total: IntArray) -> FloatArray:
-        """Return a sum of fixed-point integers (length,) as real numbers."""
-        return np.multiply(total, math.ldexp(1.0, -self.scale_bits), dtype=np.float64)
 
 
 def check_headroom(max_abs_sum: int, sigma_total: float, ring: Ring) -> None:

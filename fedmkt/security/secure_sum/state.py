@@ -72,8 +72,9 @@ class Peer:
 class MemberState(_Secretive):
     """A member's side of all secure sums of one run.
 
-    bundle: hash of its own signed bundle; keys: hash of all bundles; circle: the members whose
-    shares were dealt. share_secret and polynomial_seed are empty once used.
+    roster: everybody the run was opened with; circle: those of them who dealt shares, so who stand
+    in its sums. bundle: hash of its own signed bundle; keys: hash of all bundles. share_secret and
+    polynomial_seed are empty once used.
     """
 
     run: str
@@ -98,7 +99,7 @@ class MemberState(_Secretive):
     @property
     def ring(self) -> Ring:
         """Return the ring this run computes in."""
-        return Ring(64 if self.bits == 64 else 32)
+        return Ring.of(self.bits)
 
     @property
     def threshold(self) -> int:
