@@ -16,7 +16,13 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
-from fedmkt.core.errors import ContractInvalid, SettingInvalid, StoreRolledBack
+from fedmkt.core.errors import (
+    AuditCut,
+    ContractInvalid,
+    FedmktError,
+    SettingInvalid,
+    StoreRolledBack,
+)
 from fedmkt.data.sources import Source, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
@@ -91,28 +97,43 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     """Open a node's home folder.
 
     Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
-        ReproducibleNoiseRefused, AuditBroken.
+        ReproducibleNoiseRefused, AuditBroken, AuditCut (the log is gone, its ledger is not).
     """
     clock = clock or SystemClock()
     settings = read_settings(folder / "node.toml")
-    store = settings.store.get_secret_value() if settings.store else folder / "node.db"
+    url = settings.store.get_secret_value() if settings.store else folder / "node.db"
     noise = settings.noise_source()
     identity = read_key(folder / "identity.key")
     contract = read_contract(folder)
     if contract.key_of(settings.member) != identity.public.hex:
         problem = f"its key for {settings.member} is not the one in identity.key"
         raise ContractInvalid(contract=contract.name, problem=problem)
+    store = NodeStore.open(url, clock)
+    try:
+        audit = _open_log(folder / AUDIT_FILE, store, identity, clock)
+    except FedmktError:
+        store.close()
+        raise
     return NodeHome(
         folder=folder,
         settings=settings,
         identity=identity,
         contract=contract,
         directory=directory_of(contract),
-        store=NodeStore.open(store, clock),
-        audit=AuditLog(folder / AUDIT_FILE, identity, clock),
+        store=store,
+        audit=audit,
         noise=noise,
         clock=clock,
     )
+
+
+def _open_log(log: Path, store: NodeStore, identity: Identity, clock: Clock) -> AuditLog:
+    """Open the audit log; a new one is begun only where the ledger is as new."""
+    with store.transaction() as tx:
+        entries = LedgerStore(store).entries(tx)
+    if entries and not log.exists():
+        raise AuditCut(path=log, record=1)
+    return AuditLog(log, identity, clock)
 
 
 def hold_to_log(home: NodeHome) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fedmkt.cli.main import app
 from fedmkt.coordinator.home import open_coordinator
-from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused, StoreRolledBack
+from fedmkt.core.errors import AuditCut, NodeFailed, QuorumLost, RunRefused, StoreRolledBack
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.identity.signed_message import sign_message
 from fedmkt.node.app import node_at
@@ -350,3 +350,14 @@ def test_a_run_without_releases_claims_no_protection(tmp_path: Path) -> None:
     receipt = verify_receipt(signed, node.home.directory[member], member)
     assert (receipt.masked, receipt.noised, receipt.releases) == (False, False, ())
     world.close()
+
+
+def test_a_log_that_is_gone_while_its_ledger_is_not_is_noticed(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    Trial(world).run(small_job(world), "run-1")
+    world.close()
+    home = world.node(world.members[0])
+    (home / "audit.log").unlink()
+    with pytest.raises(AuditCut):
+        node_at(home)
+    assert not (home / "audit.log").exists()
