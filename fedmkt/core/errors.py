@@ -191,15 +191,6 @@ class ContractExpired(Refusal):
     template = "The contract ended on {expires}. Sign a new one."
 
 
-class ContractUnknown(Refusal):
-    """The request names a contract this node did not sign."""
-
-    code = "contract_unknown"
-    template = (
-        "The request names a contract this node does not hold. Exchange the signed contract first."
-    )
-
-
 class DatasetUnknown(Refusal):
     """The contract names no such dataset at this member."""
 

@@ -4,7 +4,7 @@ Guarantee: a scorecard holds shares and names of checks, never a value or a row.
 shares depend on the rows, so a scorecard stays at its node and is never a release.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import polars as pl
@@ -41,10 +41,6 @@ class Scorecard:
     freshness: float | None
     share: float
     failing: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Return plain values for the node's own records."""
-        return asdict(self)
 
     def require(self, floor: float, *, dataset: str) -> None:
         """Do nothing where the share of checks passed reaches `floor`. Raises: QualityTooLow."""

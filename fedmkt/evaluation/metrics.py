@@ -8,7 +8,7 @@ scores on other evaluation rows.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from fedmkt.core.errors import OneClassOnly
@@ -35,15 +35,6 @@ class RocBand:
     tpr: FloatArray
     low: FloatArray
     high: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationBin:
-    """Rows of similar predicted probability: their mean prediction and the share of yes."""
-
-    rows: int
-    predicted: float
-    observed: Interval
 
 
 def auc(target: Target, scores: FloatArray) -> float:
@@ -101,23 +92,6 @@ def log_loss(target: Target, probabilities: FloatArray) -> float:
     return float(-np.mean(np.where(target > 0, np.log(safe), np.log1p(-safe))))
 
 
-def calibration(
-    target: Target, probabilities: FloatArray, bins: int = 10
-) -> tuple[CalibrationBin, ...]:
-    """Return up to `bins` groups of about equal size, by rising predicted probability."""
-    order = np.argsort(probabilities, kind="stable")
-    groups = [group for group in np.array_split(order, bins) if group.size]
-    return tuple(_calibration_bin(target[group], probabilities[group]) for group in groups)
-
-
-def _calibration_bin(target: Target, probabilities: FloatArray) -> CalibrationBin:
-    """Return one group's prediction and outcome."""
-    share = float(np.mean(target > 0))
-    low, high = _wilson(share, target.size)
-    observed = Interval(share, float(low), float(high))
-    return CalibrationBin(target.size, float(probabilities.mean()), observed)
-
-
 def _class_sizes(target: Target) -> tuple[int, int]:
     """Return the numbers of yes and no. Raises: OneClassOnly."""
     positives = int(np.count_nonzero(target))
@@ -137,12 +111,11 @@ def _curve(target: Target, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
     return false / false[-1], true / true[-1]
 
 
-def _wilson(share: ArrayLike, size: int) -> tuple[FloatArray, FloatArray]:
-    """Return Wilson's 95% limits of a share of `size` rows.
+def _wilson(rate: FloatArray, size: int) -> tuple[FloatArray, FloatArray]:
+    """Return Wilson's 95% limits of shares of `size` rows each.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
-    rate = np.asarray(share, dtype=np.float64)
     centre = rate + Z95**2 / (2 * size)
     half = Z95 * np.sqrt(rate * (1 - rate) / size + Z95**2 / (4 * size**2))
     scale = 1 + Z95**2 / size

@@ -6,7 +6,7 @@ things, a retailer everybody else. Every customer goes to exactly one partner.
 
 import polars as pl
 
-PARTNERS = ("bank", "map_provider", "retailer")
+from fedmkt.data.splits import split_by_column
 
 _OCCUPATIONS = {
     "bank": ("Exec-managerial", "Prof-specialty", "Sales", "Adm-clerical"),
@@ -17,16 +17,21 @@ _OCCUPATIONS = {
         "Farming-fishing",
         "Handlers-cleaners",
     ),
+    "retailer": (
+        "Other-service",
+        "Tech-support",
+        "Protective-serv",
+        "Priv-house-serv",
+        "Armed-Forces",
+        "?",
+    ),
 }
+PARTNERS = tuple(_OCCUPATIONS)
 
 
 def by_occupation(customers: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Return each partner's customers. Args: customers: Adult, one row a customer."""
-    occupation = pl.col("occupation")
-    parts = {
-        partner: customers.filter(occupation.is_in(names))
-        for partner, names in _OCCUPATIONS.items()
-    }
-    named = [name for names in _OCCUPATIONS.values() for name in names]
-    parts["retailer"] = customers.filter(~occupation.is_in(named))
-    return parts
+    """Return each partner's customers. Args: customers: Adult, one row a customer.
+
+    Raises: SettingInvalid (an occupation that Adult does not have).
+    """
+    return split_by_column(customers, "occupation", _OCCUPATIONS)

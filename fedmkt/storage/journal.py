@@ -1,6 +1,6 @@
-"""The coordinator's journal: replies and notes that let a killed coordinator go on where it was.
+"""The coordinator's journal: replies that let a killed coordinator go on where it was.
 
-Guarantee: what `remember` or `put` was given is durable when it returns (SQLite, WAL,
+Guarantee: what `remember` was given is durable when it returns (SQLite, WAL,
 synchronous=FULL), all of it or nothing; a reply, once remembered, is never replaced.
 Not guaranteed: secrecy. It holds only what nodes sent: masked, sealed or public.
 """
@@ -16,7 +16,6 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     step TEXT, member TEXT, reply BLOB NOT NULL, PRIMARY KEY (step, member)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -36,7 +35,9 @@ class CoordinatorJournal:
     def reply(self, step: str, member: str) -> bytes | None:
         """Return what `member` answered to `step`, None if nothing is remembered."""
         query = "SELECT reply FROM replies WHERE step = ? AND member = ?"
-        return self._one(query, (step, member))
+        with self._mapped(), closing(self._database.execute(query, (step, member))) as rows:
+            row = rows.fetchone()
+        return None if row is None else bytes(row[0])
 
     def remember(self, step: str, replies: Mapping[str, bytes]) -> None:
         """Make the members' replies to `step` durable; the same ones again change nothing.
@@ -52,23 +53,9 @@ class CoordinatorJournal:
                 elif earlier != reply:
                     raise RequestConflict(step=step, run=self._path.stem)
 
-    def get(self, key: str) -> bytes | None:
-        """Return the note under `key`, None if there is none."""
-        return self._one("SELECT value FROM notes WHERE key = ?", (key,))
-
-    def put(self, key: str, value: bytes) -> None:
-        """Make a note durable under `key`, in place of the one before. Raises: StorageFailed."""
-        with self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
-
     def close(self) -> None:
         """Close the journal; it can be opened again."""
         self._database.close()
-
-    def _one(self, query: str, values: tuple[str, ...]) -> bytes | None:
-        with self._mapped(), closing(self._database.execute(query, values)) as rows:
-            row = rows.fetchone()
-        return None if row is None else bytes(row[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What a node remembers of a run between messages: sealed state, replies, others' heads, notes.
+"""What a node remembers of a run between messages: sealed state, replies, others' heads.
 
 Guarantee: all methods work inside the caller's transaction, so that a spend, the new state and
 the reply become durable together; a reply, once stored, is never replaced, so that a retry sends
@@ -14,7 +14,7 @@ from fedmkt.storage import tables
 
 
 class RunStore:
-    """Run states, replies, heads and notes of one node."""
+    """Run states, replies and heads of one node."""
 
     def load(self, tx: sa.Connection, run: str) -> bytes | None:
         """Return the sealed state of `run`, None if there is none."""
@@ -70,14 +70,6 @@ class RunStore:
         """Return the latest audit head seen of each member."""
         rows = tx.execute(sa.select(tables.member_heads).order_by(tables.member_heads.c.member))
         return {row.member: Head(row.sequence, row.hash) for row in rows}
-
-    def put(self, tx: sa.Connection, key: str, value: bytes) -> None:
-        """Store a note of the node under `key` in place of the one before."""
-        _put(tx, tables.notes, {"key": key}, {"value": value})
-
-    def get(self, tx: sa.Connection, key: str) -> bytes | None:
-        """Return the note under `key`, None if there is none."""
-        return tx.scalar(sa.select(tables.notes.c.value).where(tables.notes.c.key == key))
 
 
 def _put(

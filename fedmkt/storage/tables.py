@@ -118,10 +118,3 @@ member_heads = sa.Table(
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
 )
-
-notes = sa.Table(
-    "node_notes",
-    metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-)

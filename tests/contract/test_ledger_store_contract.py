@@ -581,11 +581,3 @@ def test_heads_only_go_on_and_a_fork_is_named(store: NodeStore) -> None:
         with pytest.raises(AuditCut):
             runs.remember_head(tx, "bank", 7, "d" * 64)
         assert runs.heads(tx) == {"bank": Head(7, "c" * 64)}
-
-
-def test_a_note_is_kept_under_its_key(store: NodeStore) -> None:
-    runs = RunStore()
-    with store.transaction() as tx:
-        runs.put(tx, "key", b"one")
-        runs.put(tx, "key", b"two")
-        assert (runs.get(tx, "key"), runs.get(tx, "other")) == (b"two", None)

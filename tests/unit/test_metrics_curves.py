@@ -4,7 +4,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fedmkt.core.errors import OneClassOnly
-from fedmkt.evaluation.metrics import auc, auc_interval, calibration, log_loss, roc_band
+from fedmkt.evaluation.metrics import auc, auc_interval, log_loss, roc_band
 
 
 def _sample(rows: int, seed: int, *, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -91,19 +91,3 @@ def test_log_loss_is_that_of_scikit_learn_and_finite_at_certainty() -> None:
     assert log_loss(target, chance) == pytest.approx(sklearn_log_loss(target, chance))
     sure = log_loss(np.array([1, 0], dtype=np.uint8), np.array([0.0, 1.0]))
     assert sure == pytest.approx(-np.log(1e-15), rel=1e-3)  # 1 - 1e-15 is not exact in float64
-
-
-def test_calibration_finds_honest_and_doubled_probabilities() -> None:
-    rng = np.random.default_rng(7)
-    chance = rng.random(20_000) / 2
-    target = (rng.random(20_000) < chance).astype(np.uint8)
-    honest, doubled = calibration(target, chance), calibration(target, 2 * chance)
-    assert [group.rows for group in honest] == [2_000] * 10
-    inside = [group.observed.low <= group.predicted <= group.observed.high for group in honest]
-    assert sum(inside) >= 8  # 95% each: fewer than 8 of 10 has probability 1.2%
-    assert all(group.predicted > group.observed.high for group in doubled[1:])
-
-
-def test_calibration_of_few_rows_has_no_empty_group() -> None:
-    groups = calibration(np.array([1, 0], dtype=np.uint8), np.array([0.9, 0.2]))
-    assert [group.predicted for group in groups] == [0.2, 0.9]

@@ -7,7 +7,6 @@ import pytest
 
 from fedmkt.core.errors import MessageInvalid, SettingInvalid
 from fedmkt.data.binning import Binning, FeatureBins
-from fedmkt.evaluation.explanations import feature_shapes, importance
 from fedmkt.models.additive import AdditiveModel, zero_model
 from fedmkt.models.tasks import Propensity
 
@@ -99,13 +98,3 @@ def test_log_odds_stay_finite_for_noised_prevalence_outside_the_unit_interval() 
     assert task.score_of(0.25) == pytest.approx(math.log(1 / 3))
     assert task.score_of(-0.4) == pytest.approx(math.log(0.001 / 0.999))
     assert task.score_of(7.0) == pytest.approx(math.log(0.999 / 0.001))
-
-
-def test_importance_is_the_mean_size_of_the_centred_effect() -> None:
-    """spend: mean (50 * -.5 + 50 * .5) / 100 = 0, mean size .5. region: mean (75 * .1 - 25 * .1)
-    / 100 = .05, so .05 and -.15, mean size .75 * .05 + .25 * .15 = .075."""
-    counts = np.array([50.0, 0.0, 50.0, 75.0, 25.0])
-    assert importance(MODEL, counts) == pytest.approx({"spend": 0.5, "region": 0.075})
-    first, second = feature_shapes(MODEL, counts)
-    assert (first.feature, second.feature) == ("spend", "region")
-    np.testing.assert_allclose(second.effects, [0.05, -0.15])

@@ -1,4 +1,4 @@
-"""The first schema: ledger, run state, replies, heads and notes."""
+"""The first schema: ledger, run state, replies and heads."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,12 +59,6 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("member", name=op.f("pk_member_heads")),
-    )
-    op.create_table(
-        "node_notes",
-        sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("value", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name=op.f("pk_node_notes")),
     )
     op.create_table(
         "run_replies",
