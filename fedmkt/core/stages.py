@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.uint16]
 RingArray = NDArray[np.uint64]
 Trust = Literal["local", "distributed", "none"]
+NoiseSourceName = Literal["operating system", "reproducible"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from fedmkt.core.errors import FedmktError, MessageInvalid, SignatureInvalid
-from fedmkt.core.frozen import Frozen
-from fedmkt.core.stages import Trust
-from fedmkt.evidence.report import NoiseSourceName
+from fedmkt.core.frozen import Frozen, first_place
+from fedmkt.core.stages import NoiseSourceName, Trust
 from fedmkt.identity.keys import Identity, PublicIdentity
 from fedmkt.privacy.events import Release, event_from_json, event_to_json
 from fedmkt.wire.canonical import canonical_json
@@ -97,8 +96,8 @@ def verify_receipt(data: bytes, key: PublicIdentity, member: str) -> Receipt:
         for stated in receipt.releases:
             stated.release()
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-        raise MessageInvalid(kind=LABEL, problem=f"field {where or 'receipt'}") from None
+        problem = f"field {first_place(error) or LABEL}"
+        raise MessageInvalid(kind=LABEL, problem=problem) from None
     except FedmktError:
         raise MessageInvalid(kind=LABEL, problem="a release of unknown kind") from None
     # Security: a member's key vouches for that member only, whatever name the receipt carries.

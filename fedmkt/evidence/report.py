@@ -15,9 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fedmkt.core.frozen import Frozen
-from fedmkt.core.stages import Trust
+from fedmkt.core.stages import NoiseSourceName, Trust
 
-NoiseSourceName = Literal["operating system", "reproducible"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
@@ -26,15 +25,15 @@ Text = Annotated[str, Field(min_length=1)]
 _ROUNDING = 1e-5  # figures may be rounded before they are reported
 
 
-class Interval(Frozen):
-    """An estimate with its 95% confidence interval."""
+class AucInterval(Frozen):
+    """An AUC with its 95% confidence interval."""
 
     value: Share
     low: Share
     high: Share
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Interval":
+    def _ordered(self) -> "AucInterval":
         if not self.low <= self.value <= self.high:
             raise ValueError("an interval needs low <= value <= high")
         return self
@@ -45,12 +44,14 @@ class Partner(Frozen):
 
     name: Text
     rows: Count
-    auc: Interval
+    auc: AucInterval
 
 
 class ModelResult(Frozen):
     """One trained model: what it is, what it cost and how good it is.
 
+    epsilon: as the job states it. measured_epsilon: what the releases of the signed receipts cost
+    a customer of the partner they cost most; never above epsilon.
     draws: AUC of each repetition with fresh noise; the headline `auc` is the median draw.
     """
 
@@ -61,7 +62,7 @@ class ModelResult(Frozen):
     features: tuple[str, ...]
     epsilon: Annotated[float, Field(gt=0)] | None
     delta: Annotated[float, Field(gt=0, lt=1)] | None
-    auc: Interval
+    auc: AucInterval
     rounds: Count
     exchanges: Count
     bytes_up: Count
@@ -71,18 +72,21 @@ class ModelResult(Frozen):
     max_bins: Count | None = None
     noise_multiplier: Amount | None = None
     shares: Count | None = None
+    measured_epsilon: Amount | None = None
 
     @model_validator(mode="after")
     def _noise_is_stated(self) -> "ModelResult":
         noised = self.trust != "none"
         if noised != (self.epsilon is not None) or noised != (self.delta is not None):
             raise ValueError("epsilon and delta stand exactly where trust is not none")
+        if self.measured_epsilon is not None and self.measured_epsilon > (self.epsilon or 0.0):
+            raise ValueError("a model's epsilon is at least what was measured")
         if self.draws and abs(median(self.draws) - self.auc.value) > _ROUNDING:
             raise ValueError("the headline AUC of several draws is their median")
         return self
 
 
-class Balance(Frozen):
+class CapUse(Frozen):
     """A cap and its use, in epsilon. No cap: cap and left are null. No bound: spent is null."""
 
     cap: Amount | None
@@ -90,7 +94,7 @@ class Balance(Frozen):
     left: Amount | None
 
     @model_validator(mode="after")
-    def _adds_up(self) -> "Balance":
+    def _adds_up(self) -> "CapUse":
         if self.cap is None or self.spent is None:
             if self.left is not None:
                 raise ValueError("nothing is left of no cap")
@@ -100,17 +104,18 @@ class Balance(Frozen):
 
 
 class Budget(Frozen):
-    """One account of a partner's ledger after the study.
+    """One scope of a partner's ledger after the study.
 
-    reported_epsilon: the tighter epsilon that privacy-loss accounting gives for the same releases;
-    what was really lost stands beside what the cap's filter charged.
+    reported_epsilon: the tighter epsilon that privacy-loss accounting gives for the releases of
+    this scope, over its whole life; what was really lost stands beside what the cap's filter
+    charged. Null where a release carried no noise: no epsilon bounds it.
     """
 
     partner: Text
     dataset: Text
     purpose: Text
-    period: Balance
-    lifetime: Balance
+    period: CapUse
+    lifetime: CapUse
     period_days: Count | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     reported_epsilon: Amount | None = None
@@ -128,7 +133,9 @@ class RefusalShown(Frozen):
 class Audit(Frozen):
     """A partner's audit log: how many records, and whether chain and signatures hold.
 
-    countersigned_by: other members that hold the signed latest head.
+    head: the latest head that another member countersigned and holds. countersigned_by: the
+    members that hold that very head. after_head: records that follow it; nobody else has signed
+    for those yet.
     """
 
     partner: Text
@@ -136,6 +143,15 @@ class Audit(Frozen):
     verified: bool
     head: str = ""
     countersigned_by: tuple[str, ...] = ()
+    after_head: Count = 0
+
+    @model_validator(mode="after")
+    def _held_by_somebody(self) -> "Audit":
+        if bool(self.head) != bool(self.countersigned_by):
+            raise ValueError("a head is one that somebody countersigned")
+        if self.after_head > self.records:
+            raise ValueError("no more records follow the head than there are")
+        return self
 
 
 class Protection(Frozen):
@@ -225,7 +241,7 @@ class Report(Frozen):
     """All of report.json."""
 
     schema_version: Literal[1]
-    seed: int
+    seed: int | None
     partners: tuple[Partner, ...] = Field(min_length=1)
     models: tuple[ModelResult, ...] = Field(min_length=1)
     budget: tuple[Budget, ...]

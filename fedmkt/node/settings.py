@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from fedmkt.contract.schema import Name
 from fedmkt.core.errors import ReproducibleNoiseRefused, SettingInvalid
-from fedmkt.core.frozen import Frozen
+from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.data.sources import SourceSettings
 from fedmkt.privacy.mechanisms import NoiseSource, OsNoise, ReproducibleNoise
 from fedmkt.storage.whole_file import read_text
@@ -52,6 +52,4 @@ def read_settings(path: Path) -> NodeSettings:
     except tomllib.TOMLDecodeError as error:
         raise SettingInvalid(setting=path.name, problem=f"not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "node.toml"
-        raise SettingInvalid(setting=f"{path.name}: {where}", problem=first["msg"]) from None
+        raise SettingInvalid(setting=path.name, problem=first_problem(error)) from None

@@ -5,14 +5,23 @@ budgets from the nodes' own ledgers, protection from the nodes' signed receipts,
 verifying them against the heads that other members countersigned.
 """
 
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from fedmkt.contract.job import Job
-from fedmkt.core.errors import FedmktError, RunRefused, SettingInvalid
+from fedmkt.core.errors import (
+    FedmktError,
+    OutputUnwritable,
+    RunRefused,
+    SettingInvalid,
+    StorageFailed,
+)
 from fedmkt.core.stages import Examples
 from fedmkt.data import bundled
 from fedmkt.data.binning import Binning
@@ -21,11 +30,13 @@ from fedmkt.horizontal.pooled import train_pooled
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.app import node_at
 from fedmkt.simulation.demo_plan import ARMS, DRAWS, PURPOSE, Arm, job_for, terms
-from fedmkt.simulation.demo_report import Study, Trained, Twin, build_report
+from fedmkt.simulation.demo_report import build_report
+from fedmkt.simulation.demo_study import Study, Trained, Twin
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partition import by_occupation
 from fedmkt.simulation.progress import StudyProgress
 from fedmkt.simulation.world import World, build_world
+from fedmkt.storage.whole_file import unwritable
 
 REFUSED_ARM = ARMS[1]
 _FOLDERS = ("nodes", "coordinator", "jobs", "draws", "report.html", "report.json")
@@ -40,12 +51,15 @@ class _RoundWatcher:
     public: PublicTable
     progress: StudyProgress
     rounds: list[tuple[int, float, float]] = field(default_factory=list)
+    measuring_s: float = 0.0
 
     def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
         """Measure the round."""
+        started = time.monotonic()
         loss, auc = self.public.loss(model), self.public.auc(model).value
         self.rounds.append((number, loss, auc))
         self.progress.finished_round(number, rounds, loss, _lifetime_left(self.world, self.arm))
+        self.measuring_s += time.monotonic() - started
 
 
 def run_horizontal(
@@ -55,55 +69,74 @@ def run_horizontal(
 
     Args: seed: None draws noise from the operating system, as a deployment does; a number makes
         the noise reproducible, which the report names. draws: repetitions of each noised model.
-    Raises: SettingInvalid (`out` is no folder), and what a run raises.
+    Raises: SettingInvalid (`out` is no folder); OutputUnwritable, StorageFailed, with nothing left
+        of this study; and what a run raises.
     """
     _make_room(out)
+    with _whole_or_not_at_all(out) as worlds:
+        return build_report(_study(out, worlds, seed, progress, draws))
+
+
+def _study(
+    out: Path, worlds: list[World], seed: int | None, progress: StudyProgress, draws: int
+) -> Study:
     parts = by_occupation(bundled.load("adult_train"))
     public = PublicTable(bundled.load("adult_test"), bundled.schema("adult"), "income")
     noised = sum(arm.model.rounds for arm in ARMS if arm.epsilon is not None)
     bare = sum(arm.model.rounds for arm in ARMS if arm.epsilon is None)
     progress.planned(bare + draws * noised)
-    worlds = []
+    trained: dict[str, list[Trained]] = {arm.name: [] for arm in ARMS}
+    for draw in range(draws):
+        folder = out if draw == 0 else out / "draws" / str(draw + 1)
+        noise_seed = None if seed is None else seed * draws + draw
+        worlds.append(build_world(folder, terms(), parts, noise_seed=noise_seed))
+        for arm in ARMS:
+            if draw == 0 or arm.epsilon is not None:
+                run = arm.name if draw == 0 else f"{arm.name}-draw-{draw + 1}"
+                trained[arm.name].append(_train(worlds[-1], arm, run, public, progress))
+    return Study(
+        seed=seed,
+        public=public,
+        rows={partner: part.height for partner, part in parts.items()},
+        trained=trained,
+        refused=_refused_job(worlds[0], public, progress),
+        worlds=tuple(worlds),
+        twins=_twins(parts, public),
+    )
+
+
+@contextmanager
+def _whole_or_not_at_all(out: Path) -> Iterator[list[World]]:
+    """Close the worlds that are put into the list; remove them when they could not be written."""
+    worlds: list[World] = []
     try:
-        trained: dict[str, list[Trained]] = {arm.name: [] for arm in ARMS}
-        for draw in range(draws):
-            folder = out if draw == 0 else out / "draws" / str(draw + 1)
-            noise_seed = None if seed is None else seed * draws + draw
-            worlds.append(build_world(folder, terms(), parts, noise_seed=noise_seed))
-            for arm in ARMS:
-                if draw == 0 or arm.epsilon is not None:
-                    run = arm.name if draw == 0 else f"{arm.name}-draw-{draw + 1}"
-                    trained[arm.name].append(_train(worlds[-1], arm, run, public, progress))
-        study = Study(
-            seed=seed,
-            public=public,
-            rows={partner: part.height for partner, part in parts.items()},
-            trained=trained,
-            refused=_refused_job(worlds[0], public, progress),
-            worlds=tuple(worlds),
-            twins=_twins(parts, public),
-        )
-        return build_report(study)
-    finally:
-        for world in worlds:
-            world.close()
+        try:
+            yield worlds
+        finally:
+            for world in worlds:
+                world.close()
+    except (OutputUnwritable, StorageFailed):
+        for name in _FOLDERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        raise
 
 
 def _make_room(out: Path) -> None:
-    """Move what an earlier demonstration left in `out` aside; nothing is deleted."""
-    if out.exists() and not out.is_dir():
-        raise SettingInvalid(setting=f"--out {out}", problem="it is a file, not a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    left = [out / name for name in _FOLDERS if (out / name).exists()]
-    if not left:
-        return
-    number = 1
-    while (out / f"earlier-{number}").exists():
-        number += 1
-    aside = out / f"earlier-{number}"
-    aside.mkdir()
-    for path in left:
-        path.rename(aside / path.name)
+    """Move what an earlier demonstration left in `out` aside; none of it is deleted."""
+    with unwritable(out):
+        if out.exists() and not out.is_dir():
+            raise SettingInvalid(setting=f"--out {out}", problem="it is a file, not a folder")
+        out.mkdir(parents=True, exist_ok=True)
+        left = [out / name for name in _FOLDERS if (out / name).exists()]
+        if not left:
+            return
+        number = 1
+        while (out / f"earlier-{number}").exists():
+            number += 1
+        aside = out / f"earlier-{number}"
+        aside.mkdir()
+        for path in left:
+            path.rename(aside / path.name)
 
 
 def _train(
@@ -113,7 +146,7 @@ def _train(
     watcher = _RoundWatcher(arm, world, public, progress)
     job = job_for(arm)
     outcome = world.run(job, run, watcher)
-    return Trained(arm, job, outcome, world, tuple(watcher.rounds))
+    return Trained(arm, job, outcome, world, tuple(watcher.rounds), watcher.measuring_s)
 
 
 def _refused_job(world: World, public: PublicTable, progress: StudyProgress) -> FedmktError:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmkt.evidence.report import Budget, Interval, ModelResult, Report
+from fedmkt.evidence.report import AucInterval, Budget, ModelResult, Report
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 400.0
@@ -119,7 +119,7 @@ def budget_plots(report: Report) -> tuple[Plot, ...]:
     return tuple(_budget_plot(report, partner, i) for i, partner in enumerate(partners))
 
 
-def interval_text(interval: Interval) -> str:
+def interval_text(interval: AucInterval) -> str:
     """Return an estimate and its interval, three decimals."""
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 

@@ -5,15 +5,12 @@ the report is escaped, and equal reports give equal bytes. A file is written who
 """
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
-from fedmkt.core.errors import OutputUnwritable
-from fedmkt.evidence.report import Interval, Report
+from fedmkt.evidence.report import AucInterval, Report
 from fedmkt.simulation.plots import (
     budget_plots,
     epsilon_plot,
@@ -24,6 +21,7 @@ from fedmkt.simulation.plots import (
 )
 from fedmkt.simulation.shape_plots import shape_plots
 from fedmkt.simulation.svg import Plot, css_colour, palette_css
+from fedmkt.storage.whole_file import write_whole
 
 _TRAINING = {"federated": "together", "pooled": "pooled in one place", "alone": "alone"}
 _ORDER = tuple(_TRAINING)
@@ -93,7 +91,7 @@ def headline(report: Report) -> str:
 def write_report_json(report: Report, path: Path) -> None:
     """Write report.json whole or not at all. Raises: OutputUnwritable."""
     text = json.dumps(report.document(), indent=2, ensure_ascii=False, allow_nan=False)
-    _write_whole(path, text + "\n")
+    write_whole(path, (text + "\n").encode())
 
 
 def write(report: Report, directory: Path) -> tuple[Path, Path]:
@@ -104,27 +102,8 @@ def write(report: Report, directory: Path) -> tuple[Path, Path]:
     page = render(report)
     json_path, html_path = directory / "report.json", directory / "report.html"
     write_report_json(report, json_path)
-    _write_whole(html_path, page)
+    write_whole(html_path, page.encode())
     return json_path, html_path
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise OutputUnwritable(path=path, problem=error.strerror or "unknown") from None
 
 
 def _features(report: Report) -> list[tuple[tuple[str, ...], list[str]]]:
@@ -135,7 +114,7 @@ def _features(report: Report) -> list[tuple[tuple[str, ...], list[str]]]:
     return list(grouped.items())
 
 
-def _compared(one: Interval, other: Interval) -> str:
+def _compared(one: AucInterval, other: AucInterval) -> str:
     difference = round(one.value, 3) - round(other.value, 3)
     if difference == 0:
         return "level with"

@@ -4,6 +4,7 @@ Everything is as in a deployment (keys, contract, signatures, ledgers, audit log
 process plays all parts, and the nodes are marked `simulated`.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,12 +17,12 @@ from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import Order, sign_order
 from fedmkt.contract.signatures import sign_contract
-from fedmkt.coordinator.app import run_job
+from fedmkt.coordinator.app import make_main
 from fedmkt.coordinator.conversation import Patience
-from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.training import Outcome, Watcher
 from fedmkt.identity.keys import Identity
-from fedmkt.node.app import forget_nodes, open_handler
+from fedmkt.node.app import app as client_app
+from fedmkt.node.app import forget_nodes
 from fedmkt.storage.contract_files import (
     read_contract,
     write_contract,
@@ -29,12 +30,13 @@ from fedmkt.storage.contract_files import (
     write_order,
 )
 from fedmkt.storage.key_file import read_key, write_key
-from fedmkt.transport.channel import Channel
-from fedmkt.transport.flower import make_client_app, make_server_app
+from fedmkt.storage.whole_file import unwritable, write_whole
+from fedmkt.transport.flower import make_server_app
 from fedmkt.transport.in_process import run_in_process
 
 COORDINATOR = "coordinator"
 _TABLE_FILE = "customers.parquet"
+_PATIENCE = Patience(connect_s=5, exchange_s=60, absent_s=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,6 @@ class World:
 
     def order(self, job: Job, run: str) -> Order:
         """Write the job and have its requester sign it for `run`."""
-        (self.folder / "jobs").mkdir(exist_ok=True)
         write_job(self.folder / "jobs" / f"{job.name}.toml", job)
         identity = read_key(self.node(job.requester) / "identity.key")
         order = sign_order(read_contract(self.coordinator), run, job, identity)
@@ -77,26 +78,20 @@ class World:
         return self.coordinator / "orders" / f"{run}.json"
 
     def run(self, job: Job, run: str, watcher: Watcher) -> Outcome:
-        """Run a job over the in-process grid: the same apps that a SuperLink runs.
+        """Run a job over the in-process grid: the nodes' own app, and the coordinator's main.
 
-        Raises: what `TrainingRun.train` raises.
+        Raises: what `coordinator.app` raises.
         """
-        home = open_coordinator(self.coordinator)
-        order = self.order(job, run)
+        self.order(job, run)
         outcomes: list[Outcome] = []
-
-        def main(channel: Channel, _config: Mapping[str, object]) -> None:
-            patience = Patience(connect_s=5, exchange_s=60, absent_s=5)
-            outcomes.append(run_job(home, channel, order=order, watcher=watcher, patience=patience))
-
         run_in_process(
-            make_server_app(main),
-            make_client_app(open_handler),
+            make_server_app(make_main(watcher, patience=_PATIENCE, keep=outcomes.append)),
+            client_app,
             node_configs={
                 number: {"home": str(self.node(member))}
                 for number, member in enumerate(self.members, start=1)
             },
-            run_config={},
+            run_config={"home": str(self.coordinator), "order": str(self.order_file(run))},
         )
         return outcomes[0]
 
@@ -111,7 +106,7 @@ def build_world(
     """Make keys, contract, signatures, settings and tables below `folder`.
 
     Args: tables: each member's customers. noise_seed: None draws noise as a deployment does.
-    Raises: SettingInvalid when a world is already there.
+    Raises: SettingInvalid when a world is already there; OutputUnwritable.
     """
     world = World(folder, tuple(tables))
     identities = {name: Identity.generate() for name in (*world.members, COORDINATOR)}
@@ -126,8 +121,9 @@ def build_world(
     signatures = {name: sign_contract(contract, one) for name, one in identities.items()}
     for name, identity in identities.items():
         home = world.coordinator if name == COORDINATOR else world.node(name)
-        home.mkdir(parents=True, exist_ok=True)
-        write_key(home / "identity.key", identity)
+        with unwritable(home):
+            home.mkdir(parents=True, exist_ok=True)
+            write_key(home / "identity.key", identity)
         write_contract(home, contract, signatures)
     for number, (member, table) in enumerate(tables.items()):
         seed = None if noise_seed is None else noise_seed * len(tables) + number
@@ -138,7 +134,9 @@ def build_world(
 def _write_node(
     home: Path, member: str, table: pl.DataFrame, terms: Terms, noise_seed: int | None
 ) -> None:
-    table.write_parquet(home / _TABLE_FILE)
+    data = io.BytesIO()
+    table.write_parquet(data)
+    write_whole(home / _TABLE_FILE, data.getvalue())
     settings: dict[str, object] = {
         "member": member,
         "situation": "simulated",
@@ -148,4 +146,4 @@ def _write_node(
     }
     if noise_seed is not None:
         settings["noise_seed"] = noise_seed
-    (home / "node.toml").write_text(tomli_w.dumps(settings), encoding="utf-8")
+    write_whole(home / "node.toml", tomli_w.dumps(settings).encode())

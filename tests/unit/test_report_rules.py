@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fedmkt.evidence.report import Balance, Interval, ModelResult, Report, Shape
+from fedmkt.evidence.report import AucInterval, CapUse, ModelResult, Report, Shape
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "contract" / "report_v1.json").read_text())
 NOISED = next(model for model in DOCUMENT["models"] if model["epsilon"] is not None)
@@ -29,7 +29,7 @@ def test_an_interval_holds_its_value_and_stays_between_0_and_1(
     low: float, value: float, high: float
 ) -> None:
     with pytest.raises(ValidationError):
-        Interval(value=value, low=low, high=high)
+        AucInterval(value=value, low=low, high=high)
 
 
 @pytest.mark.parametrize("key", ["epsilon", "delta"])
@@ -58,21 +58,21 @@ def test_the_headline_of_several_draws_is_their_median() -> None:
 
 
 def test_left_is_cap_minus_spent() -> None:
-    assert Balance(cap=3.0, spent=1.25, left=1.75).left == 1.75
+    assert CapUse(cap=3.0, spent=1.25, left=1.75).left == 1.75
     with pytest.raises(ValidationError, match="cap minus spent"):
-        Balance(cap=3.0, spent=1.25, left=1.8)
+        CapUse(cap=3.0, spent=1.25, left=1.8)
 
 
 @pytest.mark.parametrize(("cap", "spent"), [(None, 1.0), (3.0, None), (None, None)])
 def test_without_a_cap_or_a_bound_nothing_is_left(cap: float | None, spent: float | None) -> None:
-    assert Balance(cap=cap, spent=spent, left=None).left is None
+    assert CapUse(cap=cap, spent=spent, left=None).left is None
     with pytest.raises(ValidationError):
-        Balance(cap=cap, spent=spent, left=1.0)
+        CapUse(cap=cap, spent=spent, left=1.0)
 
 
 def test_spent_is_never_more_than_the_cap() -> None:
     with pytest.raises(ValidationError):
-        Balance(cap=1.0, spent=1.5, left=-0.5)
+        CapUse(cap=1.0, spent=1.5, left=-0.5)
 
 
 @pytest.mark.parametrize("part", ["budget", "refusals", "audit"])

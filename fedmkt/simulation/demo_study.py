@@ -1,0 +1,56 @@
+"""What a demonstration leaves to report on: its runs, their worlds and the models beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedmkt.contract.job import Job
+from fedmkt.coordinator.training import Outcome
+from fedmkt.core.errors import FedmktError
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.simulation.demo_plan import Arm
+from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One finished run: its arm, its job, its outcome, where it ran, and each round measured.
+
+    rounds: number, loss and AUC on public rows. measuring_s: seconds of the run that measuring
+    them took.
+    """
+
+    arm: Arm
+    job: Job
+    outcome: Outcome
+    world: World
+    rounds: tuple[tuple[int, float, float], ...]
+    measuring_s: float
+
+    @property
+    def wall_s(self) -> float:
+        """Return the seconds the run took by itself."""
+        return self.outcome.wall_s - self.measuring_s
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A model trained without any exchange: by one partner alone, or (None) on pooled rows."""
+
+    partner: str | None
+    model: AdditiveModel
+    rounds: int
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything a report is drawn from. worlds: one a draw of the noise, the first one first."""
+
+    seed: int | None
+    public: PublicTable
+    rows: Mapping[str, int]
+    trained: Mapping[str, list[Trained]]
+    refused: FedmktError
+    worlds: tuple[World, ...]
+    twins: tuple[Twin, ...]
