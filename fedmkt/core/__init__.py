@@ -1,1 +1,1 @@
-"""The ground floor: errors, identifiers, clock, randomness and the stages of an update."""
+"""The ground floor: errors, clock, frozen values and the stages of an update."""

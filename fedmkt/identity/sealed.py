@@ -2,7 +2,8 @@
 
 Guarantee: whoever lacks the key learns the length only, and altering the value or its context is
 noticed (AES-256-GCM, random 96-bit nonces; a key seals far fewer than 2**32 values here).
-Source: NIST SP 800-38D; RFC 7748 (X25519); RFC 5869 (HKDF).
+Not guaranteed: where the key comes from; whoever calls derives and keeps it.
+Source: NIST SP 800-38D.
 """
 
 import os

@@ -5,8 +5,11 @@ import math
 import pytest
 
 from fedmkt.core.errors import EpsilonInvalid
+from fedmkt.horizontal.local_update import bound_over, residual_units, weight_units
+from fedmkt.horizontal.survey import survey_bound
+from fedmkt.models.tasks import task_named
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.calibration import noise_multiplier_for
+from fedmkt.privacy.calibration import COARSEST_BOUND, USUAL_LENGTH, noise_multiplier_for
 from fedmkt.privacy.events import GaussianEvent
 
 DELTA = 1e-5
@@ -35,6 +38,36 @@ def test_epsilon_one_takes_the_analytic_gaussians_noise():
 def test_an_epsilon_no_noise_can_reach_is_refused(epsilon):
     with pytest.raises(EpsilonInvalid):
         noise_multiplier_for(epsilon=epsilon, delta=DELTA, releases=1)
+
+
+def test_a_longer_vector_takes_its_own_calibration():
+    """Ten number columns on grids of 8192 cells: 81,920 cells, past the usual length."""
+    length = 10 * 8192
+
+    def cost(z: float) -> float:
+        return epsilon_of([GaussianEvent(z, z * COARSEST_BOUND, 1, length)], DELTA)
+
+    usual = noise_multiplier_for(epsilon=8.0, delta=DELTA, releases=1)
+    longer = noise_multiplier_for(epsilon=8.0, delta=DELTA, releases=1, dimensions=length)
+    assert length > USUAL_LENGTH
+    assert cost(longer) <= 8.0
+    assert usual <= longer < 1.002 * usual
+
+
+@pytest.mark.parametrize("dimensions", [0, 2**32])
+def test_a_length_no_release_can_have_is_refused(dimensions):
+    with pytest.raises(EpsilonInvalid):
+        noise_multiplier_for(epsilon=1.0, delta=DELTA, releases=1, dimensions=dimensions)
+
+
+def test_no_job_has_a_smaller_bound_than_calibration_takes_for_granted():
+    # One feature is the least; the smallest count weight adds a single grid unit.
+    task, weight = task_named("propensity"), weight_units(1e-12)
+    bounds = [
+        bound_over(1, residual=residual_units(task, opening=opening), weight=weight)
+        for opening in (True, False)
+    ]
+    assert min(*bounds, survey_bound(1)) >= COARSEST_BOUND
 
 
 def test_no_releases_and_a_wrong_delta_are_refused():
