@@ -102,7 +102,7 @@ def binning(max_bins: int) -> Binning:
 def examples(table: pl.DataFrame, max_bins: int) -> Examples:
     """Return a table's codes and target."""
     target = (table["income"] == ">50K").to_numpy().astype(np.uint8)
-    return Examples(encode(table, binning(max_bins)), target)
+    return Examples(encode(table, binning(max_bins), dataset="adult"), target)
 
 
 @cache

@@ -155,8 +155,8 @@ def recode(codes: CodeArray, fine: Binning, coarse: Binning) -> CodeArray:
     return recoded
 
 
-def encode(frame: pl.DataFrame, binning: Binning) -> CodeArray:
-    """Return the bin codes of a table's rows, shape (rows, features).
+def encode(frame: pl.DataFrame, binning: Binning, *, dataset: str) -> CodeArray:
+    """Return the bin codes of a table's rows, shape (rows, features); errors name `dataset`.
 
     Numbers outside the declared bounds fall into the outermost bins: every customer's contribution
     stays within the bounds. NaN and missing customers are validation's to refuse beforehand.
@@ -167,13 +167,13 @@ def encode(frame: pl.DataFrame, binning: Binning) -> CodeArray:
     for place, feature in enumerate(binning.features):
         if feature.name not in frame.columns:
             raise ColumnMissing(
-                dataset="(given)", column=feature.name, present=", ".join(frame.columns)
+                dataset=dataset, column=feature.name, present=", ".join(frame.columns)
             )
-        codes[:, place] = _codes(frame.get_column(feature.name), feature)
+        codes[:, place] = _codes(frame.get_column(feature.name), feature, dataset)
     return codes
 
 
-def _codes(values: pl.Series, feature: FeatureBins) -> NDArray[np.uint16]:
+def _codes(values: pl.Series, feature: FeatureBins, dataset: str) -> NDArray[np.uint16]:
     """Return the codes of one column, shape (rows,)."""
     if feature.ordered:
         numbers = values.cast(pl.Float64).to_numpy()
@@ -187,7 +187,7 @@ def _codes(values: pl.Series, feature: FeatureBins) -> NDArray[np.uint16]:
     wrong = int(np.count_nonzero(unplaced & ~null if feature.nullable else unplaced))
     if wrong:
         raise SchemaViolated(
-            dataset="(given)", report=f"{feature.name}: {wrong} values fit no declared bin"
+            dataset=dataset, report=f"{feature.name}: {wrong} values fit no declared bin"
         )
     if feature.missing is not None:
         codes[null] = feature.missing

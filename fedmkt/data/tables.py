@@ -80,7 +80,7 @@ def load_examples(
         collected.judge(frame, needed, dataset, terms)
         if collected.usable:
             typed = conform(frame, needed)
-            collected.codes.append(encode(typed, binning))
+            collected.codes.append(encode(typed, binning, dataset=dataset))
             collected.target.append(_target(typed, needed, target))
             collected.digests.append(customers.digests(typed.get_column(needed.customer_key)))
     report = merge_reports(collected.reports)

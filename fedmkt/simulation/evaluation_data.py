@@ -28,7 +28,8 @@ class PublicTable:
     def examples(self, binning: Binning) -> Examples:
         """Return the rows as bin codes and targets."""
         positive = self.frame[self.target] == self.schema.target_positive
-        return Examples(encode(self.frame, binning), positive.to_numpy().astype(np.uint8))
+        codes = encode(self.frame, binning, dataset="the public table")
+        return Examples(codes, positive.to_numpy().astype(np.uint8))
 
     def scores(self, model: AdditiveModel) -> tuple[NDArray[np.uint8], FloatArray]:
         """Return targets and scores of every row, each of shape (rows,)."""

@@ -32,7 +32,7 @@ def binning() -> Binning:
 def _examples(name: bundled.TableName, binning: Binning) -> tuple[Examples, np.ndarray]:
     table = bundled.load(name)
     target = (table["income"] == ">50K").to_numpy().astype(np.uint8)
-    return Examples(encode(table, binning), target), table["occupation"].to_numpy()
+    return Examples(encode(table, binning, dataset="adult"), target), table["occupation"].to_numpy()
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_a_number_has_at_most_max_bins_and_rising_edges_inside_its_bounds(column
 @settings(deadline=None, max_examples=60)
 def test_codes_rise_with_values_and_stay_inside_the_block(column, max_bins, values):
     binning = cut(column, max_bins)
-    codes = encode(pl.DataFrame({"x": sorted(values)}), binning)[:, 0]
+    codes = encode(pl.DataFrame({"x": sorted(values)}), binning, dataset="test")[:, 0]
     assert (np.diff(codes.astype(int)) >= 0).all()
     assert codes.max() < len(binning.features[0].values)
 
@@ -58,7 +58,9 @@ def test_codes_rise_with_values_and_stay_inside_the_block(column, max_bins, valu
 @settings(deadline=None, max_examples=60)
 def test_clamping_to_the_bounds_never_changes_the_code(column, max_bins, value):
     clamped = min(max(value, column.bounds[0]), column.bounds[1])
-    first, second = encode(pl.DataFrame({"x": [value, clamped]}), cut(column, max_bins))[:, 0]
+    first, second = encode(
+        pl.DataFrame({"x": [value, clamped]}), cut(column, max_bins), dataset="test"
+    )[:, 0]
     assert first == second
 
 

@@ -51,7 +51,7 @@ def grid_of(bins: int) -> Binning:
 
 def encoded(rows: list[tuple], binning: Binning) -> Examples:
     kinds = {"age": pl.Int64, "region": pl.String, "spend": pl.Float64}
-    codes = encode(pl.DataFrame(rows, schema=kinds, orient="row"), binning)
+    codes = encode(pl.DataFrame(rows, schema=kinds, orient="row"), binning, dataset="test")
     return Examples(codes, np.zeros(len(rows), np.uint8))
 
 

@@ -14,7 +14,7 @@ def cut(*columns: Column, max_bins: int = 8) -> Binning:
 
 
 def codes(binning: Binning, **values: list) -> list[list[int]]:
-    return encode(pl.DataFrame(values), binning).tolist()
+    return encode(pl.DataFrame(values), binning, dataset="cards").tolist()
 
 
 def test_integer_whose_range_fits_has_one_bin_a_value():
@@ -99,7 +99,7 @@ def test_number_without_a_value_is_refused(value):
 
 
 def test_lacking_column_is_refused():
-    with pytest.raises(ColumnMissing):
+    with pytest.raises(ColumnMissing, match="cards"):
         codes(cut(Column(name="b", kind="boolean")), other=[True])
 
 

@@ -53,7 +53,8 @@ def test_every_row_of_a_bundled_table_fits_its_schema(table, schema, rows):
         if column.bounds:
             assert frame.get_column(column.name).is_between(*column.bounds).all()
     names = [column.name for column in declared.columns]
-    assert encode(frame, binning_from_schema(declared, names, max_bins=64)).shape[0] == rows
+    binning = binning_from_schema(declared, names, max_bins=64)
+    assert encode(frame, binning, dataset=schema).shape[0] == rows
 
 
 def test_adult_keeps_race_and_sex_for_audits_only():
