@@ -58,6 +58,26 @@ class OutputUnwritable(UserError):
     )
 
 
+class RunUnknown(UserError):
+    """No ledger that was asked knows a run of this name."""
+
+    code = "run_unknown"
+    template = "No node here knows a run called {run}. Known runs: {known}."
+
+
+class FileUnusable(FedmktError):
+    """The system would not read or write a file or folder; the exit code is 2 if the user gave it.
+
+    For what no other error names; it is raised by the command line alone.
+    """
+
+    code = "io_error"
+    template = (
+        "A file or folder could not be used ({path}): {problem}. Check path, rights and free "
+        "space, then run again."
+    )
+
+
 # --- data -------------------------------------------------------------------------------------
 
 

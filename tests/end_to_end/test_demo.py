@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fedmkt.cli.main import app
+from fedmkt.cli.commands import app
 from fedmkt.evidence.report import ModelResult, Report
 from fedmkt.simulation.demo import run_horizontal
 from fedmkt.simulation.progress import Silent

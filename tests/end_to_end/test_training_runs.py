@@ -12,7 +12,7 @@ import pytest
 from end_to_end.small_world import ROUNDS, SHORT, Trial, model_json, small_job, small_world
 from typer.testing import CliRunner
 
-from fedmkt.cli.main import app
+from fedmkt.cli.commands import app
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import AuditCut, NodeFailed, QuorumLost, RunRefused, StoreRolledBack
 from fedmkt.evidence.receipts import verify_receipt

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from fedmkt.cli.main import app
+from fedmkt.cli.commands import app
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
 from fedmkt.contract.job import AdditiveSettings, Job, PrivacySettings
 from fedmkt.contract.schema import Column, TableSchema
