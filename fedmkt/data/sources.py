@@ -6,11 +6,12 @@ holds a cell, a password or a driver's own words, which may quote either.
 Not guaranteed: kinds. A source gives what it holds (CSV: text); `validation` judges it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import duckdb
 import polars as pl
@@ -64,193 +65,194 @@ class SourceSettings(Frozen):
         return self
 
 
-class Source(Protocol):
+@dataclass(frozen=True, slots=True)
+class Source(ABC):
     """A table that can be read more than once, always in the same order for a file."""
+
+    settings: SourceSettings
 
     @property
     def name(self) -> str:
-        """Return a name fit for messages: a file name, or a URL without credentials."""
+        """Return a name fit for messages: a file's, or a database's address without credentials."""
+        return self._path.name
 
     def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
         """Yield the columns, under their declared names, in batches of about `batch_rows` rows.
 
         Raises: FileMissing, ColumnMissing, SourceUnreadable, SourceVanished.
         """
+        file = self._file
+        if file is not None and not file.is_file():
+            raise FileMissing(what="table", path=file, advice="Correct its path in node.toml.")
+        before = _stamp(file)
+        try:
+            for batch in self._read(columns, batch_rows):
+                if _stamp(file) != before:
+                    raise SourceVanished(source=self.name)
+                yield batch
+        except FedmktError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each reader has its own tree of errors
+            if _stamp(file) != before:
+                raise SourceVanished(source=self.name) from None
+            # Security: the type alone; the words of a parser or driver quote cells and URLs.
+            problem = f"the reader stopped with {type(error).__name__}"
+            kind = self.settings.kind
+            raise SourceUnreadable(source=self.name, kind=kind, problem=problem) from None
+        if _stamp(file) != before:
+            raise SourceVanished(source=self.name)
+
+    @abstractmethod
+    def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        """Yield the batches; whatever goes wrong in the reader may be raised as it is."""
+
+    @property
+    def _path(self) -> Path:
+        assert self.settings.path is not None
+        return self.settings.path
+
+    @property
+    def _file(self) -> Path | None:
+        """Return the file behind the source, None for a server."""
+        return self._path
+
+    def _wanted(self, present: list[str], columns: Columns) -> list[tuple[str, str]]:
+        """Return (source column, declared column) for each wanted one. Raises: ColumnMissing."""
+        origin = {declared: old for old, declared in self.settings.mapping.items()}
+        wanted = [(origin.get(name, name), name) for name in columns]
+        for old, name in wanted:
+            if old not in present:
+                # Security: only declared names; without a header the others are customers' cells.
+                known = [other for other_old, other in wanted if other_old in present]
+                named = ", ".join(known) or "none"
+                raise ColumnMissing(dataset=self.name, column=name, present=named)
+        return wanted
+
+    def _with_nulls(self, table: pl.LazyFrame) -> pl.LazyFrame:
+        """Turn the cells that stand for a missing value into nulls."""
+        nulls = self.settings.null_values
+        if not nulls:
+            return table
+        text = pl.selectors.string()
+        return table.with_columns(pl.when(~text.is_in(nulls)).then(text).name.keep())
 
 
-def open_source(settings: SourceSettings) -> Source:
-    """Return the source that `settings` describe; nothing is read before `batches`."""
-    if settings.kind == "csv":
-        return CsvSource(settings)
-    if settings.kind == "parquet":
-        return ParquetSource(settings)
-    if settings.kind == "duckdb":
-        return DuckDbSource(settings)
-    return SqlSource(settings)
-
-
-@dataclass(frozen=True, slots=True)
-class CsvSource:
+class CsvSource(Source):
     """A UTF-8 CSV file with a header; every cell is given as text."""
 
-    settings: SourceSettings
+    __slots__ = ()
 
-    @property
-    def name(self) -> str:
-        """Return the file's name."""
-        return _path(self.settings).name
-
-    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield batches of text cells."""
-
-        def read() -> Iterator[pl.DataFrame]:
-            table = pl.scan_csv(
-                _path(self.settings),
-                separator=self.settings.separator,
-                infer_schema=False,
-                glob=False,
-            )
-            present = table.collect_schema().names()
-            wanted = _wanted(present, columns, self.settings, source=self.name)
-            # Read up to the last column: only then does a line with too many cells, shifted
-            # perhaps by a stray separator, stop the reader.
-            picked = _pick(table, [*wanted, (present[-1], _LINE_END)], self.settings)
-            if self.settings.decimal_comma:
-                numbers = [name for name, kind in columns.items() if kind in ("integer", "number")]
-                # Swapped, not replaced: a stray 1.234 becomes 1,234 and is refused, not misread.
-                picked = picked.with_columns(
-                    pl.col(numbers).str.replace_many([",", "."], [".", ","])
-                )
-            for batch in picked.collect_batches(chunk_size=batch_rows, lazy=True):
-                yield batch.drop(_LINE_END)
-
-        return _guarded(read, self.settings, source=self.name)
+    def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        table = pl.scan_csv(
+            self._path, separator=self.settings.separator, infer_schema=False, glob=False
+        )
+        present = table.collect_schema().names()
+        # Read up to the last column: only then does a line with too many cells, shifted perhaps
+        # by a stray separator, stop the reader.
+        wanted = [*self._wanted(present, columns), (present[-1], _LINE_END)]
+        picked = self._with_nulls(table.select(pl.col(old).alias(new) for old, new in wanted))
+        if self.settings.decimal_comma:
+            numbers = [name for name, kind in columns.items() if kind in ("integer", "number")]
+            # Swapped, not replaced: a stray 1.234 becomes 1,234 and is refused, not misread.
+            picked = picked.with_columns(pl.col(numbers).str.replace_many([",", "."], [".", ","]))
+        for batch in picked.collect_batches(chunk_size=batch_rows, lazy=True):
+            yield batch.drop(_LINE_END)
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetSource:
-    """A Parquet file."""
+class ParquetSource(Source):
+    """A Parquet file, read by row groups and cut to size."""
 
-    settings: SourceSettings
+    __slots__ = ()
 
-    @property
-    def name(self) -> str:
-        """Return the file's name."""
-        return _path(self.settings).name
-
-    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield batches of row groups, cut to size."""
-
-        def read() -> Iterator[pl.DataFrame]:
-            table = pl.scan_parquet(_path(self.settings), glob=False)
-            present = table.collect_schema().names()
-            wanted = _wanted(present, columns, self.settings, source=self.name)
-            picked = _pick(table, wanted, self.settings)
-            yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
-
-        return _guarded(read, self.settings, source=self.name)
+    def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        table = pl.scan_parquet(self._path, glob=False)
+        wanted = self._wanted(table.collect_schema().names(), columns)
+        picked = self._with_nulls(table.select(pl.col(old).alias(new) for old, new in wanted))
+        yield from picked.collect_batches(chunk_size=batch_rows, lazy=True)
 
 
-@dataclass(frozen=True, slots=True)
-class DuckDbSource:
+class DuckDbSource(Source):
     """A table or query of a DuckDB file, opened read-only and without access to other files."""
 
-    settings: SourceSettings
+    __slots__ = ()
 
-    @property
-    def name(self) -> str:
-        """Return the file's name."""
-        return _path(self.settings).name
-
-    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
-        """Yield record batches of the table or query."""
-
-        def read() -> Iterator[pl.DataFrame]:
-            # Security: a query cannot reach beyond the database file it was given for.
-            connection = duckdb.connect(
-                str(_path(self.settings)),
-                read_only=True,
-                config={"enable_external_access": False},
-            )
-            with closing(connection):
-                origin = _from_clause(self.settings)
-                present = connection.sql(f"SELECT * FROM {origin} LIMIT 0").columns  # noqa: S608
-                wanted = _wanted(present, columns, self.settings, source=self.name)
-                picked = ", ".join(f"{_quote(old)} AS {_quote(new)}" for old, new in wanted)
-                found = connection.sql(f"SELECT {picked} FROM {origin}")  # noqa: S608
-                for batch in found.to_arrow_reader(batch_rows):
-                    frame = pl.from_arrow(batch)
-                    assert isinstance(frame, pl.DataFrame)
-                    yield _with_nulls(frame.lazy(), self.settings).collect()
-
-        return _guarded(read, self.settings, source=self.name)
+    def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        # Security: a query cannot reach beyond the database file it was given for.
+        connection = duckdb.connect(
+            str(self._path), read_only=True, config={"enable_external_access": False}
+        )
+        with closing(connection):
+            origin = _from_clause(self.settings)
+            present = connection.sql(f"SELECT * FROM {origin} LIMIT 0").columns  # noqa: S608
+            wanted = self._wanted(present, columns)
+            picked = ", ".join(f"{_quote(old)} AS {_quote(new)}" for old, new in wanted)
+            found = connection.sql(f"SELECT {picked} FROM {origin}")  # noqa: S608
+            for batch in found.to_arrow_reader(batch_rows):
+                frame = pl.from_arrow(batch)
+                assert isinstance(frame, pl.DataFrame)
+                yield self._with_nulls(frame.lazy()).collect()
 
 
-@dataclass(frozen=True, slots=True)
-class SqlSource:
+class SqlSource(Source):
     """A table or query of any database SQLAlchemy speaks to; the transaction is rolled back."""
 
-    settings: SourceSettings
+    __slots__ = ()
 
     @property
     def name(self) -> str:
         """Return the database's address without user, password or options."""
-        url = _url(self.settings)
+        url = self._url
         return f"{url.get_backend_name()}://{url.host or ''}/{url.database or ''}"
 
-    def batches(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+    @property
+    def _url(self) -> sa.URL:
+        """Return the database's URL. Raises: SettingInvalid."""
+        assert self.settings.url is not None
+        try:
+            return sa.make_url(self.settings.url.get_secret_value())
+        except sa.exc.ArgumentError:
+            # Security: the parser's own message quotes the URL, password and all.
+            raise SettingInvalid(setting="url", problem="it is no database URL") from None
+
+    @property
+    def _file(self) -> Path | None:
+        database = self._url.database
+        in_file = self._url.get_backend_name() == "sqlite" and database not in (None, ":memory:")
+        return Path(database) if in_file and database else None
+
+    def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
         """Yield batches from a server-side cursor where the database has them."""
-
-        def read() -> Iterator[pl.DataFrame]:
-            engine = sa.create_engine(_url(self.settings), poolclass=sa.NullPool)
-            with engine.connect().execution_options(stream_results=True) as connection:
-                origin = _selectable(self.settings)
-                header = connection.execute(
-                    sa.select(sa.text("*")).select_from(origin).where(sa.false())
-                )
-                wanted = _wanted(list(header.keys()), columns, self.settings, source=self.name)
-                picked: list[sa.Label[object]] = [
-                    sa.column(quoted_name(old, quote=True)).label(quoted_name(new, quote=True))
-                    for old, new in wanted
-                ]
-                for batch in pl.read_database(
-                    sa.select(*picked).select_from(origin),
-                    connection,
-                    iter_batches=True,
-                    batch_size=batch_rows,
-                    infer_schema_length=None,
-                ):
-                    yield _with_nulls(batch.lazy(), self.settings).collect()
-
-        return _guarded(read, self.settings, source=self.name)
+        engine = sa.create_engine(self._url, poolclass=sa.NullPool)
+        with engine.connect().execution_options(stream_results=True) as connection:
+            origin = _selectable(self.settings)
+            header = connection.execute(
+                sa.select(sa.text("*")).select_from(origin).where(sa.false())
+            )
+            picked: list[sa.Label[object]] = [
+                sa.column(quoted_name(old, quote=True)).label(quoted_name(new, quote=True))
+                for old, new in self._wanted(list(header.keys()), columns)
+            ]
+            for batch in pl.read_database(
+                sa.select(*picked).select_from(origin),
+                connection,
+                iter_batches=True,
+                batch_size=batch_rows,
+                infer_schema_length=None,
+            ):
+                yield self._with_nulls(batch.lazy()).collect()
 
 
-def _guarded(
-    read: Callable[[], Iterator[pl.DataFrame]], settings: SourceSettings, *, source: str
-) -> Iterator[pl.DataFrame]:
-    """Yield what `read` yields while the file behind it stays as it was.
+_KINDS: Mapping[str, type[Source]] = {
+    "csv": CsvSource,
+    "parquet": ParquetSource,
+    "duckdb": DuckDbSource,
+    "sql": SqlSource,
+}
 
-    Raises: FileMissing, SourceVanished, SourceUnreadable and whatever named error `read` raises.
-    """
-    file = _file_of(settings)
-    if file is not None and not file.is_file():
-        raise FileMissing(what="table", path=file, advice="Correct its path in node.toml.")
-    before = _stamp(file)
-    try:
-        for batch in read():
-            if _stamp(file) != before:
-                raise SourceVanished(source=source)
-            yield batch
-    except FedmktError:
-        raise
-    except Exception as error:  # noqa: BLE001 - each reader has its own tree of errors
-        if _stamp(file) != before:
-            raise SourceVanished(source=source) from None
-        # Security: the type alone; the words of a parser or driver quote cells and URLs.
-        problem = f"the reader stopped with {type(error).__name__}"
-        raise SourceUnreadable(source=source, kind=settings.kind, problem=problem) from None
-    if _stamp(file) != before:
-        raise SourceVanished(source=source)
+
+def open_source(settings: SourceSettings) -> Source:
+    """Return the source that `settings` describe; nothing is read before `batches`."""
+    return _KINDS[settings.kind](settings)
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:
@@ -260,59 +262,6 @@ def _stamp(file: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status and (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _wanted(
-    present: list[str], columns: Columns, settings: SourceSettings, *, source: str
-) -> list[tuple[str, str]]:
-    """Return (source column, declared column) for each wanted column. Raises: ColumnMissing."""
-    origin = {declared: old for old, declared in settings.mapping.items()}
-    wanted = [(origin.get(name, name), name) for name in columns]
-    for old, name in wanted:
-        if old not in present:
-            # Security: only declared names; without a header the others are a customer's cells.
-            known = [other for other_old, other in wanted if other_old in present]
-            raise ColumnMissing(dataset=source, column=name, present=", ".join(known) or "none")
-    return wanted
-
-
-def _pick(
-    table: pl.LazyFrame, wanted: list[tuple[str, str]], settings: SourceSettings
-) -> pl.LazyFrame:
-    """Select source columns under their declared names."""
-    return _with_nulls(table.select(pl.col(old).alias(new) for old, new in wanted), settings)
-
-
-def _with_nulls(table: pl.LazyFrame, settings: SourceSettings) -> pl.LazyFrame:
-    """Turn the cells that stand for a missing value into nulls."""
-    if not settings.null_values:
-        return table
-    text = pl.selectors.string()
-    return table.with_columns(pl.when(~text.is_in(settings.null_values)).then(text).name.keep())
-
-
-def _path(settings: SourceSettings) -> Path:
-    assert settings.path is not None
-    return settings.path
-
-
-def _url(settings: SourceSettings) -> sa.URL:
-    """Return the database's URL. Raises: SettingInvalid."""
-    assert settings.url is not None
-    try:
-        return sa.make_url(settings.url.get_secret_value())
-    except sa.exc.ArgumentError:
-        # Security: the parser's own message quotes the URL, password and all.
-        raise SettingInvalid(setting="url", problem="it is no database URL") from None
-
-
-def _file_of(settings: SourceSettings) -> Path | None:
-    """Return the file behind a source, None for a server."""
-    if settings.path is not None:
-        return settings.path
-    url = _url(settings)
-    in_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-    return Path(url.database) if in_file and url.database else None
 
 
 def _quote(identifier: str) -> str:
