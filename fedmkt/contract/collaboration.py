@@ -10,19 +10,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedmkt.contract.schema import Name, TableSchema
+from fedmkt.contract.schema import Identifier, TableSchema
 from fedmkt.core.errors import ContractInvalid
 from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
-Requesters = Annotated[tuple[Name, ...], Field(min_length=1)]
+Requesters = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
 class Member(Frozen):
     """An organisation and its identity key (64 hexadecimal digits)."""
 
-    name: Name
+    name: Identifier
     key: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -33,9 +33,9 @@ class Cap(Frozen):
     `period_days` days; `lifetime_epsilon` is the guarantee. Both at `delta`. `uses_*`: runs.
     """
 
-    dataset: Name
-    purpose: Name | None = None
-    requester: Name | None = None
+    dataset: Identifier
+    purpose: Identifier | None = None
+    requester: Identifier | None = None
     delta: float = Field(default=1e-5, gt=0, lt=0.01)
     period_epsilon: float | None = Field(default=None, gt=1e-3, le=100)
     period_days: int = Field(default=30, ge=1, le=3660)
@@ -55,10 +55,10 @@ class Dataset(Frozen):
     over shared customers; no protocol aligns customers, so nothing enforces it.
     """
 
-    name: Name
-    population: Name
-    holders: tuple[Name, ...] = Field(min_length=1)
-    uses: dict[Name, Requesters] = Field(min_length=1)
+    name: Identifier
+    population: Identifier
+    holders: tuple[Identifier, ...] = Field(min_length=1)
+    uses: dict[Identifier, Requesters] = Field(min_length=1)
     modes: tuple[Mode, ...] = ("local",)
     minimum_audience: int = Field(default=100, ge=1)
     minimum_overlap: int = Field(default=100, ge=1)
@@ -74,7 +74,7 @@ class Collaboration(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: Name
+    name: Identifier
     expires: datetime
     coordinator: Member
     members: tuple[Member, ...] = Field(min_length=1)

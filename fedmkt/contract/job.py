@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedmkt.contract.schema import Name
+from fedmkt.contract.schema import Identifier, Name
 from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
@@ -87,11 +87,11 @@ class Job(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: Name
-    requester: Name
-    purpose: Name
-    dataset: Name
-    members: tuple[Name, ...] = Field(min_length=1)
+    name: Identifier
+    requester: Identifier
+    purpose: Identifier
+    dataset: Identifier
+    members: tuple[Identifier, ...] = Field(min_length=1)
     target: Name
     features: tuple[Name, ...] = Field(min_length=1)
     allow_audit_features: bool = False

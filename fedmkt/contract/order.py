@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.job import Job
-from fedmkt.contract.schema import Name
+from fedmkt.contract.schema import Identifier
 from fedmkt.core.errors import SignatureInvalid
 from fedmkt.core.frozen import Frozen
 from fedmkt.identity.keys import Identity
@@ -23,7 +23,7 @@ LABEL = "order"
 class Order(Frozen):
     """A job to be run once, as `run`. signature: the requester's, in hexadecimal."""
 
-    run: Name
+    run: Identifier
     job: Job
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 

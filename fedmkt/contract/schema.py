@@ -10,6 +10,11 @@ from pydantic import Field, model_validator
 from fedmkt.core.frozen import Frozen
 
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+"""A column's name: the partner's own, in any script."""
+
+# Security: these become file names, log lines and terminal output; no path, no control character.
+Identifier = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\w[\w .@+-]*$")]
+"""The name of a member, dataset, purpose, job or run: letters, digits, blanks and . @ + - _"""
 
 
 class Column(Frozen):
