@@ -1,5 +1,6 @@
 """What the docs say is there: commands, links, files, keys, codes and quoted figures."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from fedmkt.cli.commands import app
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
@@ -158,6 +160,76 @@ def test_every_key_of_node_toml_stands_in_the_engineers_guide() -> None:
 def test_every_key_of_contract_job_and_receipt_stands_in_the_data_model(model: Any) -> None:
     text = page("docs/data_model.md")
     assert [key for key in model.model_fields if f"`{key}`" not in text] == []
+
+
+KEY_TABLES: tuple[tuple[type[BaseModel], str], ...] = (
+    (Collaboration, "## The contract file"),
+    (Dataset, "`[[datasets]]`"),
+    (TableSchema, "`[datasets.table]`"),
+    (Column, "`[[datasets.table.columns]]`"),
+    (Cap, "`[[caps]]`"),
+    (Job, "## The job file"),
+    (AdditiveSettings, "`[model]`"),
+    (PrivacySettings, "`[privacy]`"),
+)
+
+
+def stated_types(heading: str) -> dict[str, str]:
+    """Return what the first table below a heading of the data model says of each key."""
+    text = page("docs/data_model.md")
+    table = text[text.index(f"\n{heading}\n") :].split("\n| --- ", 1)[1].split("\n\n", 1)[0]
+    rows = [row.split(" | ") for row in table.splitlines()[1:]]
+    return {key: row[1] for row in rows for key in re.findall(r"`(\w+)`", row[0])}
+
+
+def stated_default(cell: str) -> Any:
+    """Return the value behind the last comma or semicolon of a type's cell."""
+    word = re.findall(r"(?:^|[,;] )(`?\[[^\[\]]*\]`?|[^,;]*)$", cell)[0].strip("`")
+    if word == "none":
+        return None
+    try:
+        value = json.loads(word)
+    except json.JSONDecodeError:
+        return word
+    return tuple(value) if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(("model", "heading"), KEY_TABLES)
+def test_the_data_model_states_the_true_default_of_every_key(
+    model: type[BaseModel], heading: str
+) -> None:
+    stated = stated_types(heading)
+    for key, field in model.model_fields.items():
+        if not field.is_required() and not isinstance(field.default, BaseModel):
+            assert stated_default(stated[key]) == field.default, key
+
+
+@pytest.mark.parametrize(("model", "heading"), KEY_TABLES)
+def test_the_data_model_states_the_true_range_of_every_key(
+    model: type[BaseModel], heading: str
+) -> None:
+    stated = stated_types(heading)
+    for key, field in model.model_fields.items():
+        limits = {
+            name: f"{limit:.15g}"
+            for one in field.metadata
+            for name in ("ge", "gt", "le", "lt")
+            if (limit := getattr(one, name, None)) is not None
+        }
+        match limits:
+            case {"ge": low, "le": high}:
+                wanted = f"{low} to {high}"
+            case {"gt": low, "le": high}:
+                wanted = f"above {low}, at most {high}"
+            case {"gt": low, "lt": high}:
+                wanted = f"above {low}, below {high}"
+            case {"ge": "1"}:
+                wanted = "whole number"
+            case {"ge": low}:
+                wanted = f"{low} or more"
+            case _:
+                continue
+        assert wanted in stated[key], key
 
 
 def test_every_table_and_column_of_the_store_stands_in_the_data_model() -> None:
