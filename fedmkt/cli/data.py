@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.contract.schema import TableSchema
-from fedmkt.core.errors import FileMissing, SettingInvalid
+from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.data import bundled
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.data.quality import Scorecard
 from fedmkt.data.sources import SourceSettings, open_source
 from fedmkt.data.tables import load_examples
+from fedmkt.storage.whole_file import read_text
 
 app = typer.Typer(help="A partner's tables.", no_args_is_help=True)
 _KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet", ".duckdb": "duckdb"}
@@ -68,12 +69,10 @@ def check(
 def _schema(name: str) -> TableSchema:
     if name in ("adult", "bank_marketing"):
         return bundled.schema("adult" if name == "adult" else "bank_marketing")
-    path = Path(name)
-    if not path.is_file():
-        raise FileMissing(what="schema", path=path, advice="Give a schema file, or adult.")
+    text = read_text(Path(name), what="schema", advice="Give a schema file, or adult.")
     try:
-        return TableSchema.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return TableSchema.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
         raise SettingInvalid(setting=f"schema {name}", problem=f"not TOML: {error}") from None
     except ValidationError as error:
         raise SettingInvalid(setting=f"schema {name}", problem=first_problem(error)) from None

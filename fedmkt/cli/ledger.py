@@ -1,5 +1,8 @@
 """`fedmkt ledger`: what was spent, and why, from a node's own ledger, offline."""
 
+import math
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -8,20 +11,33 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.cli.homes import HomeOption, opened
-from fedmkt.core.errors import ReservationUnknown
+from fedmkt.core.errors import ReservationUnknown, RunUnknown
 from fedmkt.node.explain import explain
 from fedmkt.node.home import NodeHome, hold_to_log
+from fedmkt.storage.losses import epsilon_lost
 
 app = typer.Typer(help="What was spent, and why.", no_args_is_help=True)
+_COLUMNS = (
+    "cap, spent and left are epsilon as the cap's rule counts it; lost is the tighter epsilon that "
+    "privacy-loss accounting gives for the same releases (without noise: no bound). Rows of runs "
+    "count runs."
+)
+_USES = {
+    "uses_day": "runs a day",
+    "uses_week": "runs a week",
+    "uses_month": "runs a month",
+    "uses_lifetime": "runs for life",
+}
 
 
 @app.command("show")
 def show(home: HomeOption = None) -> None:
-    """Show every account: cap, spent and left, for the period and for life."""
+    """Show every account: cap, spent, left and really lost, for the period and for life."""
     console = Console()
     with opened(home) as homes:
         for one in homes:
             console.print(_balances(one))
+    console.print(_COLUMNS, highlight=False)
 
 
 @app.command("explain")
@@ -41,7 +57,7 @@ def explain_run(
             told = True
             console.print("\n".join(sentences), end="\n\n", markup=False)
         if not told:
-            raise ReservationUnknown(run=run, release="any")
+            raise _unknown(run, homes)
 
 
 @app.command("give-back")
@@ -54,38 +70,64 @@ def give_back(
     For runs whose coordinator is gone. What was sent, or may have been, stays spent.
     """
     with opened(home) as homes:
+        known = False
         for one in homes:
             # What may have left counts as spent before anything is given back.
             hold_to_log(one)
             with one.store.transaction() as tx:
                 if not one.ledger.entries(tx, run):
-                    raise ReservationUnknown(run=run, release="any")
+                    continue
                 returned = one.ledger.give_back(tx, run)
+            known = True
             one.audit.append("given_back", {"run": run, "releases": returned})
             typer.echo(f"{one.member}: {returned} releases of run {run} were given back")
+        if not known:
+            raise _unknown(run, homes)
+
+
+def _unknown(run: str, homes: list[NodeHome]) -> RunUnknown:
+    known: dict[str, None] = {}
+    for one in homes:
+        with one.store.transaction() as tx:
+            known |= dict.fromkeys(entry.run for entry in one.ledger.entries(tx))
+    return RunUnknown(run=run, known=", ".join(known) or "none yet")
 
 
 def _balances(home: NodeHome) -> Table:
-    with home.store.transaction() as tx:
-        balances = home.ledger.balances(tx)
-    table = Table(title=f"{home.member}: epsilon", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=home.member,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+    )
     for heading in ("dataset", "purpose", "window"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("cap", "spent", "left"):
+    for heading in ("cap", "spent", "left", "lost"):
         table.add_column(heading, justify="right", no_wrap=True)
+    for row in _rows(home):
+        table.add_row(*row)
+    return table
+
+
+def _rows(home: NodeHome) -> Iterator[tuple[str, ...]]:
+    with home.store.transaction() as tx:
+        balances = home.ledger.balances(tx)
+        entries = home.ledger.entries(tx)
     for one in balances:
         scope = one.purpose or "all"
         scope += f" ({one.requester})" if one.requester else ""
         windows = (
-            (f"{one.period_days} days", one.period_cap, one.period_spent, one.period_left),
-            ("life", one.lifetime_cap, one.lifetime_spent, one.lifetime_left),
+            (one.period_days, one.period_cap, one.period_spent, one.period_left),
+            (None, one.lifetime_cap, one.lifetime_spent, one.lifetime_left),
         )
-        for window, cap, spent, left in windows:
+        for days, cap, spent, left in windows:
             if cap is not None and spent is not None and left is not None:
-                figures = (f"{figure:.3f}" for figure in (cap, spent, left))
-                table.add_row(one.dataset, scope, window, *figures)
+                since = None if days is None else home.clock.now() - timedelta(days=days)
+                lost = epsilon_lost(one, balances, entries, since=since)
+                window = "life" if days is None else f"{days} days"
+                yield one.dataset, scope, window, *(f"{x:.3f}" for x in (cap, spent, left, lost))
+        bound = "" if math.isfinite(epsilon_lost(one, balances, entries)) else "no bound"
         for uses in one.uses:
-            window = f"uses a {uses.window}"
             counts = (str(uses.allowed), str(uses.used), str(uses.allowed - uses.used))
-            table.add_row(one.dataset, scope, window, *counts)
-    return table
+            yield one.dataset, scope, _USES[uses.window], *counts, bound

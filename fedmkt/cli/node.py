@@ -18,7 +18,7 @@ _REFUSED = 3
 @app.command("dry-run")
 def dry_run_job(
     job: Annotated[
-        str, typer.Argument(help="A job file, or the name of a job of ./fedmkt-demo/jobs.")
+        str, typer.Argument(help="A job file, or the name of a job of the demonstration.")
     ],
     home: HomeOption = None,
 ) -> None:
@@ -27,7 +27,7 @@ def dry_run_job(
     Nothing runs and nothing is spent. Ends with 3 when a node would refuse.
     """
     console = Console(soft_wrap=True, highlight=False)
-    stated = read_job(_job_file(job))
+    stated = read_job(_job_file(job, home))
     with opened(home) as homes:
         outcomes = [dry_run(one, stated) for one in homes]
     for outcome in outcomes:
@@ -36,8 +36,8 @@ def dry_run_job(
         raise typer.Exit(_REFUSED)
 
 
-def _job_file(job: str) -> Path:
-    named = DEMO_FOLDER / "jobs" / f"{job}.toml"
+def _job_file(job: str, home: Path | None) -> Path:
+    named = (home or DEMO_FOLDER) / "jobs" / f"{job}.toml"
     return named if not Path(job).exists() and named.exists() else Path(job)
 
 

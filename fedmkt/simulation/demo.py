@@ -17,6 +17,7 @@ import polars as pl
 from fedmkt.contract.job import Job
 from fedmkt.core.errors import (
     FedmktError,
+    NodeFailed,
     OutputUnwritable,
     RunRefused,
     SettingInvalid,
@@ -39,6 +40,7 @@ from fedmkt.simulation.world import World, build_world
 from fedmkt.storage.whole_file import unwritable
 
 REFUSED_ARM = ARMS[1]
+_UNWRITTEN = (OutputUnwritable.code, StorageFailed.code)
 _FOLDERS = ("nodes", "coordinator", "jobs", "draws", "report.html", "report.json")
 
 
@@ -69,8 +71,8 @@ def run_horizontal(
 
     Args: seed: None draws noise from the operating system, as a deployment does; a number makes
         the noise reproducible, which the report names. draws: repetitions of each noised model.
-    Raises: SettingInvalid (`out` is no folder); OutputUnwritable, StorageFailed, with nothing left
-        of this study; and what a run raises.
+    Raises: SettingInvalid (`out` is no folder); OutputUnwritable, with nothing left of this study;
+        and what a run raises.
     """
     _make_room(out)
     with _whole_or_not_at_all(out) as worlds:
@@ -115,10 +117,21 @@ def _whole_or_not_at_all(out: Path) -> Iterator[list[World]]:
         finally:
             for world in worlds:
                 world.close()
-    except (OutputUnwritable, StorageFailed):
-        for name in _FOLDERS:
-            shutil.rmtree(out / name, ignore_errors=True)
-        raise
+    except (OutputUnwritable, StorageFailed) as error:
+        _remove(out)
+        raise OutputUnwritable(path=out, problem=error.fields["problem"]) from None
+    except NodeFailed as error:
+        if error.fields["error"] not in _UNWRITTEN:
+            raise
+        _remove(out)
+        problem = f"a node reported {error.fields['error']}"
+        raise OutputUnwritable(path=out, problem=problem) from None
+
+
+def _remove(out: Path) -> None:
+    """Remove what this study wrote; what was there before it stands aside."""
+    for name in _FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _make_room(out: Path) -> None:
