@@ -4,7 +4,39 @@ Guarantee: the words for a refusal name a field and a rule; a rejected value is 
 the rule itself is about a name.
 """
 
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, get_args
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+_UNKNOWN_KEY = "extra_forbidden"
+_KINDS = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table of keys",
+    "model": "a table of keys",
+}
+_RULES = {
+    "missing": "it is missing",
+    "finite_number": "it must be a finite number",
+    "int_from_float": "it must be a whole number",
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than": "it must be less than {lt}",
+    "less_than_equal": "it must be at most {le}",
+    "literal_error": "it must be {expected}",
+    "string_too_short": "it needs {min_length} or more characters",
+    "string_too_long": "it has more than {max_length} characters",
+    "string_pattern_mismatch": "it does not have the form {pattern}",
+    "too_short": "it needs {min_length} or more entries",
+    "too_long": "it has more than {max_length} entries",
+} | {f"{kind}_{how}": f"it must be {name}" for kind, name in _KINDS.items()
+     for how in ("type", "parsing")}  # fmt: skip
 
 
 class Frozen(BaseModel):
@@ -15,11 +47,52 @@ class Frozen(BaseModel):
 
 def first_place(error: ValidationError) -> str:
     """Return the field the first problem is about, as in `caps.0.delta`; empty for the whole."""
-    return ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+    return _dotted(error.errors(include_input=False)[0]["loc"])
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return the first problem in words: its field, if it has one, and the rule it broke."""
-    rule = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
-    place = first_place(error)
-    return f"{place}: {rule}" if place else rule
+    """Return a problem in plain words: its field, if it has one, and the rule it broke.
+
+    Of several it is the first unknown key, since a misspelt key is what makes another one missing.
+    """
+    problems = error.errors(include_input=False)
+    problem = next((one for one in problems if one["type"] == _UNKNOWN_KEY), problems[0])
+    place = _dotted(problem["loc"])
+    if problem["type"] == _UNKNOWN_KEY:
+        meant = get_close_matches(str(problem["loc"][-1]), _known_keys(error.title, problem["loc"]))
+        return f"unknown key {place}" + (f" (did you mean {meant[0]}?)" if meant else "")
+    rule = _RULES.get(problem["type"])
+    words = rule.format(**problem.get("ctx", {})) if rule else _plain(problem["msg"])
+    return f"{place}: {words}" if place else words
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in place)
+
+
+def _known_keys(title: str, place: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that may stand where the last part of `place` does."""
+    here = {model for model in _below(Frozen) if model.__name__ == title}
+    for part in place[:-1]:
+        fields = [model.model_fields[str(part)] for model in here if part in model.model_fields]
+        # A place in a list, or a name that the user chose, leads to the same models.
+        here = {model for field in fields for model in _models(field.annotation)} or here
+    return [key for model in here for key in model.model_fields]
+
+
+def _below(model: type[Frozen]) -> Iterator[type[Frozen]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+def _models(annotation: Any) -> Iterator[type[Frozen]]:
+    """Yield the models that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
