@@ -175,8 +175,9 @@ def test_every_source_gives_the_same_examples_and_scorecard(kind, tmp_path):
 
 
 def test_only_the_columns_asked_for_are_read(kind):
-    for batch in kind.source(table()).batches({"age": "integer", "spend": "number"}, 200):
-        assert batch.columns == ["age", "spend"]
+    batches = [*kind.source(table()).batches({"age": "integer", "spend": "number"}, 200)]
+    assert [batch.columns for batch in batches] == [["age", "spend"]] * len(batches)
+    assert sum(batch.height for batch in batches) == ROWS
 
 
 def test_batches_are_no_longer_than_asked(kind):

@@ -1,6 +1,7 @@
 """What the docs say is there: commands, links, files, keys, codes and quoted figures."""
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "fedmkt").rglob("*.md")]
 )
 OWN_FOLDERS = ("fedmkt/", "tests/", "docs/", "simulations/", "clients/", "server/", "benchmarks/")
+GUIDES = ("node_engineer", "privacy_officer", "researcher")
 DELTA = 1e-5
 EPSILONS = (1.0, 3.0, 8.0)
 RELEASES = 4
@@ -92,6 +94,12 @@ def test_every_command_in_the_docs_exists_with_its_options(path: Path) -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         used = {word.split("=")[0] for word in rest if word.startswith("--")}
         assert used <= known, f"{path.name}: fedmkt {' '.join(words)}"
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/guides/{each}.md" for each in GUIDES)])
+def test_the_commands_of_readme_and_guides_are_seen(name: str) -> None:
+    """The check above passes on a page in which it sees no command."""
+    assert len([*commands(page(name))]) >= 2
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -329,6 +337,30 @@ def test_the_quoted_shares_of_a_cap_are_right() -> None:
     fit = int(10 / spent_of(10.0, one))
     assert f"about {fit} such runs fit, and all {fit} together" in guide
     assert f"epsilon\n{epsilon_of(one * fit, DELTA):.1f}:" in guide
+
+
+def test_the_quoted_gains_of_a_larger_budget_are_right() -> None:
+    """Proposition 12 of arXiv:2004.00010: what is left at order a pays for left / a at 1 a unit."""
+    record = " ".join(
+        page("docs/decisions/0007-renyi-filter-as-the-cap-pld-as-the-report.md").split()
+    )
+
+    def paid(cap: float, order: int) -> float:
+        left = cap - math.log1p(-1 / order) + math.log(DELTA * order) / (order - 1)
+        return left / order
+
+    at_order, at_best = {}, {}
+    for cap in (1, 3, 10, 12):
+        terms = filter_terms(cap, DELTA)
+        now = terms.budget_nano / 1e9 / terms.order
+        at_order[cap] = f"{100 * (paid(cap, terms.order) / now - 1):.1f}%"
+        at_best[cap] = 100 * (max(paid(cap, order) for order in range(2, 200)) / now - 1)
+    assert at_order[10] == at_order[12]
+    assert (
+        f"{at_order[1]} more at a cap of epsilon 1, {at_order[3]} at 3, {at_order[10]} at 10 and "
+        f"12; with the best order as well, {at_best[1]:.0f}% at 1, {at_best[3]:.1f}% at 3, "
+        f"{at_best[10]:.1f}% at 10"
+    ) in record
 
 
 def test_the_quoted_costs_for_a_customer_of_three_partners_are_right() -> None:

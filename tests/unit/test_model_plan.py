@@ -47,7 +47,9 @@ def _examples() -> Examples:
 
 def test_every_sum_of_a_run_has_the_planned_length_and_bound() -> None:
     state = initial_state(BINNING, AdditiveSettings(rounds=3))
-    for plan in planned_sums(_job(NONE), BINNING):
+    plans = planned_sums(_job(NONE), BINNING)
+    assert len(plans) == 3
+    for plan in plans:
         weight = 0.3 if plan.with_counts else None
         update = local_sums(_examples(), state.model, count_weight=weight)
         assert (len(update.values), update.l2_bound) == (plan.length, plan.l2_bound)
