@@ -91,9 +91,7 @@ class SourceUnreadable(DataError):
     """The source cannot be opened or parsed."""
 
     code = "source_unreadable"
-    template = (
-        "Source {source} cannot be read as {kind}: {problem}. Check its path, kind and rights."
-    )
+    template = "Source {source} cannot be read as {kind}: {problem}. Mend it and run again."
 
 
 class SourceVanished(DataError):
@@ -106,12 +104,12 @@ class SourceVanished(DataError):
 
 
 class ColumnMissing(DataError):
-    """The table lacks a declared column."""
+    """The table lacks declared columns; those it has are told by number, not by name."""
 
     code = "column_missing"
     template = (
-        "Dataset {dataset} lacks column {column}; it has: {present}. "
-        "Rename it in the source or in the mapping of node.toml; for a CSV check the separator."
+        "Dataset {dataset} lacks {column}. Columns it has: {width}; of the wanted ones: {present}. "
+        "{advice}"
     )
 
 
@@ -156,8 +154,8 @@ class QualityTooLow(DataError):
 
     code = "quality_too_low"
     template = (
-        "Dataset {dataset} passes {share:.1%} of its quality checks; the contract asks for "
-        "{floor:.1%}. Failing: {failing}. Mend these columns and run again."
+        "Dataset {dataset} passes {share:.1%} of its quality checks; {floor:.1%} are asked "
+        "for. Failing: {failing}. Mend what fails and run again."
     )
 
 

@@ -167,7 +167,11 @@ def encode(frame: pl.DataFrame, binning: Binning, *, dataset: str) -> CodeArray:
     for place, feature in enumerate(binning.features):
         if feature.name not in frame.columns:
             raise ColumnMissing(
-                dataset=dataset, column=feature.name, present=", ".join(frame.columns)
+                dataset=dataset,
+                column=feature.name,
+                width=frame.width,
+                present=", ".join(frame.columns),
+                advice="Name them as the schema does.",
             )
         codes[:, place] = _codes(frame.get_column(feature.name), feature, dataset)
     return codes

@@ -29,10 +29,12 @@ from fedmkt.core.errors import (
     SourceVanished,
 )
 from fedmkt.core.frozen import Frozen
+from fedmkt.data import csv_faults
 
 Kind = Literal["integer", "number", "category", "boolean", "key", "date"]
 Columns = Mapping[str, Kind]  # declared name -> what it is to be read as
 _LINE_END = "\0line end"
+_OTHER_NAMES = "Give other names in the mapping of node.toml"
 
 
 class SourceSettings(Frozen):
@@ -95,9 +97,7 @@ class Source(ABC):
         except Exception as error:  # noqa: BLE001 - each reader has its own tree of errors
             if _stamp(file) != before:
                 raise SourceVanished(source=self.name) from None
-            # Security: the type alone; the words of a parser or driver quote cells and URLs.
-            problem = f"the reader stopped with {type(error).__name__}"
-            kind = self.settings.kind
+            problem, kind = self._problem(error), self.settings.kind
             raise SourceUnreadable(source=self.name, kind=kind, problem=problem) from None
         if _stamp(file) != before:
             raise SourceVanished(source=self.name)
@@ -105,6 +105,10 @@ class Source(ABC):
     @abstractmethod
     def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
         """Yield the batches; whatever goes wrong in the reader may be raised as it is."""
+
+    def _problem(self, error: Exception) -> str:
+        # Security: the type alone; the words of a parser or driver quote cells and URLs.
+        return f"the reader stopped with {type(error).__name__}; check path, kind and rights"
 
     @property
     def _path(self) -> Path:
@@ -120,12 +124,18 @@ class Source(ABC):
         """Return (source column, declared column) for each wanted one. Raises: ColumnMissing."""
         origin = {declared: old for old, declared in self.settings.mapping.items()}
         wanted = [(origin.get(name, name), name) for name in columns]
-        for old, name in wanted:
-            if old not in present:
-                # Security: only declared names; without a header the others are customers' cells.
-                known = [other for other_old, other in wanted if other_old in present]
-                named = ", ".join(known) or "none"
-                raise ColumnMissing(dataset=self.name, column=name, present=named)
+        missing = [name for old, name in wanted if old not in present]
+        if missing:
+            # Security: only declared names; without a header the others are customers' cells.
+            known = [name for old, name in wanted if old in present]
+            raise ColumnMissing(
+                dataset=self.name,
+                column=", ".join(missing),
+                width=len(present),
+                present=", ".join(known) or "none",
+                advice=_OTHER_NAMES
+                + ("; for a CSV check the separator." if len(present) == 1 else "."),
+            )
         return wanted
 
     def _with_nulls(self, table: pl.LazyFrame) -> pl.LazyFrame:
@@ -143,6 +153,10 @@ class CsvSource(Source):
     __slots__ = ()
 
     def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
+        # Polars takes other encodings for UTF-8, and only misses the columns.
+        problem = csv_faults.encoding_fault(self._path)
+        if problem is not None:
+            raise SourceUnreadable(source=self.name, kind="csv", problem=problem)
         table = pl.scan_csv(
             self._path, separator=self.settings.separator, infer_schema=False, glob=False
         )
@@ -157,6 +171,13 @@ class CsvSource(Source):
             picked = picked.with_columns(pl.col(numbers).str.replace_many([",", "."], [".", ","]))
         for batch in picked.collect_batches(chunk_size=batch_rows, lazy=True):
             yield batch.drop(_LINE_END)
+
+    def _problem(self, error: Exception) -> str:
+        try:
+            found = csv_faults.fault(self._path, self.settings.separator)
+        except OSError:
+            found = None
+        return found or Source._problem(self, error)
 
 
 class ParquetSource(Source):

@@ -16,7 +16,7 @@ from fedmkt.core.errors import OneClassOnly, SettingInvalid, TableEmpty
 from fedmkt.core.stages import CodeArray, Examples
 from fedmkt.data.binning import Binning, encode
 from fedmkt.data.customers import CustomerHash, Digests, one_row_a_customer
-from fedmkt.data.quality import FreshnessTerms, Scorecard, scorecard, stale_rows
+from fedmkt.data.quality import FreshnessTerms, Scorecard, Stale, scorecard, stale_rows
 from fedmkt.data.sources import Columns, Kind, Source
 from fedmkt.data.validation import ValidationReport, conform, merge_reports, validate
 
@@ -32,7 +32,7 @@ class _Collected:
     target: list[NDArray[np.uint8]] = field(default_factory=list)
     digests: list[Digests] = field(default_factory=list)
     rows: int = 0
-    stale: int = 0
+    stale: Stale = field(default_factory=Stale)
     usable: bool = True
 
     def judge(

@@ -20,9 +20,9 @@ WRONG_KIND = "wrong kind"
 MISSING_VALUE = "missing value"
 MISSING_KEY = "missing key"
 NOT_FINITE = "not finite"
-OUTSIDE_BOUNDS = "outside bounds"
+OUTSIDE_BOUNDS = "outside bounds, clamped"
 UNKNOWN_CATEGORY = "unknown category"
-WARNINGS = frozenset({OUTSIDE_BOUNDS})  # clamped when encoded, so counted but not refused
+WARNINGS = frozenset({OUTSIDE_BOUNDS})  # counted but not refused
 
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -212,10 +212,16 @@ _KINDS: dict[str, _Fits] = {
 def _refuse_wrong_columns(frame: pl.DataFrame, schema: TableSchema, dataset: str) -> None:
     """Refuse a table that lacks a column or holds one of another kind altogether."""
     declared = {schema.customer_key: "key"} | {c.name: c.kind for c in schema.columns}
+    missing = [name for name in declared if name not in frame.columns]
+    if missing:
+        raise ColumnMissing(
+            dataset=dataset,
+            column=", ".join(missing),
+            width=frame.width,
+            present=", ".join(name for name in declared if name in frame.columns) or "none",
+            advice="Name them as the schema does.",
+        )
     for name, kind in declared.items():
-        if name not in frame.columns:
-            known = ", ".join(other for other in declared if other in frame.columns)
-            raise ColumnMissing(dataset=dataset, column=name, present=known or "none")
         found = frame.schema[name]
         if found != pl.Null and not _KINDS[kind](found):
             raise ColumnKindWrong(

@@ -20,7 +20,7 @@ from fedmkt.core.errors import (
     UserError,
 )
 from fedmkt.data.binning import binning_from_schema
-from fedmkt.data.quality import FreshnessTerms, scorecard, stale_rows
+from fedmkt.data.quality import FreshnessTerms, Stale, scorecard, stale_rows
 from fedmkt.data.sources import SourceSettings, open_source
 from fedmkt.data.splits import split_by_column
 from fedmkt.data.tables import load_examples
@@ -100,7 +100,9 @@ def test_good_table_loads():
 
 
 def test_wrong_column_is_named():
-    assert "lacks column spend" in refusal(ColumnMissing, good().rename({"spend": "outlay"}))
+    assert "lacks spend. Columns it has: 5; of the wanted ones: customer, age, colour" in refusal(
+        ColumnMissing, good().rename({"spend": "outlay"})
+    )
 
 
 def test_column_of_a_wrong_type_is_named_with_both_kinds():
@@ -179,7 +181,7 @@ def test_duplicate_customers_count_once_over_all_batches():
     examples, card = load(good(), again, quality_floor=0)
     assert examples.rows == 40
     assert card.uniqueness == 0.5
-    assert "customers: duplicate customer" in card.failing
+    assert "customers: duplicate customer (rows: 40)" in card.failing
     # Of a customer's rows the one with the lowest codes stays: no age above the 25 of `again`.
     assert examples.codes[:, 0].max() == load(again)[0].codes[0, 0]
 
@@ -193,41 +195,53 @@ def test_value_outside_the_bounds_is_clamped_and_lowers_the_scorecard():
     plain, _ = load(put(good(), "spend", 3, 500.0))
     clamped, card = load(put(good(), "spend", 3, SECRET_NUMBER), quality_floor=0.9)
     assert (plain.codes == clamped.codes).all()
-    assert card.failing == ("spend: outside bounds",)
+    assert card.failing == ("spend: outside bounds, clamped (rows: 1)",)
 
 
 def test_quality_under_the_floor_is_refused():
     frame = good().with_columns(spend=pl.lit(SECRET_NUMBER), age=pl.lit(999))
     message = refusal(QualityTooLow, frame)
     # 2 of 15 checks fail: 1 of the key, 4 + 4 of the numbers, 2 + 1 + 2 of the rest, uniqueness.
-    assert "passes 86.7% of its quality checks; the contract asks for 95.0%" in message
+    assert "passes 86.7% of its quality checks; 95.0% are asked for" in message
     load(frame, quality_floor=0.5)
 
 
 def test_a_check_passes_while_one_row_in_a_hundred_breaks_it():
     one = put(good(100), "age", 0, 99)
     assert load(one)[1].failing == ()
-    assert load(put(one, "age", 1, 99), quality_floor=0.9)[1].failing == ("age: outside bounds",)
+    assert load(one)[1].tolerated == ("age: outside bounds, clamped (rows: 1)",)
+    two = load(put(one, "age", 1, 99), quality_floor=0.9)[1]
+    assert two.failing == ("age: outside bounds, clamped (rows: 2)",)
+    assert two.tolerated == ()
 
 
 def test_scorecard_counts_cells_and_checks():
     frame = put(put(good(), "age", 0, None), "spend", 0, 501.0)
     report = validate(frame, SCHEMA, "shop")
-    card = scorecard(report, duplicates=4, stale=10)
+    card = scorecard(report, duplicates=4, stale=Stale(10, 3))
     # 40 rows; one of four required columns misses one cell; one of ten other checks fails one row.
     assert card.completeness == pytest.approx(1 - 1 / 40 / 4)
     assert card.validity == pytest.approx(1 - 1 / 40 / 10)
     assert card.uniqueness == 0.9
     assert card.freshness == 0.75
     assert card.share == pytest.approx(1 - 4 / 16)
-    assert len(card.failing) == 4
+    assert card.failing == (
+        "age: missing value (rows: 1)",
+        "spend: outside bounds, clamped (rows: 1)",
+        "customers: duplicate customer (rows: 4)",
+        "rows: not fresh, 3 of them without a date YYYY-MM-DD (rows: 10)",
+    )
 
 
 @pytest.mark.parametrize(
     ("days", "stale"),
     [
-        ([date(2026, 1, 31), date(2026, 1, 1), date(2025, 12, 31), date(2026, 2, 1), None], 3),
-        (["2026-01-31", "2026-01-01T10:00:00", SECRET, "", None], 3),
+        (
+            [date(2026, 1, 31), date(2026, 1, 1), date(2025, 12, 31), date(2026, 2, 1), None],
+            Stale(3, 1),
+        ),
+        (["2026-01-31", "2026-01-01T10:00:00", SECRET, "", None], Stale(3, 3)),
+        (["31.01.2026", "01/31/2026", "2026-01-31"], Stale(2, 2)),
     ],
 )
 def test_fresh_is_between_the_window_and_today(days, stale):
@@ -272,14 +286,39 @@ def test_csv_without_a_header_does_not_have_its_first_row_quoted(tmp_path: Path)
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", f"a,b\n1,2,{SECRET},4\n".encode(), b"a\n\xff\xfe\n"])
-def test_csv_that_cannot_be_parsed_is_unreadable(tmp_path: Path, content: bytes):
+def test_all_missing_columns_are_named_at_once(tmp_path: Path):
+    path = tmp_path / "table.csv"
+    path.write_text(f"customer;age\nc1;{SECRET}\n")
+    source = open_source(SourceSettings(kind="csv", path=path))
+    with pytest.raises(ColumnMissing) as caught:
+        list(source.batches({"customer": "key", "age": "integer", "seen": "date"}, 10))
+    assert "lacks customer, age, seen. Columns it has: 1; " in str(caught.value)
+    assert "check the separator" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "it is empty"),
+        (b"\n\n", "it is empty"),
+        (f"a,b\n1,2\n1,2,{SECRET},4\n".encode(), "line 3 has more cells than the header"),
+        (f'a,b\n1,"{SECRET}\n3,4\n'.encode(), "the quotes do not fit in or before line 3"),
+        (b"a\n\xff\xfe\n", "line 2 is not UTF-8"),
+        (b"a,b\n" + b"1,2\n" * 50_000 + b"\xff,2\n", "line 50002 is not UTF-8"),
+        ("区,b\n朝阳,1\n".encode("gbk"), "line 1 is not UTF-8"),
+        (f"a,b\n{SECRET},2\n".encode("utf-16"), "it is UTF-16, not UTF-8"),
+    ],
+)
+def test_csv_that_cannot_be_parsed_says_why(tmp_path: Path, content: bytes, problem: str):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     source = open_source(SourceSettings(kind="csv", path=path))
     with pytest.raises(SourceUnreadable) as caught:
         list(source.batches({"a": "category"}, 10))
+    assert f"cannot be read as csv: {problem}" in str(caught.value)
     assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_thousands_points_beside_decimal_commas_are_refused_not_misread(tmp_path: Path):
