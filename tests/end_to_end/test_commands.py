@@ -50,6 +50,10 @@ def test_an_epsilon_that_bounds_nothing_is_a_mistake(tmp_path: Path, epsilon: st
         (("data", "check", "table.xlsx", "--schema", "adult"), "setting_invalid"),
         (("data", "check", "empty.csv", "--schema", "adult"), "column_missing"),
         (("demo", "--out", "a-file"), "setting_invalid"),
+        (("demo", "--out", "a-file/below"), "output_unwritable"),
+        (("demo", "--out", "/proc/nowhere"), "output_unwritable"),
+        (("node", "dry-run", "utf-16.toml"), "setting_invalid"),
+        (("ledger", "show", "--home", "latin-1"), "setting_invalid"),
     ],
 )
 def test_a_mistake_ends_with_2_and_says_what_to_do(
@@ -58,6 +62,9 @@ def test_a_mistake_ends_with_2_and_says_what_to_do(
     (tmp_path / "a-file").write_text("")
     (tmp_path / "empty.csv").write_text("a,b\n")
     (tmp_path / "table.xlsx").write_text("")
+    (tmp_path / "utf-16.toml").write_text(JOB.format(epsilon=1.0), encoding="utf-16")
+    (tmp_path / "latin-1").mkdir()
+    (tmp_path / "latin-1" / "node.toml").write_text('member = "Müller"', encoding="latin-1")
     done = fedmkt(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(code)
