@@ -146,6 +146,30 @@ def test_a_log_that_does_not_verify_is_shown_so(verified: bool) -> None:
     assert ('<span class="no">no</span>' in render(report)) is not verified
 
 
+def test_the_page_says_how_many_records_nobody_else_signed(page: Page) -> None:
+    (log, *_) = REPORT.audit
+    assert f"{log.head}map_provider, retailer2\n" in page.text
+
+
+def test_a_log_whose_head_nobody_holds_is_shown_so() -> None:
+    audit = [{"partner": "bank", "records": 3, "verified": False}]
+    report = Report.model_validate({**bare_report().document(), "audit": audit})
+    assert "bank3no–nobody–\n" in Page(render(report)).text
+
+
+def test_an_account_without_a_cap_is_told_from_one_without_noise() -> None:
+    account = {"partner": "bank", "dataset": "cards", "purpose": "reach", "period_days": None}
+    none = {"cap": None, "spent": None, "left": None}
+    life = {"cap": 8, "spent": 0.75, "left": 7.25}
+    for lost, words in ((0.5, "no cap"), (None, "no noise, so no epsilon")):
+        row = {**account, "period": none, "lifetime": life, "reported_epsilon": lost}
+        assert f">{words}</td>" in render(report_with(budget=[row]))
+
+
+def test_no_seed_is_said_in_words() -> None:
+    assert "Seednone was given" in Page(render(report_with(seed=None))).text
+
+
 def test_an_unmasked_run_is_never_called_masked() -> None:
     claim = "What left a node was masked"
     assert claim in render(bare_report())

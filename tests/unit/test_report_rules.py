@@ -57,6 +57,32 @@ def test_the_headline_of_several_draws_is_their_median() -> None:
         ModelResult.model_validate({**NOISED, "draws": [*draws, 0.99, 0.99]})
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.5 * NOISED["epsilon"], NOISED["epsilon"]])
+def test_a_model_costs_at_most_the_epsilon_it_states(epsilon: float) -> None:
+    measured = ModelResult.model_validate({**NOISED, "measured_epsilon": epsilon})
+    assert measured.measured_epsilon == epsilon
+    for model in (NOISED, PLAIN):
+        above = (model["epsilon"] or 0.0) + 1e-6
+        with pytest.raises(ValidationError, match="at least what was measured"):
+            ModelResult.model_validate({**model, "measured_epsilon": above})
+
+
+def test_a_head_is_one_that_somebody_countersigned() -> None:
+    for head, members in (("", ["retailer"]), ("3:" + "a" * 64, [])):
+        with pytest.raises(ValidationError, match="somebody countersigned"):
+            report_with("audit", head=head, countersigned_by=members, after_head=0)
+
+
+def test_no_more_records_follow_a_head_than_there_are() -> None:
+    assert report_with("audit", records=3, after_head=2).audit[0].after_head == 2
+    with pytest.raises(ValidationError, match="no more records"):
+        report_with("audit", records=3, after_head=4)
+
+
+def test_without_a_seed_none_is_named() -> None:
+    assert Report.model_validate({**DOCUMENT, "seed": None}).seed is None
+
+
 def test_left_is_cap_minus_spent() -> None:
     assert CapUse(cap=3.0, spent=1.25, left=1.75).left == 1.75
     with pytest.raises(ValidationError, match="cap minus spent"):
