@@ -7,6 +7,7 @@ BENCHMARKS ?= federated_training secure_sum large_table exchange_latency
 .PHONY: demo test test-full check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
+	@echo "installing into .venv: about a minute"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
@@ -16,7 +17,8 @@ demo: .venv/installed
 	$(BIN)/fedmkt demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	@echo "a few minutes; test-full adds the slow ones"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" -rfE
 
 test-full: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -61,10 +62,13 @@ def check(
 ) -> None:
     """Validate a table against its declared schema and print its quality scorecard.
 
-    FILE is a CSV (.csv, .tsv, .txt), Parquet or DuckDB file. The schema's form and an example
-    stand in docs/guides/node_engineer.md.
+    FILE ends in .csv, .tsv, .txt, .parquet or .duckdb.
 
-    Names rules, columns and row numbers, never a value. Ends with 2 when the table cannot be used.
+    The schema's form stands in docs/guides/node_engineer.md.
+
+    Names rules, columns and row numbers, never a value.
+
+    Ends with 2 when the table cannot be used.
     """
     declared = _schema(schema)
     settings = _source(file, table, separator, decimal_comma, rename or [])
@@ -85,6 +89,9 @@ def check(
     except ColumnMissing as error:
         raise ColumnMissing(**error.fields | {"advice": _OTHER_NAMES}) from None
     Console().print(_scorecard(file, card))
+    for word, checks in (("fails", card.failing), ("tolerated", card.tolerated)):
+        for one in checks:
+            typer.echo(f"{word}: {one}")
     card.require(floor, dataset=file.name)
 
 
@@ -131,7 +138,7 @@ def _source(
 
 
 def _scorecard(file: Path, card: Scorecard) -> Table:
-    table = Table(title=f"{file.name}: {card.rows:,} customers", title_justify="left")
+    table = Table(title=f"{file.name}: {card.rows:,} rows", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("quality")
     table.add_column("share", justify="right")
     rows = (
@@ -143,8 +150,4 @@ def _scorecard(file: Path, card: Scorecard) -> Table:
     )
     for name, share in rows:
         table.add_row(name, "not asked" if share is None else f"{share:.1%}")
-    for failing in card.failing:
-        table.add_row("fails", failing)
-    for tolerated in card.tolerated:
-        table.add_row("tolerated", tolerated)
     return table

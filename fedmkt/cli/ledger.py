@@ -42,10 +42,13 @@ def show(home: HomeOption = None) -> None:
 
 @app.command("explain")
 def explain_run(
-    run: Annotated[str, typer.Argument(help="A run's name, as the report and the ledger show it.")],
+    run: Annotated[str, typer.Argument()],
     home: HomeOption = None,
 ) -> None:
-    """Say in plain sentences what a run spent and why. Reads the ledger alone."""
+    """Say in plain sentences what a run spent and why. Reads the ledger alone.
+
+    RUN is a run's name, as the report shows it.
+    """
     console = Console(soft_wrap=True, highlight=False)
     with opened(home) as homes:
         told = False
@@ -62,12 +65,13 @@ def explain_run(
 
 @app.command("give-back")
 def give_back(
-    run: Annotated[str, typer.Argument(help="A run that was never closed.")],
+    run: Annotated[str, typer.Argument()],
     home: HomeOption = None,
 ) -> None:
     """Give back what a run reserved but never sent; nothing more can be sent for it.
 
-    For runs whose coordinator is gone. What was sent, or may have been, stays spent.
+    RUN is a run that was never closed and whose coordinator is gone. What was sent, or may have
+    been, stays spent.
     """
     with opened(home) as homes:
         known = False

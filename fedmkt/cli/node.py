@@ -17,12 +17,12 @@ _REFUSED = 3
 
 @app.command("dry-run")
 def dry_run_job(
-    job: Annotated[
-        str, typer.Argument(help="A job file, or the name of a job of the demonstration.")
-    ],
+    job: Annotated[str, typer.Argument()],
     home: HomeOption = None,
 ) -> None:
     """List what a job would release, what it would cost and what would be refused.
+
+    JOB is a job file, or the name of a job of the demonstration.
 
     Nothing runs and nothing is spent. Ends with 3 when a node would refuse.
     """

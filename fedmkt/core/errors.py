@@ -532,10 +532,7 @@ class AuditBroken(AuditError):
     """A record was altered, reordered, dropped or not signed by the key."""
 
     code = "audit_broken"
-    template = (
-        "Record {record} of {path} is broken: {problem}. The log was altered; keep the file "
-        "and ask why."
-    )
+    template = "Record {record} of {path} is broken: {problem}. Keep the file and ask why."
 
 
 class AuditCut(AuditError):

@@ -127,7 +127,8 @@ def read_record(line: bytes, *, number: int | str, key: PublicIdentity, path: st
         signature = bytes.fromhex(record.signature)
         key.verify(_LABEL, data, signature, member="the log's owner")
     except (SignatureInvalid, ValueError, TypeError):
-        raise broken("its signature does not fit the key") from None
+        problem = "its signature does not fit this key: another member's key, or an altered record"
+        raise broken(problem) from None
     if signature.hex() != record.signature:
         raise broken("it is no canonical record")
     return record

@@ -42,6 +42,7 @@ from fedmkt.storage.whole_file import unwritable
 REFUSED_ARM = ARMS[1]
 _UNWRITTEN = (OutputUnwritable.code, StorageFailed.code)
 _FOLDERS = ("nodes", "coordinator", "jobs", "draws", "report.html", "report.json")
+_MARKER = ".fedmkt-demo"  # only what stands beside it is a demonstration's to move
 
 
 @dataclass
@@ -74,7 +75,9 @@ def run_horizontal(
     Raises: SettingInvalid (`out` is no folder); OutputUnwritable, with nothing left of this study;
         and what a run raises.
     """
-    _make_room(out)
+    aside = _make_room(out)
+    if aside is not None:
+        progress.moved(aside)
     with _whole_or_not_at_all(out) as worlds:
         return build_report(_study(out, worlds, seed, progress, draws))
 
@@ -134,15 +137,24 @@ def _remove(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _make_room(out: Path) -> None:
-    """Move what an earlier demonstration left in `out` aside; none of it is deleted."""
+def _make_room(out: Path) -> Path | None:
+    """Move what an earlier demonstration left in `out` aside, and return where it is now.
+
+    None of it is deleted, and nothing that no demonstration made is moved. Raises: SettingInvalid.
+    """
     with unwritable(out):
         if out.exists() and not out.is_dir():
             raise SettingInvalid(setting=f"--out {out}", problem="it is a file, not a folder")
         out.mkdir(parents=True, exist_ok=True)
         left = [out / name for name in _FOLDERS if (out / name).exists()]
+        marker = out / _MARKER
+        if left and not marker.exists():
+            names = ", ".join(path.name for path in left)
+            problem = f"no demonstration made what stands there ({names}); choose another folder"
+            raise SettingInvalid(setting=f"--out {out}", problem=problem)
+        marker.touch()
         if not left:
-            return
+            return None
         number = 1
         while (out / f"earlier-{number}").exists():
             number += 1
@@ -150,6 +162,7 @@ def _make_room(out: Path) -> None:
         aside.mkdir()
         for path in left:
             path.rename(aside / path.name)
+        return aside
 
 
 def _train(

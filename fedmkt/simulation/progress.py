@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -16,6 +17,10 @@ from rich.progress import (
 
 class StudyProgress(Protocol):
     """Told how far a study is."""
+
+    def moved(self, aside: Path) -> None:
+        """What an earlier study left is in `aside` now."""
+        ...
 
     def planned(self, rounds: int) -> None:
         """The study will take so many rounds in all."""
@@ -32,6 +37,9 @@ class StudyProgress(Protocol):
 
 class Silent:
     """Shows nothing."""
+
+    def moved(self, aside: Path) -> None:
+        """Show nothing."""
 
     def planned(self, rounds: int) -> None:
         """Show nothing."""
@@ -51,6 +59,11 @@ class Live:
         self._task = progress.add_task("preparing", total=None, facts="")
         self._run = ""
 
+    def moved(self, aside: Path) -> None:
+        """Say where the earlier study is."""
+        words = f"the earlier demonstration is in {aside} now"
+        self._progress.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
     def planned(self, rounds: int) -> None:
         """Set the length of the bar."""
         self._progress.update(self._task, total=rounds)
@@ -66,6 +79,10 @@ class Live:
         facts = f"round {number}/{rounds} loss {loss:.3f} {budget}"
         self._progress.update(self._task, advance=1, facts=facts)
 
+    def finished(self) -> None:
+        """Take the last run's figures off the line: they are not the study's."""
+        self._progress.update(self._task, description="done", facts="")
+
 
 @contextmanager
 def live(console: Console) -> Iterator[Live]:
@@ -79,4 +96,6 @@ def live(console: Console) -> Iterator[Live]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as progress:
-        yield Live(progress)
+        shown = Live(progress)
+        yield shown
+        shown.finished()

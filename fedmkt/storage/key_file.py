@@ -23,7 +23,10 @@ def write_key(path: Path, identity: Identity) -> None:
 def read_key(path: Path) -> Identity:
     """Read the key file. Raises: FileMissing; SettingInvalid (form, or others may read it)."""
     if not path.is_file():
-        raise FileMissing(what="identity key", path=path, advice="Restore it from your backup.")
+        advice = (
+            "Restore it from your backup; how to make a first one: docs/guides/node_engineer.md."
+        )
+        raise FileMissing(what="identity key", path=path, advice=advice)
     # Security: a key that others can read is no identity.
     if path.stat().st_mode & 0o077:
         problem = "others may read it; run chmod 600 on it"

@@ -1,11 +1,19 @@
 """The command line answers mistakes with exit code 2, a stable code and what to do next."""
 
+import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from fedmkt.cli.main import main
+from fedmkt.core.clock import SystemClock
+from fedmkt.identity.hash_chain import Head
+from fedmkt.identity.keys import Identity
+from fedmkt.storage.audit_log import AuditLog
 
 JOB = """
 name = "job"
@@ -46,9 +54,14 @@ def test_an_epsilon_that_bounds_nothing_is_a_mistake(tmp_path: Path, epsilon: st
         (("ledger", "explain", "run-1"), "file_missing"),
         (("ledger", "show", "--home", "nowhere"), "file_missing"),
         (("audit", "verify", "nowhere.log", "--key", "00"), "file_missing"),
+        (("audit", "verify", "a-file", "--key", "nowhere.pub"), "file_missing"),
+        (("audit", "verify", "a-file", "--key", "2" * 64, "--head", "nowhere"), "file_missing"),
+        (("audit", "verify", "a-file", "--key", "2" * 64, "--head", "1:00"), "setting_invalid"),
         (("data", "check", "nowhere.csv", "--schema", "adult"), "file_missing"),
         (("data", "check", "table.xlsx", "--schema", "adult"), "setting_invalid"),
         (("data", "check", "empty.csv", "--schema", "adult"), "column_missing"),
+        (("data", "check", "empty.csv", "--schema", "adlt"), "file_missing"),
+        (("data", "check", ".", "--schema", "adult"), "file_missing"),
         (("demo", "--out", "a-file"), "setting_invalid"),
         (("demo", "--out", "a-file/below"), "output_unwritable"),
         (("demo", "--out", "/proc/nowhere"), "output_unwritable"),
@@ -69,6 +82,154 @@ def test_a_mistake_ends_with_2_and_says_what_to_do(
     assert done.returncode == 2
     assert done.stderr.startswith(code)
     assert "Traceback" not in done.stderr
+
+
+SCHEMA = """
+customer_key = "customer"
+target_positive = "yes"
+freshness_column = "seen"
+[[columns]]
+name = "age"
+kind = "integer"
+bounds = [18, 90]
+[[columns]]
+name = "bought"
+kind = "category"
+use = "target"
+categories = ["no", "yes"]
+"""
+SECRET = "Frieda-Musterfrau-4711"
+
+
+def check(folder: Path, table: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "table.csv").write_text(table)
+    (folder / "schema.toml").write_text(SCHEMA)
+    done = fedmkt("data", "check", "table.csv", "--schema", "schema.toml", *options, cwd=folder)
+    assert SECRET not in done.stdout + done.stderr
+    return done
+
+
+def rows(*, age: int = 30, seen: str = f"{datetime.now(UTC):%Y-%m-%d}") -> str:
+    lines = (f"c{number},{age},{'yes' if number % 2 else 'no'},{seen}" for number in range(50))
+    return "\n".join(["customer,age,bought,seen", *lines]) + "\n"
+
+
+def test_data_check_judges_freshness_and_names_the_form_of_a_date(tmp_path: Path) -> None:
+    good = check(tmp_path, rows())
+    assert good.returncode == 0, good.stderr
+    assert "freshness" in good.stdout
+    assert "not asked" not in good.stdout
+    bad = check(tmp_path, rows(seen="31.01.2026"))
+    assert bad.returncode == 2
+    assert "50 of them without a date YYYY-MM-DD (rows: 50)" in bad.stdout
+
+
+def test_data_check_refuses_a_table_without_its_freshness_column(tmp_path: Path) -> None:
+    done = check(tmp_path, f"customer,age,bought\n{SECRET},30,yes\n")
+    assert done.stderr.startswith("column_missing")
+    assert "lacks seen" in done.stderr
+
+
+def test_data_check_counts_what_it_tolerates_and_what_fails(tmp_path: Path) -> None:
+    done = check(
+        tmp_path, rows(age=99) + f"c1,30,no,{datetime.now(UTC):%Y-%m-%d}\n", "--floor", "0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fails: age: outside bounds, clamped (rows: 50)" in done.stdout
+    assert "fails: customers: duplicate customer (rows: 1)" in done.stdout
+
+
+def test_data_check_names_its_own_options_for_columns_that_are_missing(tmp_path: Path) -> None:
+    done = check(tmp_path, f"customer;age;bought;seen\n{SECRET};30;yes;2026-01-31\n")
+    assert "lacks customer, age, bought, seen. Columns it has: 1" in done.stderr
+    assert "--separator" in done.stderr
+    assert "--rename" in done.stderr
+    assert "node.toml" not in done.stderr
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> list[Head]:
+    """Write audit.log and audit.pub, and return the head after each record."""
+    audit = AuditLog(tmp_path / "audit.log", Identity.generate(), SystemClock())
+    heads = [audit.head, audit.append("closed", {}), audit.append("closed", {})]
+    audit.close()
+    return heads
+
+
+def verify(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return fedmkt("audit", "verify", "audit.log", "--key", "audit.pub", *options, cwd=folder)
+
+
+def test_a_log_is_verified_against_the_head_in_another_members_receipt(
+    tmp_path: Path, log: list[Head]
+) -> None:
+    heads = {"bank": str(log[1]), "retailer": f"1:{'0' * 64}"}
+    receipt = {"receipt": {"heads": heads}, "signature": ""}
+    (tmp_path / "receipt.json").write_text(json.dumps(receipt))
+    options = ("--head", "receipt.json", "--member")
+    assert verify(tmp_path, *options, "bank").returncode == 0
+    assert verify(tmp_path, *options, "retailer").stderr.startswith("audit_cut")
+    for unnamed in (verify(tmp_path, *options[:2]), verify(tmp_path, *options, "nobody")):
+        assert unnamed.returncode == 2
+        assert "bank, retailer; --member" in unnamed.stderr
+
+
+def test_another_members_key_is_said_to_be_one(tmp_path: Path, log: list[Head]) -> None:
+    (tmp_path / "audit.pub").write_text(Identity.generate().public.hex)
+    done = verify(tmp_path)
+    assert done.returncode == 1
+    assert "another member's key, or an altered record" in done.stderr
+
+
+def test_half_a_line_at_the_end_is_told_apart_from_an_altered_log(
+    tmp_path: Path, log: list[Head]
+) -> None:
+    whole = (tmp_path / "audit.log").read_bytes()
+    (tmp_path / "audit.log").write_bytes(whole[:-20])
+    done = verify(tmp_path)
+    assert done.returncode == 0
+    assert "2 records" in done.stdout
+    assert "The last line is incomplete" in done.stdout
+    assert verify(tmp_path, "--head", str(log[2])).stderr.startswith("audit_cut")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (PermissionError(13, "Permission denied", "given/file"), 2, "(given/file): Permission"),
+        (OSError(28, "No space left on device", "/elsewhere"), 1, "(/elsewhere): No space"),
+        (OSError(5, "Input/output error"), 1, "(no path known): Input/output error"),
+        (KeyboardInterrupt(), 130, "interrupted; what was finished is kept"),
+    ],
+)
+def test_what_the_system_or_the_user_stops_is_said_in_one_line(
+    raised: BaseException,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(home: Path | None) -> None:
+        raise raised
+
+    monkeypatch.setattr("fedmkt.cli.ledger.opened", stop)
+    monkeypatch.setattr("sys.argv", ["fedmkt", "ledger", "show", "--home", "given"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    assert words in capsys.readouterr().err
+
+
+def test_fedmkt_alone_shows_its_help(tmp_path: Path) -> None:
+    done = fedmkt(cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_a_misspelt_command_is_answered_with_one_suggestion(tmp_path: Path) -> None:
+    done = fedmkt("ledger", "shwo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("Did you mean 'show'?") == 1
 
 
 def test_help_is_there_for_every_command(tmp_path: Path) -> None:

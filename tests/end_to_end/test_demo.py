@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fedmkt.cli.commands import app
 from fedmkt.core.clock import SystemClock
-from fedmkt.core.errors import OutputUnwritable, RunUnknown
+from fedmkt.core.errors import OutputUnwritable, RunUnknown, SettingInvalid
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.evidence.report import ModelResult, Report
 from fedmkt.identity.hash_chain import Head
@@ -167,14 +167,26 @@ def test_one_seed_gives_one_set_of_models(report: Report, tmp_path: Path) -> Non
     assert again.shapes == report.shapes
 
 
+def left_by_a_demonstration(out: Path) -> None:
+    (out / ".fedmkt-demo").touch()
+    (out / "nodes").mkdir()
+    (out / "nodes" / "ledger-of-before").write_text("kept")
+
+
+def test_what_no_demonstration_made_is_not_moved(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    with pytest.raises(SettingInvalid, match=r"what stands there \(nodes\)"):
+        run_horizontal(tmp_path, seed=SEED, progress=Silent(), draws=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["nodes"]
+
+
 def test_an_earlier_demonstration_in_the_same_folder_is_moved_aside(
     report: Report, out: Path, tmp_path: Path
 ) -> None:
     write(report, out)
     copy = tmp_path / "twice"
     copy.mkdir()
-    (copy / "nodes").mkdir()
-    (copy / "nodes" / "ledger-of-before").write_text("kept")
+    left_by_a_demonstration(copy)
     run_horizontal(copy, seed=SEED, progress=Silent(), draws=1)
     assert (copy / "earlier-1" / "nodes" / "ledger-of-before").read_text() == "kept"
     assert (copy / "nodes" / "bank" / "node.db").exists()
@@ -248,13 +260,12 @@ def files_no_longer_than(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_no_half_of_a_demonstration(tmp_path: Path) -> None:
-    (tmp_path / "nodes").mkdir()
-    (tmp_path / "nodes" / "ledger-of-before").write_text("kept")
+    left_by_a_demonstration(tmp_path)
     for size in (8192, 200_000):  # of a table, of a node's store
         with files_no_longer_than(size), pytest.raises(OutputUnwritable) as failure:
             run_horizontal(tmp_path, seed=SEED, progress=Silent(), draws=1)
         assert failure.value.exit_code == 2
-        assert [path.name for path in tmp_path.iterdir()] == ["earlier-1"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".fedmkt-demo", "earlier-1"]
     assert (tmp_path / "earlier-1" / "nodes" / "ledger-of-before").read_text() == "kept"
 
 
