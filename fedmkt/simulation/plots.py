@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmkt.evidence.report import AucInterval, Budget, ModelResult, Report
+from fedmkt.evidence.report import AucInterval, ModelResult, Report
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 400.0
-_QUIET, _REST = PALETTE["quiet"][0], PALETTE["rest"][0]
+_QUIET = PALETTE["quiet"][0]
 _ROC_AT = (0.05, 0.1, 0.2, 0.5)
 
 
@@ -54,8 +54,12 @@ def roc_plot(report: Report) -> Plot | None:
         for curve in report.curves:
             style = styles[curve.model]
             colour, label = style.colour, f"{curve.model}  {auc[curve.model]:.3f}"
-            axes.fill_between(curve.fpr, curve.low, curve.high, color=colour, alpha=0.13, lw=0)
-            axes.plot(curve.fpr, curve.tpr, color=colour, linestyle=style.dash, label=label)
+            # A curve may hold its first step already taken: the customers put before all others.
+            fpr, tpr, low, high = (
+                (0.0, *values) for values in (curve.fpr, curve.tpr, curve.low, curve.high)
+            )
+            axes.fill_between(fpr, low, high, color=colour, alpha=0.13, lw=0)
+            axes.plot(fpr, tpr, color=colour, linestyle=style.dash, label=label)
         axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal")
         axes.set(xlabel="share of other customers reached", ylabel="share of prospects found")
         _legend_below(figure)
@@ -76,10 +80,11 @@ def epsilon_plot(report: Report) -> Plot | None:
     key, title = "auc-epsilon", "AUC against epsilon"
     description = (
         "Points: models trained together with noise, with their 95% intervals; rings: single "
-        "draws of the noise. Lines: models without noise, for comparison."
+        "draws of the noise. Lines: models without noise, for comparison; a shaded band is the 95% "
+        "interval of the line that the legend names with it."
     )
     with plot_style(key):
-        figure, axes = new_axes(_WIDTH, 440)
+        figure, axes = new_axes(_WIDTH, 500)
         _draw_references(axes, report)
         _draw_noised(axes, noised)
         epsilons = sorted({model.epsilon for model in noised if model.epsilon is not None})
@@ -89,7 +94,7 @@ def epsilon_plot(report: Report) -> Plot | None:
         axes.minorticks_off()
         axes.grid(visible=False, axis="x")
         axes.set(xlabel="epsilon (smaller is more private)", ylabel="AUC")
-        _legend_below(figure)
+        _legend_below(figure, columns=1)
         svg = to_svg(figure, key=key, title=title, description=description)
     rows = tuple(
         (
@@ -113,28 +118,26 @@ def round_plots(report: Report) -> tuple[Plot, ...]:
     )
 
 
-def budget_plots(report: Report) -> tuple[Plot, ...]:
-    """Return one plot a partner: what each account spent and has left."""
-    partners = [p.name for p in report.partners if any(b.partner == p.name for b in report.budget)]
-    return tuple(_budget_plot(report, partner, i) for i, partner in enumerate(partners))
-
-
 def interval_text(interval: AucInterval) -> str:
     """Return an estimate and its interval, three decimals."""
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _draw_references(axes: Axes, report: Report) -> None:
+    """Draw models without noise as lines, dashed ones over solid ones they coincide with."""
     styles = line_styles(report)
-    for model in report.models:
-        if model.epsilon is None:
-            style = styles[model.name]
-            axes.axhline(
-                model.auc.value, color=style.colour, linestyle=style.dash, label=model.name, lw=1.4
-            )
-            if model.training == "federated":
-                band = (model.auc.low, model.auc.high)
-                axes.axhspan(*band, color=style.colour, alpha=0.1, lw=0)
+    drawn: dict[str, str] = {}
+    plain = [model for model in report.models if model.epsilon is None]
+    for model in sorted(plain, key=lambda model: model.training != "federated"):
+        style, value = styles[model.name], f"{model.auc.value:.4f}"
+        label = f"{model.name}  {model.auc.value:.3f}"
+        if value in drawn:
+            label = f"{model.name}: same line as {drawn[value]}"
+        elif model.training == "federated":
+            label += ", with its 95% band"
+            axes.axhspan(model.auc.low, model.auc.high, color=style.colour, alpha=0.1, lw=0)
+        drawn.setdefault(value, model.name)
+        axes.axhline(model.auc.value, color=style.colour, linestyle=style.dash, label=label, lw=1.4)
 
 
 def _draw_noised(axes: Axes, noised: list[ModelResult]) -> None:
@@ -150,12 +153,12 @@ def _draw_noised(axes: Axes, noised: list[ModelResult]) -> None:
             markersize=6,
             capsize=4,
             color=ink,
-            label="together, with noise" if i == 0 else None,
+            label="together, with noise; 95% interval" if i == 0 else None,
         )
         axes.annotate(
             f"{model.auc.value:.3f}",
             (model.epsilon, model.auc.value),
-            xytext=(10, -4),
+            xytext=(9, 4),
             textcoords="offset points",
             fontsize=10,
         )
@@ -194,67 +197,5 @@ def _round_plot(report: Report, value: str, title: str, label: str) -> Plot:
     return Plot(key, title, description, svg, ("Round", *table), rows)
 
 
-def _budget_plot(report: Report, partner: str, index: int) -> Plot:
-    accounts = [account for account in report.budget if account.partner == partner]
-    groups = [bars for bars in map(_bars, accounts) if bars]
-    bars = [bar for group in groups for bar in group]
-    key, title = f"budget-{index}", f"Budget of {partner}"
-    description = (
-        "Each bar is a cap, in epsilon; the filled part is spent. Diamonds: the tighter epsilon "
-        "that privacy-loss accounting reports for the same releases."
-    )
-    with plot_style(key):
-        figure, axes = new_axes(_WIDTH, 52 + 19 * max(1, len(bars)))
-        widest = max((bar.cap for bar in bars), default=1.0)
-        row, middles = 0.0, []
-        for group in groups:
-            middles.append(row + (len(group) - 1) / 2)
-            for bar in group:
-                _draw_bar(axes, row, bar, gap=widest / 60)
-                row += 1
-            row += 0.35
-        axes.set_yticks(middles, [group[0].name for group in groups])
-        axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set(xlabel="epsilon", xlim=(0, 1.75 * widest))
-        svg = to_svg(figure, key=key, title=title, description=description)
-    columns = ("Account", "Window", "Cap", "Spent", "Left")
-    rows = tuple(
-        (b.name, b.window, f"{b.cap:g}", f"{b.spent:.3f}", f"{b.cap - b.spent:.3f}") for b in bars
-    )
-    return Plot(key, title, description, svg, columns, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bar:
-    name: str
-    window: str
-    cap: float
-    spent: float
-    reported: float | None
-
-
-def _bars(account: Budget) -> list[_Bar]:
-    name = f"{account.dataset}\n{account.purpose}"
-    days = "a period" if account.period_days is None else f"{account.period_days} days"
-    named = ((days, account.period, None), ("life", account.lifetime, account.reported_epsilon))
-    return [
-        _Bar(name, window, balance.cap, balance.spent, reported)
-        for window, balance, reported in named
-        if balance.cap is not None and balance.spent is not None
-    ]
-
-
-def _draw_bar(axes: Axes, row: float, bar: _Bar, *, gap: float) -> None:
-    axes.barh(row, bar.cap, color=_REST, height=0.8)
-    axes.barh(row, bar.spent, color=SERIES[0], height=0.8)
-    words = f"{bar.spent:.2f} of {bar.cap:g} in {bar.window}"
-    axes.text(bar.cap + gap, row, words, va="center", fontsize=9, color=_QUIET)
-    if bar.reported is not None:
-        point = axes.plot([bar.reported], [row], "D", color=SERIES[1], markersize=6)
-        point[0].set_markeredgecolor(_REST)
-
-
-def _legend_below(figure: Figure) -> None:
-    figure.legend(loc="outside lower center", ncols=2, handlelength=2.4, columnspacing=1.2)
+def _legend_below(figure: Figure, *, columns: int = 2) -> None:
+    figure.legend(loc="outside lower center", ncols=columns, handlelength=2.4, columnspacing=1.2)

@@ -11,8 +11,8 @@ import jinja2
 from markupsafe import Markup
 
 from fedmkt.evidence.report import AucInterval, Report
+from fedmkt.simulation.budget_plots import budget_plots
 from fedmkt.simulation.plots import (
-    budget_plots,
     epsilon_plot,
     interval_text,
     line_styles,
@@ -61,6 +61,8 @@ def render(report: Report) -> str:
         shapes=shapes,
         shape_keys=[(name, css_colour(s.colour)) for name, s in styles.items() if name in drawn],
         budgets=budget_plots(report),
+        example=_example(report),
+        draws={model.name: len(model.draws) for model in report.models if model.draws},
         features=_features(report),
     )
 
@@ -104,6 +106,16 @@ def write(report: Report, directory: Path) -> tuple[Path, Path]:
     write_report_json(report, json_path)
     write_whole(html_path, page.encode())
     return json_path, html_path
+
+
+def _example(report: Report) -> tuple[float, float, float] | None:
+    """Return lost epsilon, used share and lifetime cap of the account that lost least."""
+    found = [
+        (account.reported_epsilon, account.lifetime.spent / cap, cap)
+        for account in report.budget
+        if account.reported_epsilon and account.lifetime.spent and (cap := account.lifetime.cap)
+    ]
+    return min(found, default=None)
 
 
 def _features(report: Report) -> list[tuple[tuple[str, ...], list[str]]]:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from fedmkt.core.stages import FloatArray
 from fedmkt.evidence.report import Report, Shape
 from fedmkt.simulation.plots import LineStyle, line_styles
-from fedmkt.simulation.svg import PALETTE, Plot, new_axes, plot_style, to_svg
+from fedmkt.simulation.svg import PALETTE, Plot, new_axes, plot_style, shortened, to_svg
 
 _WIDTH = 360.0
 _MOST_BARS = 14
@@ -52,10 +52,14 @@ def _shape_plot(shapes: Sequence[Shape], styles: dict[str, LineStyle], index: in
             axes.set(xlabel=shown, ylabel=_EFFECT)
         else:
             bars = min(len(first.labels), _MOST_BARS)
-            figure, axes = new_axes(_WIDTH, 62 + 19 * bars)
+            figure, axes = new_axes(_WIDTH, 76 + 19 * bars)
             _draw_bars(axes, shapes, styles)
             left_out = len(first.labels) - bars
-            more = f"; {left_out} weaker ones in the table" if left_out else ""
+            more = (
+                f"\n{left_out} weaker {'one' if left_out == 1 else 'ones'} in the table"
+                if left_out
+                else ""
+            )
             axes.set_xlabel(_EFFECT + more)
         svg = to_svg(figure, key=key, title=title, description=description)
     columns, rows = _table(shapes, shown)
@@ -151,17 +155,14 @@ def _draw_bars(axes: Axes, shapes: Sequence[Shape], styles: dict[str, LineStyle]
             markeredgecolor=PALETTE["rest"][0],
         )
     axes.axvline(0, color=PALETTE["quiet"][0], linewidth=0.8)
-    axes.set_yticks(rows, [_short(first.labels[i]) for i in kept])
+    axes.set_yticks(rows, [shortened(first.labels[i], _LONGEST_LABEL) for i in kept])
     axes.set_ylim(-0.6, len(kept) - 0.4)
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")
 
 
 def _span(shape: Shape) -> float:
     return max(shape.effects) - min(shape.effects)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def _compact(value: float) -> str:

@@ -38,12 +38,12 @@ _STYLE: dict[Any, object] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 11.0,
+    "font.size": 11.5,
     "text.parse_math": False,
     "text.color": PALETTE["ink"][0],
     "axes.edgecolor": PALETTE["quiet"][0],
     "axes.labelcolor": PALETTE["ink"][0],
-    "axes.labelsize": 11.0,
+    "axes.labelsize": 11.5,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -55,10 +55,10 @@ _STYLE: dict[Any, object] = {
     "ytick.color": PALETTE["quiet"][0],
     "xtick.labelcolor": PALETTE["ink"][0],
     "ytick.labelcolor": PALETTE["ink"][0],
-    "xtick.labelsize": 10.0,
-    "ytick.labelsize": 10.0,
+    "xtick.labelsize": 11.0,
+    "ytick.labelsize": 11.0,
     "legend.frameon": False,
-    "legend.fontsize": 10.0,
+    "legend.fontsize": 11.0,
     "lines.linewidth": 1.8,
 }
 _POINTS_PER_INCH = 72.0
@@ -133,6 +133,11 @@ def css_colour(colour: str) -> str:
     """Return the CSS variable of a palette colour given by its light value."""
     role = next(role for role, (light, _) in PALETTE.items() if light == colour)
     return f"var(--{role})"
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return `text`, cut to `longest` characters with an ellipsis where it is longer."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _size(svg: str) -> tuple[str, str]:

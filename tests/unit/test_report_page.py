@@ -111,8 +111,9 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(page: Page) -> None:
     names = [tag for tag, _ in page.tags]
     svgs = [attrs for tag, attrs in page.tags if tag == "svg"]
     features = {shape.feature for shape in REPORT.shapes}
-    # ROC, AUC against epsilon, loss, AUC by round, a shape each feature, a budget each partner
-    assert len(svgs) == 4 + len(features) + len(REPORT.partners)
+    # ROC, AUC against epsilon, loss, AUC by round, a shape each feature, one budget for
+    # the partners, whose accounts stand alike here
+    assert len(svgs) == 4 + len(features) + 1
     assert all(attrs["role"] == "img" for attrs in svgs)
     assert names.count("desc") == len(svgs)
     assert names.count("details") == len(svgs)
@@ -137,6 +138,32 @@ def test_every_figure_of_the_summary_is_shown(page: Page) -> None:
     for account in REPORT.budget:
         if account.lifetime.left is not None:
             assert f"{account.lifetime.left:.3f}".rstrip("0") in page.text
+
+
+def test_the_page_marks_the_draw_it_shows_and_why(page: Page) -> None:
+    marked = [run for run in REPORT.protection if "epsilon" in run.model]
+    assert marked
+    for run in marked:
+        assert f"{run.run}{run.model} (median of 5 draws)" in page.text
+    assert "These are the ledgers after the first draw of each model" in page.text
+
+
+def test_without_draws_nothing_is_said_of_them() -> None:
+    models = [{**model, "draws": []} for model in DOCUMENT["models"]]
+    text = Page(render(report_with(models=models))).text
+    assert "(median of" not in text
+    assert "first draw" not in text
+
+
+def test_the_page_explains_spent_by_its_own_figures(page: Page) -> None:
+    # The account that lost least, of the contract's report: lost 0.81, used 0.982 of 2 for life.
+    words = "really lost epsilon 0.810 used 49.1% of a lifetime cap of 2."
+    assert words in page.text
+
+
+def test_a_printed_command_says_from_which_folder_it_works(page: Page) -> None:
+    before, _, _ = page.text.partition("fedmkt audit verify nodes/")
+    assert "in the folder that holds this page and nodes/" in before[-200:]
 
 
 @pytest.mark.parametrize("verified", [True, False])

@@ -12,8 +12,8 @@ import matplotlib as mpl
 import pytest
 
 from fedmkt.evidence.report import Report
+from fedmkt.simulation.budget_plots import budget_plots
 from fedmkt.simulation.plots import (
-    budget_plots,
     epsilon_plot,
     line_styles,
     roc_plot,
@@ -94,6 +94,27 @@ def test_the_roc_table_reads_the_curves() -> None:
     assert plot.rows[0][1:] == ("0.300", "0.600", f"{at_20:.3f}", f"{at_50:.3f}")
 
 
+def test_roc_curves_start_where_nobody_is_reached() -> None:
+    # A curve whose first point has customers found already: its line still begins at (0, 0).
+    curve = {"fpr": [0, 0.5, 1], "tpr": [0.25, 0.8, 1], "low": [0.2, 0.7, 1], "high": [0.3, 0.9, 1]}
+    plot = roc_plot(report_with(curves=[{**curve, "model": DOCUMENT["models"][0]["name"]}]))
+    assert plot is not None
+    style = r'style="fill: none; stroke[^"]*stroke-width: (0\.8|1\.8)[^"]*"'
+    lines = re.findall(rf'<path d="M ([\d.]+ [\d.]+)\s[^"]*"[^>]*{style}', plot.svg)
+    guessing = next(start for start, width in lines if width == "0.8")
+    assert guessing in [start for start, width in lines if width == "1.8"]
+
+
+def test_a_line_beneath_another_is_said_in_the_legend() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    plain = next(m for m in document["models"] if m["training"] == "federated" and not m["draws"])
+    twin = {**plain, "name": "pooled twin", "training": "pooled"}
+    plot = epsilon_plot(Report.model_validate({**document, "models": [twin, *document["models"]]}))
+    assert plot is not None
+    assert f">pooled twin: same line as {plain['name']}</text>" in plot.svg
+    assert f"{plain['name']}  {plain['auc']['value']:.3f}, with its 95% band</text>" in plot.svg
+
+
 def test_auc_against_epsilon_lists_every_model(plots: list[Plot]) -> None:
     table = next(plot for plot in plots if plot.key == "auc-epsilon").rows
     expected = {m.name: "none" if m.epsilon is None else f"{m.epsilon:g}" for m in REPORT.models}
@@ -155,9 +176,47 @@ def test_a_budget_shows_spent_and_cap_of_period_and_life() -> None:
     period = {"cap": 2, "spent": 0.5, "left": 1.5}
     life = {"cap": 8, "spent": 0.75, "left": 7.25}
     (plot,) = budget_plots(report_with(budget=[{**account, "period": period, "lifetime": life}]))
-    assert ">0.50 of 2 in 30 days</text>" in plot.svg
-    assert ">0.75 of 8 in life</text>" in plot.svg
-    assert [row[2:] for row in plot.rows] == [("2", "0.500", "1.500"), ("8", "0.750", "7.250")]
+    for text in ("30 days", "0.500 of 2", "life", "0.750 of 8"):
+        assert f">{text}</text>" in plot.svg
+    # columns: account, window, cap, spent, share of the cap, left, lost
+    assert [row[2:6] for row in plot.rows] == [
+        ("2", "0.500", "25.0%", "1.500"),
+        ("8", "0.750", "9.4%", "7.250"),
+    ]
+
+
+def test_a_lost_epsilon_is_text_and_never_on_the_axis_of_the_caps() -> None:
+    account = {"partner": "bank", "dataset": "cards", "purpose": "reach", "period_days": 30}
+    none = {"cap": None, "spent": None, "left": None}
+    life = {"cap": 10, "spent": 0.2, "left": 9.8}
+    row = {**account, "period": none, "lifetime": life}
+    drawn = [
+        budget_plots(report_with(budget=[{**row, "reported_epsilon": lost}]))[0].svg
+        for lost in (1.0, 9.0)
+    ]
+    assert ">lost 1.000</text>" in drawn[0]
+    assert [re.findall(r"<path[^>]*>", svg) for svg in drawn[:1]] == [
+        re.findall(r"<path[^>]*>", svg) for svg in drawn[1:]
+    ]
+    assert ">100%</text>" in drawn[0]
+
+
+def test_partners_whose_accounts_stand_alike_share_a_plot_and_others_do_not() -> None:
+    none = {"cap": None, "spent": None, "left": None}
+    rows = [
+        {
+            "partner": partner,
+            "dataset": "cards",
+            "purpose": "reach",
+            "period": none,
+            "lifetime": {"cap": 10, "spent": spent, "left": 10 - spent},
+        }
+        for partner, spent in (("bank", 1.0), ("map_provider", 2.0), ("retailer", 1.0))
+    ]
+    shared, own = budget_plots(report_with(budget=rows))
+    assert shared.title == "Budget of bank and retailer: alike"
+    assert own.title == "Budget of map_provider"
+    assert (shared.rows[0][3], own.rows[0][3]) == ("1.000", "2.000")
 
 
 def test_an_account_without_a_cap_or_a_bound_draws_no_bar() -> None:
