@@ -14,7 +14,7 @@ from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, s
 _WIDTH = 400.0
 _FONT = 12.0  # still 11 px where a telephone draws the plot 370 px wide
 _INK, _QUIET, _REST = (PALETTE[role][0] for role in ("ink", "quiet", "rest"))
-_LONGEST_NAME = 21
+_LONGEST_NAME = 20
 
 
 def budget_plots(report: Report) -> tuple[Plot, ...]:
