@@ -52,7 +52,8 @@ class Dataset(Frozen):
     population: who the rows are about; datasets about the same people name the same population
     and share its root cap. uses: purpose to those who may ask for it. modes: allowed trust
     settings; `none` (no noise) only where named. minimum_overlap: agreed on here, for trainings
-    over shared customers; no protocol aligns customers, so nothing enforces it.
+    over shared customers; no protocol aligns customers, so nothing enforces it. guarded_uses:
+    purposes for which a job may use audit and special columns as features, if it says so too.
     """
 
     name: Identifier
@@ -60,6 +61,7 @@ class Dataset(Frozen):
     holders: tuple[Identifier, ...] = Field(min_length=1)
     uses: dict[Identifier, Requesters] = Field(min_length=1)
     modes: tuple[Mode, ...] = ("local",)
+    guarded_uses: tuple[Identifier, ...] = ()
     minimum_audience: int = Field(default=100, ge=1)
     minimum_overlap: int = Field(default=100, ge=1)
     quality_floor: float = Field(default=0.95, ge=0, le=1)
@@ -84,7 +86,7 @@ class Collaboration(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Collaboration":
-        names = [member.name for member in self.members]
+        names = [member.name for member in (*self.members, self.coordinator)]
         keys = [member.key for member in (*self.members, self.coordinator)]
         if len(set(names)) != len(names) or len(set(keys)) != len(keys):
             raise ValueError("members (and the coordinator) need different names and keys")

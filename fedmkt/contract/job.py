@@ -59,7 +59,8 @@ class PrivacySettings(Frozen):
     """What the job may cost a customer, and who adds the noise.
 
     trust `local`: each partner's release is private by itself; `distributed`: shares of noise add
-    up inside the secure sum and hold with up to `tolerated` partners dropped out or colluding;
+    up inside the secure sum, sized so that the guarantee holds with up to `may_drop` partners gone
+    and up to `may_collude` others (one partner knows its own share) taking their noise off;
     `none`: no noise, epsilon absent, only where the contract allows it.
     """
 
@@ -67,8 +68,9 @@ class PrivacySettings(Frozen):
     epsilon: float | None = Field(default=None, ge=1e-3, le=100)
     delta: float = Field(default=1e-5, gt=0, lt=0.01)
     noise_multiplier: float | None = Field(default=None, ge=1e-3, le=1e6)
-    tolerated: int = Field(default=0, ge=0)
-    count_weight: float = Field(default=0.2, gt=0, le=10)
+    may_drop: int = Field(default=0, ge=0)
+    may_collude: int = Field(default=1, ge=1)
+    count_weight: float = Field(default=0.2, gt=0, le=1)
 
     @model_validator(mode="after")
     def _stated(self) -> "PrivacySettings":
@@ -104,8 +106,10 @@ class Job(Frozen):
             raise ValueError("features must differ from each other and from the target")
         if len(set(self.members)) != len(self.members):
             raise ValueError("members must differ")
-        if self.privacy.tolerated >= len(self.members):
-            raise ValueError("privacy.tolerated must leave at least one honest member")
+        privacy = self.privacy
+        lost = privacy.may_drop + privacy.may_collude
+        if privacy.trust == "distributed" and lost >= len(self.members):
+            raise ValueError("privacy.may_drop and may_collude must leave an honest member")
         return self
 
     def signed_bytes(self) -> bytes:

@@ -6,13 +6,13 @@ time on one order: the signature covers contract, run and job, and a node answer
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.job import Job
 from fedmkt.contract.schema import Identifier
-from fedmkt.core.errors import SignatureInvalid
-from fedmkt.core.frozen import Frozen
+from fedmkt.core.errors import MessageInvalid, SignatureInvalid
+from fedmkt.core.frozen import Frozen, first_place
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
 from fedmkt.wire.canonical import encode
@@ -46,3 +46,11 @@ def verify_order(contract_hash: str, order: Order, directory: Directory) -> None
 
 def _statement(contract_hash: str, run: str, job: Job) -> bytes:
     return encode([contract_hash, run, job.signed_bytes()])
+
+
+def order_of(run: str, job: Job, signature: str) -> Order:
+    """Return the order that a request carries. Raises: MessageInvalid."""
+    try:
+        return Order(run=run, job=job, signature=signature)
+    except ValidationError as error:
+        raise MessageInvalid(kind="open", problem=f"field {first_place(error)}") from None

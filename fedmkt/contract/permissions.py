@@ -10,11 +10,11 @@ from datetime import datetime
 
 from fedmkt.contract.collaboration import Collaboration, Dataset
 from fedmkt.contract.job import Job
-from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import (
     ColumnNotAllowed,
     ContractExpired,
     DatasetUnknown,
+    DeltaTooLarge,
     ModeNotAllowed,
     PurposeNotAllowed,
     RequesterNotAllowed,
@@ -41,29 +41,30 @@ def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> D
         raise RequesterNotAllowed(
             requester=job.requester, purpose=job.purpose, dataset=dataset.name
         )
+    delta = contract.root_cap(dataset).delta
+    if job.privacy.delta > delta:
+        raise DeltaTooLarge(dataset=dataset.name, asked=job.privacy.delta, allowed=delta)
     if job.privacy.trust not in dataset.modes:
         allowed = ", ".join(dataset.modes)
         raise ModeNotAllowed(dataset=dataset.name, mode=job.privacy.trust, allowed=allowed)
     # Security: a sum over fewer than three members shows one member's part to another.
     if len(job.members) < MINIMUM_MEMBERS:
         raise TooFewMembers(needed=MINIMUM_MEMBERS, present=len(job.members))
-    _allow_columns(dataset.table, job)
+    _allow_columns(dataset, job)
     return dataset
 
 
-def _allow_columns(table: TableSchema, job: Job) -> None:
-    declared = {column.name: column for column in table.columns}
+def _allow_columns(dataset: Dataset, job: Job) -> None:
+    declared = {column.name: column for column in dataset.table.columns}
+    # Guarded columns need the contract's word for this purpose and the job's own.
+    guarded_too = job.allow_audit_features and job.purpose in dataset.guarded_uses
     if job.target not in declared or declared[job.target].use != "target":
         raise ColumnNotAllowed(
             column=job.target, dataset=job.dataset, use="target", advice="Name a declared target."
         )
     for feature in job.features:
         column = declared.get(feature)
-        if (
-            column is not None
-            and column.use != "target"
-            and (job.allow_audit_features or not column.guarded)
-        ):
+        if column is not None and column.use != "target" and (guarded_too or not column.guarded):
             continue
         raise ColumnNotAllowed(
             column=feature,

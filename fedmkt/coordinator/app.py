@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fedmkt.contract.order import Order
+from fedmkt.contract.order import Order, verify_order
 from fedmkt.coordinator.conversation import Conversation, Patience
 from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
 from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
@@ -40,8 +40,10 @@ def run_job(
 ) -> Outcome:
     """Run an order over a channel and keep what came of it.
 
-    Raises: RequestConflict (the run is another job's), and what `TrainingRun.train` raises.
+    Raises: SignatureInvalid (not the requester's), RequestConflict (the run is another job's),
+        and what `TrainingRun.train` raises.
     """
+    verify_order(home.contract.hash, order, home.directory)
     journal = CoordinatorJournal(home.run_folder(order.run, order.job) / "journal.db")
     try:
         talk = Conversation(

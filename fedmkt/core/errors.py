@@ -237,6 +237,13 @@ class ModeNotAllowed(Refusal):
     template = "Dataset {dataset} may not be used in mode {mode}. The contract allows: {allowed}."
 
 
+class DeltaTooLarge(Refusal):
+    """The job states its epsilon at a larger delta than the contract's caps."""
+
+    code = "delta_too_large"
+    template = "The job states epsilon at delta {asked:g}; caps of {dataset} hold at {allowed:g}."
+
+
 class ColumnNotAllowed(Refusal):
     """The job uses a column its schema does not let it use."""
 

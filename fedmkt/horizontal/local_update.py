@@ -23,7 +23,9 @@ from fedmkt.models.tasks import Task
 
 GRID = 2**26
 ROWS_AT_ONCE = 2**18
-EXACT = 2**53
+MOST_CUSTOMERS = 2**27
+LARGEST_SUM = MOST_CUSTOMERS * GRID
+"""No sum passes 2**53 grid units, so none is rounded and none comes near the ring's end."""
 
 
 def local_sums(
@@ -35,15 +37,14 @@ def local_sums(
         customer adds to a count, in units of a residual of 1; None leaves the counts out.
     Returns: values of shape (total,), the residual sums, or (2 total,), residual sums followed by
         count sums, in grid units.
-    Raises: RangeExceeded (sums could pass 2^53, or a code outside its feature's bins).
+    Raises: RangeExceeded (more than `MOST_CUSTOMERS`, or a code outside its feature's bins).
     Guarantee: that of the module. Memory is bounded by `ROWS_AT_ONCE` rows.
     """
     # Privacy: looks at the public model alone, so the bound is known before data are touched.
     opening = count_weight is not None and model.is_zero
     bound = residual_units(model.link, opening=opening)
     weight = 0 if count_weight is None else weight_units(count_weight)
-    if examples.rows * max(bound, weight) >= EXACT:
-        raise RangeExceeded(problem=f"{examples.rows} rows in one sum")
+    check_customers(examples)
     residuals = np.zeros(model.binning.total, dtype=np.int64)
     counts = np.zeros(model.binning.total, dtype=np.int64)
     for start in range(0, examples.rows, ROWS_AT_ONCE):
@@ -66,6 +67,16 @@ def local_sums(
 def residual_units(task: Task, *, opening: bool) -> int:
     """Return the most one residual can be in the opening or a later sum, in grid units."""
     return math.ceil((task.opening_bound if opening else task.residual_bound) * GRID)
+
+
+def check_customers(examples: Examples) -> None:
+    """Refuse a table of more than `MOST_CUSTOMERS`. Raises: RangeExceeded.
+
+    Privacy: the limit is one public number. One that moved with the job would tell the number of
+    customers by what it lets pass.
+    """
+    if examples.rows > MOST_CUSTOMERS:
+        raise RangeExceeded(problem=f"a table has more than {MOST_CUSTOMERS:,} customers")
 
 
 def weight_units(count_weight: float) -> int:

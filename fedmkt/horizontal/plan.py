@@ -84,7 +84,7 @@ def honest_shares(job: Job) -> int:
     """Return how many members' noise the guarantee counts on: 1 with trust `local`."""
     if job.privacy.trust != "distributed":
         return 1
-    return max(1, len(job.members) - job.privacy.tolerated)
+    return len(job.members) - job.privacy.may_drop - job.privacy.may_collude
 
 
 def _rounds(job: Job, *, features: int, bins: int, start: int) -> tuple[SumPlan, ...]:

@@ -19,10 +19,10 @@ import numpy as np
 
 from fedmkt.contract.job import Job
 from fedmkt.contract.schema import TableSchema
-from fedmkt.core.errors import JobInvalid, MessageInvalid, RangeExceeded
+from fedmkt.core.errors import JobInvalid, MessageInvalid
 from fedmkt.core.stages import Examples, IntArray, LocalUpdate
 from fedmkt.data.binning import Binning, FeatureBins, binning_from_schema
-from fedmkt.horizontal.local_update import EXACT, GRID, bound_over
+from fedmkt.horizontal.local_update import GRID, bound_over, check_customers
 from fedmkt.privacy.quantiles import edges_from_noised_counts
 
 Edges = Mapping[str, Sequence[float]]
@@ -62,11 +62,10 @@ def survey_counts(examples: Examples, grid: Binning) -> LocalUpdate:
 
     Args: examples: codes of `grid`, one row a customer.
     Returns: values of shape (cells of all number columns,), in grid units.
-    Raises: RangeExceeded (sums could pass 2^53).
+    Raises: RangeExceeded (more than `MOST_CUSTOMERS`).
     Guarantee: that of the module.
     """
-    if examples.rows * GRID >= EXACT:
-        raise RangeExceeded(problem=f"{examples.rows} rows in one sum")
+    check_customers(examples)
     counts = [
         np.bincount(examples.codes[:, place], minlength=feature.bins)
         for place, feature in enumerate(grid.features)

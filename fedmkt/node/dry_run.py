@@ -16,6 +16,7 @@ from fedmkt.privacy.ledger import accounts_for
 from fedmkt.storage.balances import Balance
 
 BYTES_A_VALUE = 8
+_NO_RUN = "(dry run)"  # no run can be named so
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def _trial(
         with home.store.transaction() as tx:
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
             before = _of(home.ledger.balances(tx), priced)
-            home.ledger.reserve(tx, reservation_for("dry-run", priced))
+            home.ledger.reserve(tx, reservation_for(_NO_RUN, priced))
             after = _of(home.ledger.balances(tx), priced)
             raise _RollBackError
     except _RollBackError:

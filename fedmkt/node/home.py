@@ -9,14 +9,19 @@ audit.log, audit.pub            the signed hash chain, and the key it verifies w
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
 from fedmkt.core.errors import (
+    AuditBroken,
     AuditCut,
     ContractInvalid,
     FedmktError,
@@ -137,30 +142,69 @@ def _open_log(log: Path, store: NodeStore, identity: Identity, clock: Clock) -> 
 
 
 def hold_to_log(home: NodeHome) -> None:
-    """Hold the ledger to what the audit log says was released.
+    """Hold the store to what the audit log says this node did, before it does anything more.
 
-    A record comes before its commit. Where the ledger has a recorded release as planned, this
-    node stopped in between, or the ledger is an old copy; nobody can tell which. So it counts as
-    spent, and its run goes no further here: going on could use a mask a second time.
+    A record comes before its step is stored. Where the log has a step that the store lacks, this
+    node stopped in between, or the store is an old copy; nobody can tell which. So a release counts
+    as spent, and the run goes no further here: going on could use a mask or vote a second time.
 
-    Raises: StoreRolledBack when the ledger lacks a recorded release altogether.
+    Raises: StoreRolledBack when the ledger lacks a recorded release altogether; AuditCut when the
+        log lacks the latest record the store knows of; AuditBroken for a line that is no record.
     """
-    released = _releases_recorded(home.folder / AUDIT_FILE)
+    records = _records(home.folder / AUDIT_FILE)
     with home.store.transaction() as tx:
+        own = home.runs.heads(tx).get(home.member)
+        if own is not None and [one["hash"] for one in records[own.sequence - 1 :]][:1] != [
+            own.hash
+        ]:
+            raise AuditCut(path=home.folder / AUDIT_FILE, record=own.sequence)
         states = {(entry.run, entry.release): entry.state for entry in home.ledger.entries(tx)}
-        for run, release in released:
-            if (run, release) not in states:
-                raise StoreRolledBack(path=home.store.location, run=run, release=release)
-            if states[run, release] == "planned":
-                home.ledger.commit(tx, run, release)
-                home.runs.save(tx, run, CLOSED)
+        for record in records:
+            step, run = _step_of(record), record["facts"].get("run")
+            if step is None or home.runs.reply(tx, run, step) is not None:
+                continue
+            if record["kind"] == "released":
+                _count(home, tx, run, record["facts"]["release"], states)
+            home.runs.save(tx, run, CLOSED)
 
 
-def _releases_recorded(log: Path) -> list[tuple[str, int]]:
-    with log.open("rb") as lines:
-        records = [json.loads(line) for line in lines if b'"released"' in line]
-    return [
-        (record["facts"]["run"], record["facts"]["release"])
-        for record in records
-        if record["kind"] == "released"
-    ]
+def _count(
+    home: NodeHome,
+    tx: sa.Connection,
+    run: str,
+    release: int,
+    states: Mapping[tuple[str, int], str],
+) -> None:
+    """Count a recorded release that has no stored reply as spent. Raises: StoreRolledBack."""
+    if (run, release) not in states:
+        raise StoreRolledBack(path=home.store.location, run=run, release=release)
+    if states[run, release] == "planned":
+        home.ledger.commit(tx, run, release)
+
+
+_STEPS = {
+    "opened": "open",
+    "shared": "shares",
+    "released": "mask/{release}",
+    "voted": "vote/{sum}",
+    "unmasked": "unmask/{sum}",
+}
+
+
+def _step_of(record: Mapping[str, Any]) -> str | None:
+    pattern = _STEPS.get(record["kind"])
+    facts = record["facts"]
+    return None if pattern is None or "run" not in facts else pattern.format(**facts)
+
+
+def _records(log: Path) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(log.read_bytes().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+            known = {"kind": record["kind"], "facts": record["facts"], "hash": record["hash"]}
+        except (ValueError, KeyError, TypeError):
+            problem = "it is no record"
+            raise AuditBroken(record=number, path=log, problem=problem) from None
+        records.append(known)
+    return records

@@ -12,7 +12,8 @@ It does not hide that the node took part, nor how long it took.
 import logging
 
 from fedmkt.contract.job import parse_job_json
-from fedmkt.contract.order import Order, verify_order
+from fedmkt.contract.order import order_of, verify_order
+from fedmkt.contract.permissions import allow
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
@@ -75,11 +76,11 @@ class Node:
         if message.sender != home.contract.coordinator.name:
             raise SignatureInvalid(member=message.sender, what="request (not the coordinator)")
         request_hash = digest(data)
-        stored = self._stored_reply(message, request_hash)
-        if stored is not None:
-            return stored
         request = parse_request(message.step, message.body)
         try:
+            stored = self._stored_reply(message, request_hash)
+            if stored is not None:
+                return stored
             if isinstance(request, CloseRequest):
                 return self._close(message, request, request_hash)
             return self._answer(message, request, request_hash)
@@ -125,9 +126,11 @@ class Node:
     def _open(self, run: str, request: OpenRequest) -> Answer:
         home = self._home
         job = parse_job_json(request.job, source="of the request")
+        # Security: nobody's name is written down beside a refusal before its holder signed.
+        verify_order(
+            home.contract_hash, order_of(run, job, request.order_signature), home.directory
+        )
         priced = training.price(home, job)
-        order = Order(run=run, job=job, signature=request.order_signature)
-        verify_order(home.contract.hash, order, home.directory)
         self._reserve(run, priced)
         try:
             # Privacy: the price is reserved durably before the first row is read.
@@ -141,6 +144,8 @@ class Node:
         return training.open_run(home, run, job, len(priced.sums))
 
     def _examples(self, run: str, state: RunState) -> tuple[PricedJob, Examples]:
+        # The contract may have ended since the run was opened.
+        allow(self._home.contract, state.job, member=self._home.member, now=self._home.clock.now())
         if run not in self._cache:
             priced = training.price(self._home, state.job)
             examples, _ = training.read_examples(self._home, priced)
@@ -178,7 +183,8 @@ class Node:
         home = self._home
         facts = {"run": message.run, **answer.facts}
         # The record comes first: a crash leaves a record too many, never one too few.
-        reply = self._reply(message, answer.body, home.audit.append(answer.record, facts))
+        head = home.audit.append(answer.record, facts)
+        reply = self._reply(message, answer.body, head)
         sealed = seal(self._state_key(), answer.state.to_bytes(), context=message.run.encode())
         with home.store.transaction() as tx:
             known = home.runs.reply(tx, message.run, message.step)
@@ -191,6 +197,7 @@ class Node:
                 # Privacy: spend, state and reply become durable together, or not at all.
                 home.ledger.commit(tx, message.run, answer.commit)
             home.runs.save(tx, message.run, sealed)
+            home.runs.remember_head(tx, home.member, head.sequence, head.hash)
             home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
         return reply
 
@@ -255,6 +262,7 @@ class Node:
             data = self._reply(message, reply, head)
             for member, text in seen.items():
                 home.runs.remember_head(tx, member, *_head_parts(text))
+            home.runs.remember_head(tx, home.member, head.sequence, head.hash)
             # Security: the run's secrets end here.
             home.runs.save(tx, run, CLOSED)
             home.runs.remember_reply(tx, run, message.step, request_hash, data)
@@ -270,10 +278,12 @@ class Node:
             head, before = Head.parse(text), last.get(member)
             if before is None or head.sequence > before.sequence or head == before:
                 continue
-            # Security: a log that became shorter, or another at the same record, was cut, forked
-            # or restored from a backup.
-            home.audit.append("head_went_back", {"member": member, "head": text})
-            raise AuditCut(path=f"the audit log of {member}", record=before.sequence)
+            # An older head is no proof: a run that opened earlier may close later. It is noted, and
+            # whoever verifies that log against the later head finds out.
+            home.audit.append("older_head", {"member": member, "head": text, "seen": str(before)})
+            # Security: two records under one number are a fork.
+            if head.sequence == before.sequence:
+                raise AuditCut(path=f"the audit log of {member}", record=before.sequence)
 
 
 def _job_named(message: Envelope, request: Request) -> str:

@@ -31,7 +31,7 @@ from fedmkt.core.stages import (
 from fedmkt.data.binning import Binning, binning_with_edges, recode
 from fedmkt.data.quality import FreshnessTerms, Scorecard
 from fedmkt.data.tables import load_examples
-from fedmkt.horizontal.local_update import EXACT, local_sums
+from fedmkt.horizontal.local_update import LARGEST_SUM, local_sums
 from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
 from fedmkt.horizontal.survey import check_edges, public_binning, survey_counts
 from fedmkt.identity.hash_chain import JSON
@@ -134,7 +134,7 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     for release in releases:
         if isinstance(release.event, GaussianEvent):
             noise = release.event.sigma * math.sqrt(len(job.members))
-            check_headroom(len(job.members) * EXACT, noise, RING)
+            check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
     return PricedJob(job, dataset, binning, planned_sums(job, binning), releases, epsilon)
 
 
@@ -298,8 +298,8 @@ def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:
     survivors = parse_transcript(request.transcript).survivors
     missing = len(state.job.members) - len(survivors)
     # Privacy: with shared noise, more drop-outs than the noise was sized for leave too little.
-    if privacy.trust == "distributed" and missing > privacy.tolerated:
-        needed = len(state.job.members) - privacy.tolerated
+    if privacy.trust == "distributed" and missing > privacy.may_drop:
+        needed = len(state.job.members) - privacy.may_drop
         raise TooFewMembers(needed=needed, present=len(survivors))
     member, signature = secure_sum.vote(state.secure_sum, index, request.transcript, home.identity)
     facts: dict[str, JSON] = {"sum": index, "survivors": sorted(survivors)}

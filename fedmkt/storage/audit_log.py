@@ -37,7 +37,7 @@ class AuditLog:
         with self._mapped():
             path.parent.mkdir(parents=True, exist_ok=True)
             _publish_key(path.with_name("audit.pub"), identity.public.hex)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             _flush_folder(path.parent)
         try:
             with self._locked():

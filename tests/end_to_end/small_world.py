@@ -65,7 +65,7 @@ def small_job(
     name: str = "small",
     epsilon: float = 4.0,
     trust: str = "local",
-    tolerated: int = 0,
+    may_drop: int = 0,
     rounds: int = ROUNDS,
     edges: str = "declared",
 ) -> Job:
@@ -83,7 +83,7 @@ def small_job(
         target="income",
         features=("age", "education", "hours_per_week"),
         model=model,
-        privacy=PrivacySettings.model_validate({"trust": trust, "tolerated": tolerated, **noise}),
+        privacy=PrivacySettings.model_validate({"trust": trust, "may_drop": may_drop, **noise}),
     )
 
 

@@ -1,6 +1,8 @@
 """What a coordinator, or somebody with its key, cannot make a node do."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +11,22 @@ from end_to_end.small_world import DATASET, Trial, small_job, small_world
 
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import Order, sign_order
+from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import (
+    AuditCut,
     FedmktError,
     MessageInvalid,
     RequestConflict,
     RunNotOpen,
     SignatureInvalid,
 )
-from fedmkt.identity.signed_message import open_message, sign_message
+from fedmkt.identity.signed_message import open_message, sign_head, sign_message
 from fedmkt.node.app import node_at
 from fedmkt.node.node import Node
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
-from fedmkt.wire.envelope import Envelope
+from fedmkt.wire.envelope import Envelope, parse_envelope
 from fedmkt.wire.training import (
     Body,
     CloseRequest,
@@ -223,3 +227,49 @@ def test_every_node_keeps_the_finished_model(tmp_path: Path) -> None:
         assert len(kept) == 1
         assert outcome.model.hash in (world.node(member) / "audit.log").read_text()
     world.close()
+
+
+def test_a_run_opened_under_a_contract_that_ended_releases_nothing(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    coordinator = Coordinator(world)
+    member = world.members[0]
+    inbox = coordinator.until_masks()[member]
+    home = coordinator.node(member).home
+    late = ManualClock(coordinator.contract.expires + timedelta(seconds=1))
+    late_node = Node(replace(home, clock=late))
+    bins = small_world_bins(world)
+    request = MaskRequest(sum_index=0, intercept=0, effects=np.zeros(bins).tobytes(), inbox=inbox)
+    data = sign_message(coordinator.envelope(member, "mask/0", request), coordinator.identity)
+    reply = parse_envelope(late_node.handle(data))
+    assert Refused.from_bytes(reply.body).code == "contract_expired"
+    assert spent(coordinator, member).count("spent") == 0
+    world.close()
+
+
+def test_two_records_under_one_number_are_a_fork(coordinator: Coordinator) -> None:
+    first, second = coordinator.world.members[:2]
+    coordinator.until_masks()
+    identity = read_key(coordinator.world.node(second) / "identity.key")
+    heads = [f"9:{digit * 64}" for digit in "ab"]
+    for run, head in zip(("run-1", "run-2"), heads, strict=True):
+        if run == "run-2":
+            job = small_job(coordinator.world, name="next", epsilon=1.0)
+            coordinator.open(job, coordinator.order(job, run), run)
+        close = CloseRequest(
+            outcome="abandoned",
+            model=b"",
+            heads={second: (head, sign_head(run, second, head, identity))},
+        )
+        if run == "run-1":
+            coordinator.send(first, "close", close, run)
+        else:
+            with pytest.raises(AuditCut):
+                coordinator.send(first, "close", close, run)
+
+
+def test_a_head_its_member_did_not_sign_is_not_believed(coordinator: Coordinator) -> None:
+    first, second = coordinator.world.members[:2]
+    coordinator.until_masks()
+    forged = {second: (f"9:{'a' * 64}", coordinator.identity.sign("audit.head", b"x"))}
+    with pytest.raises(SignatureInvalid):
+        coordinator.send(first, "close", CloseRequest(outcome="abandoned", model=b"", heads=forged))

@@ -11,7 +11,7 @@ from fedmkt.core.errors import RangeExceeded
 from fedmkt.core.stages import Examples
 from fedmkt.data.binning import Binning, FeatureBins
 from fedmkt.horizontal import local_update
-from fedmkt.horizontal.local_update import GRID, local_sums, weight_units
+from fedmkt.horizontal.local_update import GRID, MOST_CUSTOMERS, local_sums, weight_units
 from fedmkt.models.additive import AdditiveModel, zero_model
 from fedmkt.models.tasks import TASKS, Propensity
 
@@ -133,9 +133,9 @@ def test_a_code_outside_its_feature_is_refused() -> None:
         local_sums(_examples([(3, 0, 1)]), zero_model(BINNING), count_weight=None)
 
 
-def test_more_rows_than_exact_sums_hold_are_refused() -> None:
-    """2^53 / 2^26 = 2^27 rows reach the limit; a broadcast view stands in for the table."""
-    rows = 2**27
+def test_more_customers_than_the_one_public_limit_are_refused() -> None:
+    """A broadcast view stands in for the table."""
+    rows = MOST_CUSTOMERS + 1
     many = Examples(
         np.broadcast_to(np.zeros(2, np.uint16), (rows, 2)),
         np.broadcast_to(np.zeros(1, np.uint8), (rows,)),

@@ -14,6 +14,7 @@ from fedmkt.core.errors import (
     ContractExpired,
     ContractInvalid,
     DatasetUnknown,
+    DeltaTooLarge,
     ModeNotAllowed,
     PurposeNotAllowed,
     RequesterNotAllowed,
@@ -96,10 +97,24 @@ def test_what_the_contract_does_not_name_is_denied(
 
 
 @pytest.mark.parametrize("column", ["sex", "smokes"])
-def test_audit_and_special_columns_are_features_only_where_the_job_says_so(column: str) -> None:
+def test_guarded_columns_are_features_only_where_contract_and_job_say_so(column: str) -> None:
+    purpose = JOB["purpose"]
+    job = {"features": ["age", column], "allow_audit_features": True}
+    guarded = CONTRACT["datasets"][0] | {"guarded_uses": [purpose]}
+    contract = Collaboration.model_validate(CONTRACT | {"datasets": [guarded]})
+    for flag in (False, True):
+        with pytest.raises(ColumnNotAllowed):
+            asked(**job | {"allow_audit_features": flag})
+    silent = Job.model_validate(JOB | job | {"allow_audit_features": False})
     with pytest.raises(ColumnNotAllowed):
-        asked(features=["age", column])
-    assert asked(features=["age", column], allow_audit_features=True).name == "cards"
+        allow(contract, silent, member="bank", now=NOW)
+    spoken = Job.model_validate(JOB | job)
+    assert allow(contract, spoken, member="bank", now=NOW).name == "cards"
+
+
+def test_an_epsilon_stated_at_a_larger_delta_than_the_caps_is_denied() -> None:
+    with pytest.raises(DeltaTooLarge):
+        asked(privacy={"epsilon": 1.0, "noise_multiplier": 8.0, "delta": 1e-4})
 
 
 def test_a_target_is_no_feature_whatever_the_job_says() -> None:

@@ -20,7 +20,7 @@ BINNING = Binning(
     )
 )
 LOCAL = PrivacySettings(epsilon=1.0, noise_multiplier=8.0, count_weight=0.3)
-SHARED = LOCAL.model_copy(update={"trust": "distributed", "tolerated": 1})
+SHARED = LOCAL.model_copy(update={"trust": "distributed", "may_drop": 0, "may_collude": 1})
 NONE = PrivacySettings(trust="none", count_weight=0.3)
 
 
@@ -65,7 +65,7 @@ def test_counts_travel_in_the_opening_sum_alone() -> None:
 
 @pytest.mark.parametrize("privacy", [LOCAL, SHARED])
 def test_planned_events_are_what_the_mechanism_adds(privacy: PrivacySettings) -> None:
-    """4 members, 1 tolerated: the guarantee counts on 3 shares; with local trust on its own."""
+    """4 members, 1 may collude: the guarantee counts on 3 shares; with local trust on its own."""
     job = _job(privacy)
     shares = 3 if privacy.trust == "distributed" else 1
     first = planned_releases(job, BINNING)[0]

@@ -11,7 +11,7 @@ from fedmkt.contract.schema import Column, TableSchema
 from fedmkt.core.errors import JobInvalid, MessageInvalid, RangeExceeded
 from fedmkt.core.stages import Examples
 from fedmkt.data.binning import Binning
-from fedmkt.horizontal.local_update import GRID
+from fedmkt.horizontal.local_update import GRID, MOST_CUSTOMERS
 from fedmkt.horizontal.plan import planned_releases, planned_sums
 from fedmkt.horizontal.survey import (
     check_edges,
@@ -145,9 +145,9 @@ def test_a_grid_coarser_than_the_bins_is_refused() -> None:
         AdditiveSettings(max_bins=64, grid_bins=32)
 
 
-def test_more_rows_than_exact_counts_hold_are_refused() -> None:
-    """2^53 / 2^26 = 2^27 rows reach the limit; a broadcast view stands in for the table."""
-    rows = 2**27
+def test_more_customers_than_the_one_public_limit_are_refused() -> None:
+    """A broadcast view stands in for the table."""
+    rows = MOST_CUSTOMERS + 1
     many = Examples(
         np.broadcast_to(np.zeros(4, np.uint16), (rows, 4)),
         np.broadcast_to(np.zeros(1, np.uint8), (rows,)),
