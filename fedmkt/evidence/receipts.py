@@ -46,7 +46,8 @@ class Receipt(Frozen):
     trust: as the job states it; masked, noised: what the releases really were. epsilon, delta: what
     the run cost this member's customers, all its releases composed (null without noise).
     audit_head: the head of the member's audit log. heads: the members' latest heads as this member
-    saw them; its signature countersigns them.
+    saw them; its signature countersigns them. model_hash: of the model the coordinator handed out,
+    which the member keeps; that it follows from the sums is the coordinator's word.
     """
 
     schema_version: Literal[1] = 1
