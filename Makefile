@@ -18,10 +18,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	@echo "a few minutes; test-full adds the slow ones"
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" -rfE
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rfE
 
 test-full: .venv/installed
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
