@@ -45,7 +45,7 @@ def explain_run(
     run: Annotated[str, typer.Argument()],
     home: HomeOption = None,
 ) -> None:
-    """Say in plain sentences what a run spent and why. Reads the ledger alone.
+    """Say in plain sentences what a run spent and why, or why it was refused.
 
     RUN is a run's name, as the report shows it.
     """

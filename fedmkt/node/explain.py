@@ -1,4 +1,4 @@
-"""What a run spent and why, in plain sentences, from this node's ledger alone.
+"""What a run spent and why, in plain sentences, from this node's ledger and audit log alone.
 
 Reads no customer data and asks nobody: it works offline, years later.
 """
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from fedmkt.core.errors import ReservationUnknown
-from fedmkt.node.home import NodeHome
+from fedmkt.node.home import AUDIT_FILE, NodeHome, audit_records
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import GaussianEvent
@@ -19,12 +19,12 @@ DELTA = 1e-5
 
 
 def explain(home: NodeHome, run: str) -> tuple[str, ...]:
-    """Return the sentences that explain a run. Raises: ReservationUnknown."""
+    """Return the sentences that explain a run. Raises: ReservationUnknown, AuditBroken."""
     with home.store.transaction() as tx:
         entries = home.ledger.entries(tx, run)
         balances = home.ledger.balances(tx)
     if not entries:
-        raise ReservationUnknown(run=run, release="any")
+        return _refusals(home, run)
     first = entries[0]
     own = [balance for balance in balances if _concerns(balance, first)]
     return (
@@ -33,6 +33,22 @@ def explain(home: NodeHome, run: str) -> tuple[str, ...]:
         *_releases(entries),
         *_what_it_means(entries, next((one.delta for one in own if one.delta), DELTA)),
         *(sentence for balance in own for sentence in _charged(balance, entries)),
+    )
+
+
+def _refusals(home: NodeHome, run: str) -> tuple[str, ...]:
+    records = audit_records(home.folder / AUDIT_FILE)
+    reasons = [
+        record["facts"]
+        for record in records
+        if record["kind"] == "refused" and record["facts"].get("run") == run
+    ]
+    if not reasons:
+        raise ReservationUnknown(run=run, release="any")
+    return tuple(
+        f"{home.member}: run {run} of job {facts['job']} was refused under rule {facts['code']} "
+        f"and spent nothing. {facts['reason']}"
+        for facts in reasons
     )
 
 

@@ -151,7 +151,7 @@ def hold_to_log(home: NodeHome) -> None:
     Raises: StoreRolledBack when the ledger lacks a recorded release altogether; AuditCut when the
         log lacks the latest record the store knows of; AuditBroken for a line that is no record.
     """
-    records = _records(home.folder / AUDIT_FILE)
+    records = audit_records(home.folder / AUDIT_FILE)
     with home.store.transaction() as tx:
         own = home.runs.heads(tx).get(home.member)
         if own is not None and [one["hash"] for one in records[own.sequence - 1 :]][:1] != [
@@ -197,7 +197,8 @@ def _step_of(record: Mapping[str, Any]) -> str | None:
     return None if pattern is None or "run" not in facts else pattern.format(**facts)
 
 
-def _records(log: Path) -> list[dict[str, Any]]:
+def audit_records(log: Path) -> list[dict[str, Any]]:
+    """Return kind, facts and hash of every record, unverified. Raises: AuditBroken."""
     records = []
     for number, line in enumerate(log.read_bytes().splitlines(), start=1):
         try:

@@ -199,6 +199,9 @@ def test_the_commands_explain_judge_and_verify_what_the_demonstration_left(
     explained = CliRunner().invoke(app, ["ledger", "explain", "epsilon-1", "--home", bank])
     assert explained.exit_code == 0
     assert "epsilon 1.000 at delta 1e-05" in explained.output
+    refused = CliRunner().invoke(app, ["ledger", "explain", "epsilon-8-again", "--home", bank])
+    assert refused.exit_code == 0
+    assert "was refused under rule budget_exceeded and spent nothing" in refused.output
 
     job = str(out / "jobs" / "epsilon-8.toml")
     judged = CliRunner().invoke(app, ["node", "dry-run", job, "--home", bank])

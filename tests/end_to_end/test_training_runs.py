@@ -32,11 +32,11 @@ class Stopped(BaseException):
     """The coordinator's process is gone."""
 
 
-class StopsAt:
-    """A channel whose coordinator dies before its n-th exchange, or just after it."""
+class Wrapped:
+    """A channel that passes on what it is asked."""
 
-    def __init__(self, channel: Channel, exchange: int, *, after: bool) -> None:
-        self._channel, self._left, self._after = channel, exchange, after
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     @property
     def traffic(self) -> Traffic:
@@ -44,6 +44,14 @@ class StopsAt:
 
     def node_ids(self, *, at_least: int, deadline_s: float) -> tuple[int, ...]:
         return self._channel.node_ids(at_least=at_least, deadline_s=deadline_s)
+
+
+class StopsAt(Wrapped):
+    """A channel whose coordinator dies before its n-th exchange, or just after it."""
+
+    def __init__(self, channel: Channel, exchange: int, *, after: bool) -> None:
+        super().__init__(channel)
+        self._left, self._after = exchange, after
 
     def exchange(
         self, requests: Mapping[int, bytes], *, deadline_s: float, quorum: int | None = None
@@ -57,18 +65,12 @@ class StopsAt:
         return replies
 
 
-class Records:
+class Records(Wrapped):
     """A channel that keeps every byte the coordinator receives."""
 
     def __init__(self, channel: Channel, received: bytearray) -> None:
-        self._channel, self._received = channel, received
-
-    @property
-    def traffic(self) -> Traffic:
-        return self._channel.traffic
-
-    def node_ids(self, *, at_least: int, deadline_s: float) -> tuple[int, ...]:
-        return self._channel.node_ids(at_least=at_least, deadline_s=deadline_s)
+        super().__init__(channel)
+        self._received = received
 
     def exchange(
         self, requests: Mapping[int, bytes], *, deadline_s: float, quorum: int | None = None
