@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedmkt.contract.schema import Identifier, TableSchema
+from fedmkt.contract.schema import Identifier, Name, TableSchema
 from fedmkt.core.errors import ContractInvalid
 from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
+LabelMode = Literal["encrypted", "encrypted_without_noise", "label_private", "shared_labels"]
 Requesters = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
@@ -31,6 +32,9 @@ class Cap(Frozen):
 
     No purpose (requester) means: all of them together. `period_epsilon` limits the rate within any
     `period_days` days; `lifetime_epsilon` is the guarantee. Both at `delta`. `uses_*`: runs.
+    What no epsilon bounds is counted for life: `exact_scores_lifetime`, totals of scores shown to a
+    label owner customer by customer; `alignments_lifetime`, runs that show members which of their
+    own customers they share. Without such a cap there may be none.
     """
 
     dataset: Identifier
@@ -44,6 +48,55 @@ class Cap(Frozen):
     uses_per_week: int | None = Field(default=None, ge=1)
     uses_per_month: int | None = Field(default=None, ge=1)
     uses_lifetime: int | None = Field(default=None, ge=1)
+    exact_scores_lifetime: int | None = Field(default=None, ge=1)
+    alignments_lifetime: int | None = Field(default=None, ge=1)
+
+
+class KeyColumn(Frozen):
+    """An identifier column of a table, by which customers are found at other members.
+
+    key: what all members call this identifier. kind: the rule it is normalised by. region: the
+    country (ISO 3166, as DE) of phone numbers that are written without one.
+    """
+
+    key: Identifier
+    column: Name
+    kind: Literal["email", "phone", "own"]
+    region: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+
+
+class VerticalTerms(Frozen):
+    """Terms for work over customers that members share: who is whom, and what may be shown of them.
+
+    keys: identifier columns. modes: ways in which this dataset's labels may be used; partners'
+    datasets name the modes they take part in. consent: whether a consent table must cover the
+    purpose. exact_sizes: whether set and overlap sizes may be shown without noise. parts: whether
+    this member's part of a customer's score may be shown to the label owner beside the total.
+    most_levels and most_limit: how finely, and up to what size (log-odds), one feature may move a
+    score that is shown. least_bin: smaller bins are merged before they are used. least_seed:
+    aligned customers that an audience expansion needs.
+    """
+
+    keys: tuple[KeyColumn, ...] = Field(min_length=1)
+    modes: tuple[LabelMode, ...] = ("encrypted",)
+    consent: bool = True
+    exact_sizes: bool = False
+    parts: bool = False
+    most_levels: int = Field(default=33, ge=3, le=2**20 + 1)
+    most_limit: float = Field(default=4.0, gt=0, le=16)
+    most_rounds: int = Field(default=15, ge=1, le=50)
+    least_bin: int = Field(default=20, ge=1)
+    least_seed: int = Field(default=500, ge=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "VerticalTerms":
+        if len({one.key for one in self.keys}) != len(self.keys):
+            raise ValueError("keys need different names")
+        return self
+
+    def key(self, name: str) -> KeyColumn | None:
+        """Return the key column called `name`, or None."""
+        return next((one for one in self.keys if one.key == name), None)
 
 
 class Dataset(Frozen):
@@ -51,9 +104,10 @@ class Dataset(Frozen):
 
     population: who the rows are about; datasets about the same people name the same population
     and share its root cap. uses: purpose to those who may ask for it. modes: allowed trust
-    settings; `none` (no noise) only where named. minimum_overlap: agreed on here, for trainings
-    over shared customers; no protocol aligns customers, so nothing enforces it. guarded_uses:
-    purposes for which a job may use audit and special columns as features, if it says so too.
+    settings; `none` (no noise) only where named. minimum_overlap: the least number of shared
+    customers, as far as noise tells it. guarded_uses: purposes for which a job may use audit and
+    special columns as features, if it says so too. vertical: terms for work over shared customers;
+    without them there is none.
     """
 
     name: Identifier
@@ -65,6 +119,7 @@ class Dataset(Frozen):
     minimum_audience: int = Field(default=100, ge=1)
     minimum_overlap: int = Field(default=100, ge=1)
     quality_floor: float = Field(default=0.95, ge=0, le=1)
+    vertical: VerticalTerms | None = None
     table: TableSchema
 
 

@@ -1,4 +1,4 @@
-"""A job: one training under a collaboration, as its requester states it before it runs.
+"""A job: one use of data under a collaboration, as its requester states it before it runs.
 
 Guarantee: everything that decides what leaves a node stands in the job (model, rounds, noise), so
 that a node can price and judge it before data are touched.
@@ -8,9 +8,16 @@ import json
 import tomllib
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from fedmkt.contract.schema import Identifier, Name
+from fedmkt.contract.vertical_jobs import (
+    AlignmentJob,
+    ExpansionJob,
+    OverlapJob,
+    ScoringJob,
+    VerticalJob,
+)
 from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.wire.canonical import canonical_json, digest
@@ -89,6 +96,7 @@ class Job(Frozen):
     """
 
     schema_version: Literal[1] = 1
+    kind: Literal["horizontal"] = "horizontal"
     name: Identifier
     requester: Identifier
     purpose: Identifier
@@ -122,7 +130,16 @@ class Job(Frozen):
         return digest(self.signed_bytes())
 
 
-def parse_job(text: str, *, source: str) -> Job:
+AnyJob = Annotated[
+    Job | OverlapJob | AlignmentJob | VerticalJob | ScoringJob | ExpansionJob,
+    Field(discriminator="kind"),
+]
+"""A job of any kind; one that names no kind is a horizontal training."""
+
+_ANY_JOB: TypeAdapter[AnyJob] = TypeAdapter(AnyJob)
+
+
+def parse_job(text: str, *, source: str) -> AnyJob:
     """Parse a job from TOML text. Raises: JobInvalid."""
     try:
         return _validated(tomllib.loads(text), source=source)
@@ -130,7 +147,7 @@ def parse_job(text: str, *, source: str) -> Job:
         raise JobInvalid(job=source, problem=f"not TOML: {error}") from None
 
 
-def parse_job_json(data: bytes, *, source: str) -> Job:
+def parse_job_json(data: bytes, *, source: str) -> AnyJob:
     """Parse a job from its canonical JSON. Raises: JobInvalid."""
     try:
         return _validated(json.loads(data), source=source)
@@ -138,8 +155,10 @@ def parse_job_json(data: bytes, *, source: str) -> Job:
         raise JobInvalid(job=source, problem="not JSON") from None
 
 
-def _validated(value: object, *, source: str) -> Job:
+def _validated(value: object, *, source: str) -> AnyJob:
+    if isinstance(value, dict):
+        value = {"kind": "horizontal", **value}
     try:
-        return Job.model_validate(value)
+        return _ANY_JOB.validate_python(value)
     except ValidationError as error:
         raise JobInvalid(job=source, problem=first_problem(error)) from None

@@ -6,6 +6,7 @@ contract ends.
 Purposes and requesters are compared exactly: another spelling is another purpose, and denied.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from fedmkt.contract.collaboration import Collaboration, Dataset
@@ -29,18 +30,11 @@ def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> D
 
     Raises: a Refusal naming the first rule that says no.
     """
-    if now >= contract.expires:
-        raise ContractExpired(expires=contract.expires.date())
+    in_force(contract, now)
     dataset = contract.dataset(job.dataset)
     if dataset is None or not set(job.members) <= set(dataset.holders) or member not in job.members:
         raise DatasetUnknown(member=member, dataset=job.dataset)
-    if job.purpose not in dataset.uses:
-        allowed = ", ".join(dataset.uses)
-        raise PurposeNotAllowed(dataset=dataset.name, purpose=job.purpose, allowed=allowed)
-    if job.requester not in dataset.uses[job.purpose]:
-        raise RequesterNotAllowed(
-            requester=job.requester, purpose=job.purpose, dataset=dataset.name
-        )
+    allow_use(dataset, job.purpose, job.requester)
     delta = contract.root_cap(dataset).delta
     if job.privacy.delta > delta:
         raise DeltaTooLarge(dataset=dataset.name, asked=job.privacy.delta, allowed=delta)
@@ -50,25 +44,51 @@ def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> D
     # Security: a sum over fewer than three members shows one member's part to another.
     if len(job.members) < MINIMUM_MEMBERS:
         raise TooFewMembers(needed=MINIMUM_MEMBERS, present=len(job.members))
-    _allow_columns(dataset, job)
+    allow_target(dataset, job.target)
+    allow_features(dataset, job.features, job.purpose, guarded=job.allow_audit_features)
     return dataset
 
 
-def _allow_columns(dataset: Dataset, job: Job) -> None:
+def in_force(contract: Collaboration, now: datetime) -> None:
+    """Raise ContractExpired once the contract has ended."""
+    if now >= contract.expires:
+        raise ContractExpired(expires=contract.expires.date())
+
+
+def allow_use(dataset: Dataset, purpose: str, requester: str) -> None:
+    """Raise PurposeNotAllowed or RequesterNotAllowed unless the dataset's uses name both."""
+    if purpose not in dataset.uses:
+        allowed = ", ".join(dataset.uses)
+        raise PurposeNotAllowed(dataset=dataset.name, purpose=purpose, allowed=allowed)
+    if requester not in dataset.uses[purpose]:
+        raise RequesterNotAllowed(requester=requester, purpose=purpose, dataset=dataset.name)
+
+
+def allow_target(dataset: Dataset, target: str) -> None:
+    """Raise ColumnNotAllowed unless `target` is declared as one."""
+    if not any(one.name == target and one.use == "target" for one in dataset.table.columns):
+        raise ColumnNotAllowed(
+            column=target, dataset=dataset.name, use="target", advice="Name a declared target."
+        )
+
+
+def allow_features(
+    dataset: Dataset, features: Sequence[str], purpose: str, *, guarded: bool
+) -> None:
+    """Raise ColumnNotAllowed for a feature the schema does not let this purpose use.
+
+    guarded: whether the job itself asks for audit and special columns.
+    """
     declared = {column.name: column for column in dataset.table.columns}
     # Guarded columns need the contract's word for this purpose and the job's own.
-    guarded_too = job.allow_audit_features and job.purpose in dataset.guarded_uses
-    if job.target not in declared or declared[job.target].use != "target":
-        raise ColumnNotAllowed(
-            column=job.target, dataset=job.dataset, use="target", advice="Name a declared target."
-        )
-    for feature in job.features:
+    guarded_too = guarded and purpose in dataset.guarded_uses
+    for feature in features:
         column = declared.get(feature)
         if column is not None and column.use != "target" and (guarded_too or not column.guarded):
             continue
         raise ColumnNotAllowed(
             column=feature,
-            dataset=job.dataset,
+            dataset=dataset.name,
             use="a feature",
             advice="Drop it, or set allow_audit_features if it is for audits or special.",
         )

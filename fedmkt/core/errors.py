@@ -159,6 +159,36 @@ class QualityTooLow(DataError):
     )
 
 
+class IdentifiersBlank(DataError):
+    """No customer has a usable identifier under the keys of an alignment."""
+
+    code = "identifiers_blank"
+    template = (
+        "Dataset {dataset} has no usable value in its identifier columns {columns}. "
+        "Fill them, or name other key columns in the contract."
+    )
+
+
+class ConsentUnusable(DataError):
+    """The consent table lacks columns, or holds entries that cannot be read."""
+
+    code = "consent_unusable"
+    template = (
+        "The consent table of dataset {dataset} cannot be used: {problem}. It needs the columns "
+        "key, purpose, status (granted or withdrawn) and time (ISO 8601)."
+    )
+
+
+class ColumnConstant(DataError):
+    """A feature has one bin only among the aligned customers, so nothing can be learnt from it."""
+
+    code = "column_constant"
+    template = (
+        "Column {column} of dataset {dataset} has the same bin for all aligned customers. "
+        "Leave it out of the job."
+    )
+
+
 # --- contract ---------------------------------------------------------------------------------
 
 
@@ -214,6 +244,13 @@ class DatasetUnknown(Refusal):
 
     code = "dataset_unknown"
     template = "The contract gives {member} no dataset {dataset}. Name one that it declares."
+
+
+class NotAParty(Refusal):
+    """A job of other members; this node has no part in it."""
+
+    code = "not_a_party"
+    template = "Job {job} is for other members. Nothing is to be done here."
 
 
 class PurposeNotAllowed(Refusal):
@@ -293,6 +330,105 @@ class UnprotectedNotAllowed(Refusal):
 
     code = "unprotected_not_allowed"
     template = "Dataset {dataset} may not be used without noise. Set an epsilon in the job."
+
+
+class VerticalNotAllowed(Refusal):
+    """The contract gives the dataset no terms for work over shared customers."""
+
+    code = "vertical_not_allowed"
+    template = (
+        "Dataset {dataset} may not be used over shared customers in this way: {problem}. "
+        "Agree on it in the contract."
+    )
+
+
+class ExactScoresExceeded(Refusal):
+    """A cap on what is shown exactly, customer by customer, would be passed."""
+
+    code = "exact_scores_exceeded"
+    template = (
+        "Cap {cap} of dataset {dataset} allows {allowed} for life; {used} are used up by: "
+        "{spent_by}; this job asks for {asked}. Ask for fewer rounds, or agree on another cap."
+    )
+
+
+class ExactScoresNotAllowed(Refusal):
+    """The contract caps nothing exact for this dataset, so nothing exact may leave."""
+
+    code = "exact_scores_not_allowed"
+    template = (
+        "The contract states no cap on {what} of dataset {dataset}, so there may be none. "
+        "Agree on {setting}."
+    )
+
+
+class OverlapTooSmall(Refusal):
+    """The overlap is, as far as its noise tells, smaller than the contract's minimum."""
+
+    code = "overlap_too_small"
+    template = (
+        "The overlap of dataset {dataset} is, as far as its noise tells, under the {minimum} "
+        "customers the contract asks for. Align more customers, or agree on another minimum."
+    )
+
+
+class AlignmentUnknown(Refusal):
+    """This node holds no finished alignment of that name for these members and this purpose."""
+
+    code = "alignment_unknown"
+    template = (
+        "This node holds no alignment {alignment} for {problem}. Run an alignment job first and "
+        "name its run."
+    )
+
+
+class TableChanged(Refusal):
+    """Aligned customers were changed or removed since the alignment."""
+
+    code = "table_changed"
+    template = (
+        "Aligned customers of dataset {dataset} changed since alignment {alignment}. Align again."
+    )
+
+
+class ConsentWithdrawn(Refusal):
+    """An aligned customer's consent no longer covers the purpose."""
+
+    code = "consent_withdrawn"
+    template = (
+        "Since alignment {alignment}, consent to {purpose} was withdrawn by aligned customers of "
+        "dataset {dataset}. Align again, which leaves them out."
+    )
+
+
+class ModelUnknown(Refusal):
+    """This node keeps no part of that model."""
+
+    code = "model_unknown"
+    template = (
+        "This node keeps no part of a model from run {run} for {problem}. Train it first, with "
+        "the same members."
+    )
+
+
+class PositivesTooFew(Refusal):
+    """The overlap has, as far as the noise tells, no customers with a positive label."""
+
+    code = "positives_too_few"
+    template = (
+        "Target {target} of dataset {dataset} is, as far as the noise tells, never or always "
+        "positive in the overlap. Check target_positive, or align more customers."
+    )
+
+
+class SeedTooSmall(Refusal):
+    """An expansion would be learnt from fewer aligned customers than allowed."""
+
+    code = "seed_too_small"
+    template = (
+        "The seed of dataset {dataset} is, as far as its noise tells, under {minimum} customers. "
+        "Align more customers first."
+    )
 
 
 class ReproducibleNoiseRefused(Refusal):
@@ -398,6 +534,56 @@ class RangeExceeded(ProtocolError):
     template = (
         "A sum could pass the fixed-point range ({problem}). Lower the scale or the row bound."
     )
+
+
+class PointInvalid(ProtocolError):
+    """A group element is malformed, not canonical, or one of the few that hide nothing."""
+
+    code = "point_invalid"
+    template = "A group element from {member} cannot be used: {problem}. The run stops."
+
+
+class SetSizeWrong(ProtocolError):
+    """A member's set is not of the size it signed."""
+
+    code = "set_size_wrong"
+    template = (
+        "The set of {member} holds {found} elements where it signed {declared}. The run stops."
+    )
+
+
+class SetReplayed(ProtocolError):
+    """A set repeats elements, or is another member's or another run's."""
+
+    code = "set_replayed"
+    template = "The set of {member} cannot be its own of this run: {problem}. The run stops."
+
+
+class AnsweredTwice(ProtocolError):
+    """Two different answers came in one member's name."""
+
+    code = "answered_twice"
+    template = (
+        "{member} gave two different answers to step {step}. The run stops; see whether two nodes "
+        "run under its name."
+    )
+
+
+class TotalsImplausible(ProtocolError):
+    """Returned sums are not what honest residuals and honest noise can give."""
+
+    code = "totals_implausible"
+    template = (
+        "The sums returned in round {round} are not such as honest labels and noise give: "
+        "{problem}. Nothing was computed from them; the run stops."
+    )
+
+
+class AlignmentMismatch(ProtocolError):
+    """Members hold different alignments under one name, or one that does not fit the sets."""
+
+    code = "alignment_mismatch"
+    template = "Alignment {alignment} does not fit: {problem}. Align again."
 
 
 # --- exchange ---------------------------------------------------------------------------------
