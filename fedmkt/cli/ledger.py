@@ -20,13 +20,15 @@ app = typer.Typer(help="What was spent, and why.", no_args_is_help=True)
 _COLUMNS = (
     "cap, spent and left are epsilon as the cap's rule counts it; lost is the tighter epsilon that "
     "privacy-loss accounting gives for the same releases (without noise: no bound). Rows of runs "
-    "count runs."
+    "count runs; exact scores and alignments are counted too, since no epsilon bounds them."
 )
 _USES = {
     "uses_day": "runs a day",
     "uses_week": "runs a week",
     "uses_month": "runs a month",
     "uses_lifetime": "runs for life",
+    "exact_scores": "exact scores for life",
+    "alignments": "alignments for life",
 }
 
 

@@ -10,7 +10,7 @@ from fedmkt.core.errors import ReservationUnknown
 from fedmkt.node.home import AUDIT_FILE, NodeHome, audit_records
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import GaussianEvent
+from fedmkt.privacy.events import ExactEvent, NonPrivateEvent
 from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.ledger_store import Entry
@@ -70,8 +70,11 @@ def _counted(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
-    counted = _counted(entries)
-    noised = [entry.event for entry in counted if isinstance(entry.event, GaussianEvent)]
+    counted = [one for one in _counted(entries) if not isinstance(one.event, ExactEvent)]
+    exact = len(_counted(entries)) - len(counted)
+    if exact and not counted:
+        return (f"No epsilon bounds it: its {exact} exact releases count against caps for life.",)
+    noised = [one.event for one in counted if not isinstance(one.event, NonPrivateEvent)]
     if len(noised) < len(counted):
         return ("The run was without noise: no epsilon bounds what it tells about a customer.",)
     epsilon = epsilon_of(noised, delta)
@@ -114,5 +117,6 @@ def _charged(balance: Balance, entries: Sequence[Entry]) -> tuple[str, ...]:
 
 def _share_of_cap(cap: float, delta: float, entries: Sequence[Entry]) -> float:
     terms = filter_terms(cap, delta)
-    nano = sum(cost_nano(entry.event, terms.order) for entry in _counted(entries))
+    events = [one.event for one in _counted(entries) if not isinstance(one.event, ExactEvent)]
+    nano = sum(cost_nano(event, terms.order) for event in events)
     return spent_epsilon(cap, nano, terms.budget_nano)

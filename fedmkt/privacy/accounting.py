@@ -39,10 +39,16 @@ from dp_accounting.pld import privacy_loss_distribution as pld_library
 from dp_accounting.rdp import rdp_privacy_accountant as rdp_library
 
 from fedmkt.core.errors import EpsilonInvalid
-from fedmkt.privacy.events import Event, GaussianEvent
-from fedmkt.privacy.filter import check_shares
+from fedmkt.privacy.events import (
+    Event,
+    ExactEvent,
+    GaussianEvent,
+    RandomisedResponseEvent,
+)
+from fedmkt.privacy.filter import check_shares, response_divergence
 
 CURVATURE = 1 / (4 * math.sqrt(2 * math.pi * math.e))  # step 3: 0.0605
+RESPONSE_STEP = 1e-3  # grid of losses where randomised labels are among the events
 STEPS_A_MU = 500  # grid points of the loss distribution a standard deviation of the loss
 LARGEST_LOSS_MU = 20.0  # past it the loss distribution's tails no longer fit a float
 MICRO = 10**6
@@ -52,23 +58,37 @@ TRIALS = 64
 def epsilon_of(events: Sequence[Event], delta: float) -> float:
     """Return the epsilon that `events` cost together at `delta`, rounded up to 1e-6.
 
-    0 for no events; infinity with an event without noise.
+    0 for no events; infinity with an event without noise. Exact events are left out: no epsilon
+    bounds them, the ledger counts them instead, and whoever reports this figure reports them too.
     Raises: EpsilonInvalid for a delta outside (0, 1) or shares too small to be priced.
     """
     if not 0 < delta < 1:
         raise EpsilonInvalid(name="delta", value=delta, rule="above 0 and below 1")
-    if not events:
-        return 0.0
-    mu = mu_gdp(events)
+    priced = [event for event in events if not isinstance(event, ExactEvent)]
+    responses = tuple(
+        event.epsilon
+        for event in priced
+        if isinstance(event, RandomisedResponseEvent)
+        for _ in range(event.labels)
+    )
+    rest = [event for event in priced if not isinstance(event, RandomisedResponseEvent)]
+    mu = mu_gdp(rest)
     if math.isinf(mu):
         return math.inf
-    return min(_loss_epsilon(mu, slack_of(events), delta), _renyi_epsilon(mu, delta))
+    if not rest:
+        return _response_epsilon(responses, delta)
+    slack = slack_of(rest)
+    bounds = [_loss_epsilon(mu, slack, delta, responses), _renyi_epsilon(mu, delta, responses)]
+    # Basic composition: the responses are private at delta 0.
+    alone = min(_loss_epsilon(mu, slack, delta, ()), _renyi_epsilon(mu, delta, ()))
+    return min(*bounds, _round_up(alone + math.fsum(responses)) if responses else math.inf)
 
 
 def mu_gdp(events: Sequence[Event]) -> float:
     """Return mu of the Gaussian differential privacy of `events` with continuous noise.
 
     0 for no events; infinity with an event without noise. The discrete noise adds `slack_of`.
+    Randomised labels and exact events are no Gaussians: an event of theirs counts as infinity.
     Source: Dong, Roth, Su 2019, arXiv:1905.02383, corollary 3.3.
     """
     inverses = (
@@ -101,17 +121,47 @@ def total_variation(event: GaussianEvent) -> float:
     return min(1.0, CURVATURE / variance + theta / 2 + tau)
 
 
+def _response_epsilon(responses: tuple[float, ...], delta: float) -> float:
+    """Return the epsilon of randomised labels alone: their sum, or less at this delta."""
+    if not responses:
+        return 0.0
+    if len(responses) == 1:
+        return responses[0]
+    together = _round_up(math.fsum(responses))
+    loss = _responses_loss(responses)
+    return min(together, _round_up(float(loss.get_epsilon_for_delta(delta))))
+
+
+def _responses_loss(responses: tuple[float, ...]) -> Any:
+    """Return the privacy loss distribution of labels that were each randomised once."""
+    losses = [
+        pld_library.from_randomized_response(
+            2 / (1 + math.exp(epsilon)),  # a label is drawn anew, evenly, with this chance
+            2,
+            value_discretization_interval=RESPONSE_STEP,
+            pessimistic_estimate=True,
+        )
+        for epsilon in responses
+    ]
+    whole = losses[0]
+    for one in losses[1:]:
+        whole = whole.compose(one)
+    return whole
+
+
 @lru_cache(maxsize=256)  # one job is priced when it opens, closes and is explained
-def _loss_epsilon(mu: float, slack: float, delta: float) -> float:
+def _loss_epsilon(mu: float, slack: float, delta: float, responses: tuple[float, ...]) -> float:
     """Return the least multiple of 1e-6 with delta_PLD(eps) + (1 + e^eps) slack <= delta."""
     if mu > LARGEST_LOSS_MU or 2 * slack >= delta:
         return math.inf
     loss: Any = pld_library.from_gaussian_mechanism(
         1.0,
         sensitivity=mu,
-        value_discretization_interval=mu / STEPS_A_MU,
+        value_discretization_interval=RESPONSE_STEP if responses else mu / STEPS_A_MU,
         pessimistic_estimate=True,
     )
+    if responses:
+        loss = loss.compose(_responses_loss(responses))
     epsilon = 0.0
     for _ in range(TRIALS):
         left = delta - (1 + math.exp(epsilon)) * slack
@@ -123,14 +173,19 @@ def _loss_epsilon(mu: float, slack: float, delta: float) -> float:
     return math.inf
 
 
-def _renyi_epsilon(mu: float, delta: float) -> float:
-    """Return the epsilon of the Renyi bound alpha mu^2 / 2 at the best of some orders.
+def _renyi_epsilon(mu: float, delta: float, responses: tuple[float, ...]) -> float:
+    """Return the epsilon of the Renyi bound alpha mu^2 / 2 and labels' at the best of some orders.
 
     What noise in shares adds to it, tau d < 2e-49 (`filter.cost_nano`), goes under in rounding up.
     """
     best = math.sqrt(-2 * math.log(delta)) / mu
     orders = 1 + np.maximum(best * np.geomspace(0.5, 2, 65), 0.02)
-    epsilon, _ = rdp_library.compute_epsilon(orders, orders * mu**2 / 2, delta)
+    bound = orders * mu**2 / 2
+    if responses:
+        orders = np.unique(np.maximum(np.rint(orders), 2))
+        labels = [math.fsum(response_divergence(e, int(a)) for e in responses) for a in orders]
+        bound = orders * mu**2 / 2 + np.array(labels)
+    epsilon, _ = rdp_library.compute_epsilon(orders, bound, delta)
     return _round_up(float(epsilon))
 
 

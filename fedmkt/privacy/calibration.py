@@ -19,12 +19,18 @@ PRECISION = 1 + 5e-4  # relative
 
 
 def noise_multiplier_for(
-    *, epsilon: float, delta: float, releases: int, dimensions: int = USUAL_LENGTH
+    *,
+    epsilon: float,
+    delta: float,
+    releases: int,
+    dimensions: int = USUAL_LENGTH,
+    grid_bound: float = COARSEST_BOUND,
 ) -> float:
     """Return the smallest noise multiplier, within 1e-3 of itself, that keeps to `epsilon`.
 
     `releases` releases with this multiplier each cost at most `epsilon` at `delta` together, if one
-    customer's bound is at least 2^24 grid units and no release is longer than `dimensions`.
+    customer's bound is at least `grid_bound` grid units (2^24 in every horizontal job) and no
+    release is longer than `dimensions`.
     Raises: EpsilonInvalid for an epsilon, delta, number of releases or length no noise can reach.
     """
     check_cap(epsilon, delta)
@@ -33,7 +39,7 @@ def noise_multiplier_for(
 
     def cost(multiplier: float) -> float:
         """Return the epsilon of equal releases on the coarsest grid and of the greatest length."""
-        event = GaussianEvent(multiplier, multiplier * COARSEST_BOUND, 1, dimensions)
+        event = GaussianEvent(multiplier, multiplier * grid_bound, 1, dimensions)
         return epsilon_of([event] * releases, delta)
 
     low, high = _bracket(epsilon, cost)

@@ -7,14 +7,16 @@ Not guaranteed: that the release happened as its event says. The mechanism and t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 from fedmkt.core.errors import EpsilonInvalid, EventUnknown
 
-KNOWN = ("discrete_gaussian", "non_private")
+KNOWN = ("discrete_gaussian", "randomised_response", "exact", "non_private")
 LARGEST_COUNT = 2**31  # of shares or dimensions; keeps every slack term far inside a float
 LARGEST_SIGMA = 2.0**62  # grid units; values are 64-bit integers
 SMALLEST_MULTIPLIER = 1e-3
 LARGEST_MULTIPLIER = 1e9
+LARGEST_RESPONSE = 100.0  # epsilon of one randomised label
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,45 @@ class NonPrivateEvent:
         _check_count("dimensions", self.dimensions)
 
 
-Event = GaussianEvent | NonPrivateEvent
+@dataclass(frozen=True, slots=True)
+class RandomisedResponseEvent:
+    """Binary labels, each flipped once with probability 1 / (1 + e^epsilon). Unit: one label.
+
+    labels: how many of one unit's labels were so randomised, each for itself.
+    Source: Warner 1965, doi:10.1080/01621459.1965.10480775.
+    """
+
+    epsilon: float
+    labels: int = 1
+
+    def __post_init__(self) -> None:
+        if not SMALLEST_MULTIPLIER <= self.epsilon <= LARGEST_RESPONSE:
+            rule = f"between {SMALLEST_MULTIPLIER:g} and {LARGEST_RESPONSE:g}"
+            raise EpsilonInvalid(name="epsilon", value=self.epsilon, rule=rule)
+        _check_count("labels", self.labels)
+
+
+Exact = Literal["scores", "alignment", "sizes"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExactEvent:
+    """Something exact left that no epsilon bounds, and that the contract counts instead.
+
+    what: `scores`, a total of scores for each customer; `alignment`, which own customers a member
+    shares; `sizes`, sizes without noise. count: how often a customer is shown so.
+    """
+
+    what: Exact
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.what not in get_args(Exact):
+            raise EventUnknown(kind=f"exact {self.what}", known=", ".join(get_args(Exact)))
+        _check_count("count", self.count)
+
+
+Event = GaussianEvent | RandomisedResponseEvent | ExactEvent | NonPrivateEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +122,10 @@ def event_to_json(event: Event) -> dict[str, object]:
                 "shares": event.shares,
                 "dimensions": event.dimensions,
             }
+        case RandomisedResponseEvent():
+            return {"kind": "randomised_response", "epsilon": event.epsilon, "labels": event.labels}
+        case ExactEvent():
+            return {"kind": "exact", "what": event.what, "count": event.count}
         case NonPrivateEvent():
             return {"kind": "non_private", "dimensions": event.dimensions}
 
@@ -101,6 +145,10 @@ def event_from_json(value: Mapping[str, object]) -> Event:
             shares=_whole(fields["shares"]),
             dimensions=_whole(fields["dimensions"]),
         )
+    if kind == "randomised_response" and fields.keys() == set(RandomisedResponseEvent.__slots__):
+        return RandomisedResponseEvent(_real(fields["epsilon"]), _whole(fields["labels"]))
+    if kind == "exact" and fields.keys() == set(ExactEvent.__slots__):
+        return ExactEvent(cast("Exact", fields["what"]), _whole(fields["count"]))
     if kind == "non_private" and fields.keys() == set(NonPrivateEvent.__slots__):
         return NonPrivateEvent(dimensions=_whole(fields["dimensions"]))
     raise EventUnknown(kind=kind, known=", ".join(KNOWN))

@@ -15,12 +15,31 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset
-from fedmkt.core.errors import BudgetExceeded, CapConflict, UnprotectedNotAllowed, UsesExceeded
-from fedmkt.privacy.events import NonPrivateEvent, Release, event_to_json
+from fedmkt.core.errors import (
+    BudgetExceeded,
+    CapConflict,
+    ExactScoresExceeded,
+    ExactScoresNotAllowed,
+    UnprotectedNotAllowed,
+    UsesExceeded,
+)
+from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, Release, event_to_json
 from fedmkt.privacy.filter import FilterTerms, cost_nano, filter_terms, spent_epsilon
 from fedmkt.wire.canonical import canonical_json, digest
 
-WindowName = Literal["period", "lifetime", "uses_day", "uses_week", "uses_month", "uses_lifetime"]
+WindowName = Literal[
+    "period",
+    "lifetime",
+    "uses_day",
+    "uses_week",
+    "uses_month",
+    "uses_lifetime",
+    "exact_scores",
+    "alignments",
+]
+COUNTED: dict[str, WindowName] = {"scores": "exact_scores", "alignment": "alignments"}
+"""The account that each kind of exact event is counted against; sizes are a contract's term."""
+_COUNTED_WORDS = {"exact_scores": "exact scores", "alignments": "alignments"}
 _NAMED_RUNS = 5
 
 
@@ -45,6 +64,8 @@ class Window:
         """Return the words for it: `lifetime`, `30 days`, `uses a day`."""
         if self.name == "period":
             return f"{self.days} days"
+        if self.name in _COUNTED_WORDS:
+            return f"{_COUNTED_WORDS[self.name]} for life"
         return self.name.replace("_", " a ")
 
 
@@ -88,12 +109,19 @@ class UsesLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class ExactLimit:
+    """At most `allowed` of what no epsilon bounds, for life; what was not sent does not count."""
+
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One limit on one scope over one window."""
 
     scope: Scope
     window: Window
-    limit: EpsilonLimit | UsesLimit
+    limit: EpsilonLimit | UsesLimit | ExactLimit
 
     @property
     def key(self) -> tuple[str | None, ...]:
@@ -112,7 +140,7 @@ class Account:
     @property
     def stated(self) -> tuple[float | int | None, ...]:
         """Return what the contract states; the filter's order is ours, fixed when it opened."""
-        if isinstance(self.limit, UsesLimit):
+        if isinstance(self.limit, UsesLimit | ExactLimit):
             return (self.window.days, self.limit.allowed)
         return (self.window.days, self.limit.epsilon, self.limit.delta)
 
@@ -154,7 +182,8 @@ class Reservation:
 class Standing:
     """An open account and what earlier runs hold of it within its window.
 
-    used_by: run to nano-RDP (epsilon) or to 1 (uses), with what is reserved and not yet spent.
+    used_by: run to nano-RDP (epsilon), units (exact counts) or 1 (uses), with what is reserved and
+    not yet spent.
     """
 
     account: Account
@@ -169,7 +198,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one release costs one epsilon account, in nano-RDP at that account's order."""
+    """What one release costs one account: nano-RDP at its order, or units of an exact count."""
 
     account_id: int
     release: int
@@ -214,6 +243,13 @@ def _accounts_of(cap: Cap, dataset: Dataset) -> list[Account]:
     for window, allowed in uses:
         if allowed is not None:
             accounts.append(Account(scope, window, UsesLimit(allowed)))
+    exact: tuple[tuple[Window, int | None], ...] = (
+        (Window("exact_scores", None), cap.exact_scores_lifetime),
+        (Window("alignments", None), cap.alignments_lifetime),
+    )
+    for window, allowed in exact:
+        if allowed is not None:
+            accounts.append(Account(scope, window, ExactLimit(allowed)))
     return accounts
 
 
@@ -221,17 +257,65 @@ def judge(reservation: Reservation, standings: Sequence[Standing]) -> tuple[Char
     """Return what the reservation costs every matching account, if all of them allow it.
 
     Args: standings: the open accounts whose scope covers this use, each with what is used.
-    Raises: UnprotectedNotAllowed, UsesExceeded, BudgetExceeded, naming the account that says no.
+    Raises: UnprotectedNotAllowed, UsesExceeded, BudgetExceeded, ExactScoresNotAllowed,
+        ExactScoresExceeded, naming the account that says no.
     """
+    _require_counted(reservation, standings)
     for standing in standings:
         if isinstance(standing.account.limit, UsesLimit):
             _judge_uses(reservation, standing, standing.account.limit)
-    return tuple(
-        charge
-        for standing in standings
-        if isinstance(standing.account.limit, EpsilonLimit)
-        for charge in _judge_epsilon(reservation, standing, standing.account.limit)
+    charges: list[Charge] = []
+    for standing in standings:
+        limit = standing.account.limit
+        if isinstance(limit, EpsilonLimit):
+            charges += _judge_epsilon(reservation, standing, limit)
+        elif isinstance(limit, ExactLimit):
+            charges += _judge_exact(reservation, standing, limit)
+    return tuple(charges)
+
+
+def _require_counted(reservation: Reservation, standings: Sequence[Standing]) -> None:
+    """Refuse what no epsilon bounds and no account counts. Raises: ExactScoresNotAllowed."""
+    counted = {standing.account.window.name for standing in standings}
+    for release in reservation.releases:
+        event = release.event
+        window = COUNTED.get(event.what) if isinstance(event, ExactEvent) else None
+        # Privacy: what is neither priced nor counted would be free for ever.
+        if window is not None and window not in counted:
+            raise ExactScoresNotAllowed(
+                what=_COUNTED_WORDS[window],
+                dataset=reservation.dataset,
+                setting=f"{window}_lifetime",
+            )
+
+
+def counted_units(event: Event, window: WindowName) -> int:
+    """Return how much an event counts against an account of `window`, 0 for other events."""
+    counts = isinstance(event, ExactEvent) and COUNTED.get(event.what) == window
+    return event.count if counts and isinstance(event, ExactEvent) else 0
+
+
+def _judge_exact(
+    reservation: Reservation, standing: Standing, limit: ExactLimit
+) -> tuple[Charge, ...]:
+    window = standing.account.window.name
+    charges = tuple(
+        Charge(standing.account_id, release.index, units)
+        for release in reservation.releases
+        if (units := counted_units(release.event, window))
     )
+    asked = sum(charge.nano for charge in charges)
+    if asked and standing.used + asked > limit.allowed:
+        by_size = sorted(standing.used_by.items(), key=lambda item: (-item[1], item[0]))
+        raise ExactScoresExceeded(
+            cap=standing.account.title,
+            dataset=reservation.dataset,
+            allowed=limit.allowed,
+            used=standing.used,
+            asked=asked,
+            spent_by=_largest({run: f" {units}" for run, units in by_size}),
+        )
+    return charges
 
 
 def _judge_uses(reservation: Reservation, standing: Standing, limit: UsesLimit) -> None:
@@ -254,6 +338,7 @@ def _judge_epsilon(
     charges = tuple(
         Charge(standing.account_id, release.index, cost)
         for release in reservation.releases
+        if not isinstance(release.event, ExactEvent)
         for cost in (_price(reservation.dataset, release, limit.terms.order),)
     )
     asked = sum(charge.nano for charge in charges)

@@ -13,10 +13,12 @@ section 5); Kairouz, Liu, Steinke 2021, arXiv:2102.06387 (noise in shares).
 
 import hashlib
 import math
+import os
 from fractions import Fraction
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from opendp.domains import atom_domain, vector_domain
 from opendp.measurements import make_gaussian
 from opendp.metrics import l2_distance
@@ -49,6 +51,10 @@ class OsNoise:
         measurement = make_gaussian(domain, l2_distance(T="i64"), scale=sigma)
         return np.array(measurement(values.tolist()), dtype=np.int64)
 
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return so many uniform 64-bit words, shape (count,)."""
+        return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
+
 
 class ReproducibleNoise:
     """Rounded normal noise that follows from a seed: for simulated runs only.
@@ -73,6 +79,10 @@ class ReproducibleNoise:
         """Return `values` plus the stream's next noise of scale `sigma`, shape (length,)."""
         noise = np.rint(self._generator.normal(0.0, sigma, len(values)))
         return values + noise.astype(np.int64)
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return so many 64-bit words that follow from the seed, shape (count,)."""
+        return self._generator.integers(0, 2**64, size=count, dtype=np.uint64)
 
 
 NoiseSource = OsNoise | ReproducibleNoise

@@ -9,12 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedmkt.privacy.filter import spent_epsilon
-from fedmkt.privacy.ledger import EpsilonLimit, Scope, Standing, UsesLimit, WindowName
+from fedmkt.privacy.ledger import (
+    EpsilonLimit,
+    ExactLimit,
+    Scope,
+    Standing,
+    UsesLimit,
+    WindowName,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class UsesBalance:
-    """Runs allowed and used within one window."""
+    """What is allowed and used within one window: runs, or units of an exact count."""
 
     window: WindowName
     allowed: int
@@ -84,7 +91,7 @@ def balance_of(dataset: str, root: Scope, standings: Sequence[Standing]) -> Bala
         uses=tuple(
             UsesBalance(one.account.window.name, one.account.limit.allowed, one.used)
             for one in standings
-            if isinstance(one.account.limit, UsesLimit)
+            if isinstance(one.account.limit, UsesLimit | ExactLimit)
         ),
     )
 

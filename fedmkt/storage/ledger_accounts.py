@@ -12,16 +12,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from fedmkt.core.errors import CapConflict, DatasetUnknown
-from fedmkt.privacy.events import Event, NonPrivateEvent, event_from_json
+from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, event_from_json
 from fedmkt.privacy.filter import FilterTerms, cost_nano
 from fedmkt.privacy.ledger import (
+    COUNTED,
     Account,
     DatasetAccounts,
     EpsilonLimit,
+    ExactLimit,
     Scope,
     Standing,
     UsesLimit,
     Window,
+    counted_units,
     fold,
 )
 from fedmkt.storage import tables
@@ -113,12 +116,18 @@ def _charge_history(tx: sa.Connection, account_id: int, account: Account) -> Non
         counted = sa.select(tables.entries).where((entry.run == run) & (entry.state != "returned"))
         for row in tx.execute(counted).all():
             event = event_from_json(json.loads(row.event))
-            nano = _historic_cost(event, account, account.limit)
-            values = {"account_id": account_id, "entry_id": row.id, "nano": nano}
-            tx.execute(sa.insert(tables.charges).values(values))
+            cost = _historic_cost(event, account, account.limit)
+            if cost:
+                values = {"account_id": account_id, "entry_id": row.id, "nano": cost}
+                tx.execute(sa.insert(tables.charges).values(values))
 
 
-def _historic_cost(event: Event, account: Account, limit: EpsilonLimit) -> int:
+def _historic_cost(event: Event, account: Account, limit: EpsilonLimit | ExactLimit) -> int:
+    """Return what an earlier event costs a new account, 0 for nothing. Raises: CapConflict."""
+    if isinstance(limit, ExactLimit):
+        return counted_units(event, account.window.name)
+    if isinstance(event, ExactEvent):
+        return 0
     if isinstance(event, NonPrivateEvent):
         raise CapConflict(
             account=account.title, problem="its people were released without noise before"
@@ -185,6 +194,8 @@ def _account(row: sa.Row[Any]) -> Account:
     scope = Scope(row.population, row.dataset, row.purpose, row.requester)
     window = Window(row.window_name, row.window_days)
     if row.allowed_uses is not None:
-        return Account(scope, window, UsesLimit(row.allowed_uses))
+        counted = row.window_name in COUNTED.values()
+        kind = ExactLimit if counted else UsesLimit
+        return Account(scope, window, kind(row.allowed_uses))
     terms = FilterTerms(order=row.filter_order, budget_nano=row.budget_nano)
     return Account(scope, window, EpsilonLimit(row.epsilon, row.delta, terms))
