@@ -72,7 +72,7 @@ def load_examples(
     Raises: SettingInvalid, the errors of sources, ColumnKindWrong, SchemaViolated, TableEmpty,
     OneClassOnly, QualityTooLow.
     """
-    needed = _narrow(schema, target, binning)
+    needed = narrow_schema(schema, target, binning)
     terms = freshness if schema.freshness_column is not None else None
     collected = _Collected()
     customers = CustomerHash.fresh()
@@ -81,7 +81,7 @@ def load_examples(
         if collected.usable:
             typed = conform(frame, needed)
             collected.codes.append(encode(typed, binning, dataset=dataset))
-            collected.target.append(_target(typed, needed, target))
+            collected.target.append(positives(typed, needed, target))
             collected.digests.append(customers.digests(typed.get_column(needed.customer_key)))
     report = merge_reports(collected.reports)
     report.refuse_errors(dataset)
@@ -95,20 +95,25 @@ def load_examples(
     return examples, card
 
 
-def _narrow(schema: TableSchema, target: str, binning: Binning) -> TableSchema:
-    """Return the schema of the columns that are read; rows without a target are not allowed."""
+def narrow_schema(schema: TableSchema, target: str | None, binning: Binning) -> TableSchema:
+    """Return the schema of the columns that are read; rows without a target are not allowed.
+
+    Raises: SettingInvalid (an undeclared column, or a positive value that is no category).
+    """
     declared = {column.name: column for column in schema.columns}
-    for name in (*binning.names, target):
+    for name in (*binning.names, *(() if target is None else (target,))):
         if name not in declared:
             raise SettingInvalid(
                 setting=f"column {name}", problem="the schema declares no such column"
             )
-    label = declared[target].model_copy(update={"nullable": False})
-    if label.kind == "category" and schema.target_positive not in label.categories:
-        raise SettingInvalid(
-            setting="target_positive", problem=f"it is no declared category of {target}"
-        )
-    columns = (*(declared[name] for name in binning.names), label)
+    columns = tuple(declared[name] for name in binning.names)
+    if target is not None:
+        label = declared[target].model_copy(update={"nullable": False})
+        if label.kind == "category" and schema.target_positive not in label.categories:
+            raise SettingInvalid(
+                setting="target_positive", problem=f"it is no declared category of {target}"
+            )
+        columns = (*columns, label)
     return schema.model_copy(update={"columns": columns})
 
 
@@ -121,7 +126,7 @@ def _columns(needed: TableSchema, terms: FreshnessTerms | None) -> Columns:
     return kinds
 
 
-def _target(typed: pl.DataFrame, needed: TableSchema, target: str) -> NDArray[np.uint8]:
+def positives(typed: pl.DataFrame, needed: TableSchema, target: str) -> NDArray[np.uint8]:
     """Return 1 where the target holds its positive value, shape (rows,)."""
     positive = pl.lit(needed.target_positive).cast(typed.schema[target])
     return typed.select(pl.col(target) == positive).to_series().cast(pl.UInt8).to_numpy()
