@@ -1,0 +1,1 @@
+"""Private set intersection: members find shared customers, or count them, by blinded tags."""
