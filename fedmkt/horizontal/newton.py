@@ -1,31 +1,17 @@
-"""The server's step: a block-Newton step on sums that carry noise, each weighed by what it knows.
+"""The server's step on the sum of all partners' updates: a Newton step kept from overshooting.
 
 Guarantee: post-processing. A step reads released sums, public settings and the public scale of the
 noise, so it costs no privacy. Without noise its fixed point is the minimum of
     log loss summed over customers + 1/2 sum over features j of w_j' Q_j w_j
 (intercept unpenalised), Q_j = ridge I + smoothness (K_j / 50) D'D, D = first differences of the
 K_j neighbouring bins; K_j / 50 keeps the penalty on a curve about equal however finely it is cut.
-Not guaranteed: that few rounds reach it. Blocks are treated as independent; where strongly
-dependent features make that step too long, `_step_scale` shortens it.
-
-Derivation. In bin b let g be the sum of residuals and H = counts / 4, the bound on the curvature of
-the log loss. To second order the best change d has expected residual sum H d, and what is released
-is g = H d + sampling error (variance about H) + noise (variance s^2), so g ~ N(H d, H + s^2). With
-the penalty as a Gaussian prior w + d ~ N(0, Q^-1) the posterior mean is
-    d = (A + Q)^-1 (A / H g - Q w),   A = H^2 / (H + s^2).
-With s = 0, A = H: the penalised Newton step with the fixed bound 1/4 (Böhning and Lindsay 1988,
-doi:10.1007/BF00049423). With s^2 far above H, A is near 0 and the bin leans on its neighbours.
-Every block's residuals add up to the same total, which is the intercept's: each block sees
-g - counts * total / customers, so blocks do not repeat the intercept's step (under independence of
-features the blocks are then orthogonal). Last, effects are centred in the plain mean and the
-intercept takes up what was taken off: no score changes, the penalty is then as small as it can be,
-and at the optimum 1'w_j = 0, because 0 = total = 1'g_j = 1'Q_j w_j = ridge 1'w_j.
+Not guaranteed: that few rounds reach it. `models.newton_step` treats blocks as independent; where
+strongly dependent features make its step too long, `_step_scale` shortens it.
 """
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.linalg import solveh_banded
 
 from fedmkt.contract.job import AdditiveSettings
 from fedmkt.core.errors import TrainingDiverged
@@ -33,8 +19,17 @@ from fedmkt.core.stages import FloatArray, IntArray
 from fedmkt.data.binning import Binning
 from fedmkt.horizontal.local_update import GRID, weight_units
 from fedmkt.models.additive import AdditiveModel, zero_model
+from fedmkt.models.newton_step import (
+    Block,
+    block_sums,
+    centred,
+    change_of,
+    intercept_change,
+    penalty,
+    times_penalty,
+    total_of,
+)
 
-REFERENCE_BINS = 50
 OVERSHOOT = 0.5
 NOISE_MARGIN = 2.0
 
@@ -112,54 +107,30 @@ def advance(state: TrainingState, sums: Sums) -> TrainingState:
     if sums.counts is not None:
         state = _open(state, sums.counts, sums.count_noise)
     binning, settings, model = state.model.binning, state.settings, state.model
-    diagonal, links = penalty(binning, settings)
-    pull = _times_penalty(diagonal, links, model.effects)
-    total = float(_block_sums(sums.residuals, binning).mean())
+    pull = times_penalty(*penalty(binning, settings), model.effects)
+    total = total_of(sums.residuals, binning)
     slope = _Move(total, sums.residuals - pull, 0.0)
     scale = _step_scale(state, slope, sums.noise)
     step = scale * settings.step[min(state.round, len(settings.step) - 1)]
 
-    hessian = model.link.curvature_bound * state.counts
-    trust = hessian / (hessian + sums.noise**2)
-    own = sums.residuals - state.counts * total / state.customers
-    change = _solve(diagonal + trust * hessian, links, trust * own - pull)
-    drift = _block_sums(change * state.counts, binning) / _block_sums(state.counts, binning)
-    change -= _spread(drift, binning)  # moving everybody is the intercept's part
-    rise = _intercept_rise(state, total)
-    return _moved(state, slope, step * change, rise if state.round == 0 else step * rise, scale)
-
-
-def penalty(binning: Binning, settings: AdditiveSettings) -> tuple[FloatArray, FloatArray]:
-    """Return the diagonal (total,) and the first off-diagonal (total,) of the penalty Q.
-
-    Entry i of the off-diagonal joins bins i and i + 1; it is 0 between features, categories and
-    before the bin of missing values, so one tridiagonal matrix holds all blocks.
-    """
-    diagonal = np.full(binning.total, settings.ridge)
-    links = np.zeros(binning.total)
-    for start, feature in zip(binning.offsets, binning.features, strict=True):
-        if feature.ordered:
-            weight = settings.smoothness * len(feature.values) / REFERENCE_BINS
-            joined = slice(start, start + len(feature.edges))
-            links[joined] = -weight
-            diagonal[joined] += weight
-            diagonal[start + 1 : start + 1 + len(feature.edges)] += weight
-    return diagonal, links
+    block = Block(binning, state.counts, state.customers, model.effects)
+    change = change_of(
+        block,
+        sums.residuals,
+        noise=sums.noise,
+        curvature=model.link.curvature_bound,
+        settings=settings,
+    )
+    opening = state.round == 0
+    rise = intercept_change(model.link, total, state.customers, opening=opening)
+    return _moved(state, slope, step * change, rise if opening else step * rise, scale)
 
 
 def _open(state: TrainingState, counts: FloatArray, noise: float) -> TrainingState:
     """Take up the released counts; a bin counts at least as many as its noise."""
-    customers = float(_block_sums(counts, state.model.binning).mean())
+    customers = float(block_sums(counts, state.model.binning).mean())
     floor = max(noise, 0.5)
     return replace(state, counts=np.maximum(counts, floor), customers=max(customers, floor))
-
-
-def _intercept_rise(state: TrainingState, total: float) -> float:
-    """Return the intercept's step: to the log-odds of the prevalence first, then Newton's."""
-    link = state.model.link
-    if state.round == 0:
-        return link.score_of(float(link.mean(np.zeros(1))[0]) + total / state.customers)
-    return total / (link.curvature_bound * state.customers)
 
 
 def _step_scale(state: TrainingState, slope: _Move, noise: float) -> float:
@@ -185,37 +156,11 @@ def _moved(
 ) -> TrainingState:
     """Return the state after adding `change` and `rise`, effects centred in the plain mean."""
     model, binning = state.model, state.model.binning
-    effects = model.effects + change
-    means = _block_sums(effects, binning) / _block_sums(np.ones(binning.total), binning)
-    centred = effects - _spread(means, binning)
-    intercept = model.intercept + rise + float(means.sum())
-    moved = replace(model, intercept=intercept, effects=centred)
+    effects, taken = centred(model.effects + change, binning)
+    intercept = model.intercept + rise + taken
+    moved = replace(model, intercept=intercept, effects=effects)
     if not moved.finite:
         raise TrainingDiverged(round=state.round + 1)
-    by, along = intercept - model.intercept, centred - model.effects
+    by, along = intercept - model.intercept, effects - model.effects
     last = _Move(by, along, by * slope.intercept + float(along @ slope.effects))
     return replace(state, model=moved, round=state.round + 1, step_scale=scale, last=last)
-
-
-def _solve(diagonal: FloatArray, links: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve the tridiagonal system of all blocks at once, shape (total,)."""
-    solution = solveh_banded(np.stack([diagonal, links]), right, lower=True, check_finite=False)
-    return np.asarray(solution, dtype=np.float64)
-
-
-def _times_penalty(diagonal: FloatArray, links: FloatArray, effects: FloatArray) -> FloatArray:
-    """Return Q w for all blocks, shape (total,)."""
-    product = diagonal * effects
-    product[:-1] += links[:-1] * effects[1:]
-    product[1:] += links[:-1] * effects[:-1]
-    return product
-
-
-def _block_sums(values: FloatArray, binning: Binning) -> FloatArray:
-    """Return the sum of `values` (total,) over the bins of each feature, shape (features,)."""
-    return np.asarray(np.add.reduceat(values, binning.offsets), dtype=np.float64)
-
-
-def _spread(means: FloatArray, binning: Binning) -> FloatArray:
-    """Return one value a feature as one value a bin, shape (total,)."""
-    return np.repeat(means, [feature.bins for feature in binning.features])

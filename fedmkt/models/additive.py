@@ -87,6 +87,21 @@ class AdditiveModel:
                 return bins.labels, self.effects[start : start + bins.bins].copy()
         raise KeyError(feature)
 
+    def explain(self, codes: CodeArray) -> tuple[tuple[str, str, float], ...]:
+        """Return what each feature adds to one row's score, the largest in absolute value first.
+
+        Args: codes: (features,), the row's bins.
+        Returns: feature, label of the row's bin, effect in log-odds. Together with the intercept
+            the effects add up to the row's score; features of equal size keep their order.
+        """
+        parts = [
+            (feature.name, feature.labels[code], float(self.effects[start + code]))
+            for start, feature, code in zip(
+                self.binning.offsets, self.binning.features, codes.tolist(), strict=True
+            )
+        ]
+        return tuple(sorted(parts, key=lambda part: -abs(part[2])))
+
     def to_json(self) -> dict[str, object]:
         """Return the model as plain values of schema version 1."""
         return {

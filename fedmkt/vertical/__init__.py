@@ -1,0 +1,7 @@
+"""Vertical training: members hold different columns of the same customers; one owns the labels.
+
+The mathematics without cryptography or messages: what the label owner hands out (`residuals`), what
+a party makes of its sums (`small_bins`, `plausible`, `party`), what leaves a node (`plan`), a
+student for one partner (`student`), and the same in one place, with what can be guessed from it
+(`twin`, `columns_guess`).
+"""
