@@ -8,11 +8,16 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fedmkt.contract.order import Order, verify_order
+from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.order import Order, job_as_run, may_restart, run_without, verify_order
+from fedmkt.coordinator.alignment import AlignmentRun, OverlapRun
+from fedmkt.coordinator.closing import abandon_run, broke_protocol
 from fedmkt.coordinator.conversation import Conversation, Patience
 from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
+from fedmkt.coordinator.shared_run import SharedOutcome, SharedRun
 from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.coordinator.vertical import ExpansionRun, ScoringRun, VerticalRun
+from fedmkt.core.errors import NodeFailed, QuorumLost, RunNotOpen, SettingInvalid
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
@@ -29,6 +34,16 @@ class LogWatcher:
         """Log the round."""
         _log.info("round %d of %d finished, intercept %.4f", number, rounds, model.intercept)
 
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """Log the exchange."""
+        _log.info("exchange %d of %d finished: %s", number, steps, name)
+
+
+AnyOutcome = Outcome | SharedOutcome
+_SHARED: dict[str, type[SharedRun]] = {
+    run.kind: run for run in (OverlapRun, AlignmentRun, VerticalRun, ScoringRun, ExpansionRun)
+}
+
 
 def run_job(
     home: CoordinatorHome,
@@ -37,14 +52,40 @@ def run_job(
     order: Order,
     watcher: Watcher,
     patience: Patience | None = None,
-) -> Outcome:
+) -> AnyOutcome:
     """Run an order over a channel and keep what came of it.
 
+    A training over shared customers whose order allows it starts again without partners that are
+    lost, as a run of its own.
     Raises: SignatureInvalid (not the requester's), RequestConflict (the run is another job's),
-        and what `TrainingRun.train` raises.
+        and what `TrainingRun.train` and `SharedRun.run` raise.
     """
     verify_order(home.contract.hash, order, home.directory)
-    journal = CoordinatorJournal(home.run_folder(order.run, order.job) / "journal.db")
+    lost = home.lost_of(order)
+    while True:
+        try:
+            outcome = _run_once(home, channel, order, lost, watcher, patience or Patience())
+            break
+        except (QuorumLost, NodeFailed) as failure:
+            missing = lost_partners(order.job, failure, lost)
+            if not missing:
+                raise
+            lost = home.lost_of(order)
+            _log.warning("%s lost; starting again without", ", ".join(missing))
+    home.keep(outcome)
+    return outcome
+
+
+def _run_once(
+    home: CoordinatorHome,
+    channel: Channel,
+    order: Order,
+    lost: tuple[str, ...],
+    watcher: Watcher,
+    patience: Patience,
+) -> AnyOutcome:
+    run = run_without(order.run, lost)
+    journal = CoordinatorJournal(home.run_folder(run, order.job) / "journal.db")
     try:
         talk = Conversation(
             channel=channel,
@@ -52,22 +93,56 @@ def run_job(
             identity=home.identity,
             contract=home.contract,
             directory=home.directory,
-            run=order.run,
+            run=run,
             job=order.job.name,
-            patience=patience or Patience(),
+            patience=patience,
         )
-        outcome = TrainingRun(order=order, talk=talk, watcher=watcher).train()
+        job = job_as_run(order.job, lost)
+        if isinstance(job, Job):
+            return TrainingRun(order=order, job=job, talk=talk, watcher=watcher).train()
+        shared = _SHARED[job.kind](order=order, job=job, talk=talk, watcher=watcher, lost=lost)
+        try:
+            return shared.run()
+        except (QuorumLost, NodeFailed) as failure:
+            if missing := lost_partners(order.job, failure, lost):
+                # Noted first: a coordinator that stops in between must not go back to a run whose
+                # nodes were told that it is over.
+                home.remember_lost(order, tuple(sorted({*lost, *missing})))
+                abandon_run(talk)
+            raise
     finally:
         journal.close()
-    home.keep(outcome)
-    return outcome
+
+
+def exchanges_of(job: AnyJob) -> int:
+    """Return how many exchanges a run of a job over shared customers takes.
+
+    Raises: KeyError for a horizontal training, whose exchanges depend on who drops out.
+    """
+    return _SHARED[job.kind].exchanges(job)
+
+
+def lost_partners(
+    job: AnyJob, failure: QuorumLost | NodeFailed, lost: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the partners that `failure` lost, if the job may start again without them.
+
+    Who found the protocol broken is not lost, unless its own run is over; and a run that lacks
+    receipts alone is not begun again: it is resumed.
+    """
+    over = failure.fields.get("error") == RunNotOpen.code
+    if failure.fields["step"] == "close" or (broke_protocol(failure) and not over):
+        return ()
+    named = failure.fields.get("missing", failure.fields.get("member"))
+    missing = tuple(str(named).split(", "))
+    return missing if may_restart(job, tuple(sorted({*lost, *missing}))) else ()
 
 
 def make_main(
     watcher: Watcher,
     *,
     patience: Patience | None = None,
-    keep: Callable[[Outcome], None] = lambda _outcome: None,
+    keep: Callable[[AnyOutcome], None] = lambda _outcome: None,
 ) -> Callable[[Channel, Mapping[str, object]], None]:
     """Return what a ServerApp does: run the order its run configuration names.
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from fedmkt.contract.collaboration import Collaboration
-from fedmkt.core.errors import NodeFailed, QuorumLost, RunRefused
+from fedmkt.core.errors import AnsweredTwice, NodeFailed, QuorumLost, RunRefused
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import (
     Directory,
@@ -25,7 +25,7 @@ from fedmkt.identity.signed_message import (
 from fedmkt.storage.journal import CoordinatorJournal
 from fedmkt.transport.channel import Channel, Failure
 from fedmkt.wire.envelope import EVERYBODY, Envelope
-from fedmkt.wire.training import Body, OpenReply, OpenRequest, Refused, is_refusal
+from fedmkt.wire.run import Body, OpenReply, OpenRequest, Refused, is_refusal
 
 ReplyT = TypeVar("ReplyT", bound=Body)
 _RETRY_PAUSE_S = 0.5
@@ -77,8 +77,13 @@ class Conversation:
         deadline = time.monotonic() + self.patience.absent_s
         while waiting and not set(members) <= set(known):
             answered, failed = self._exchange("open", dict.fromkeys(sorted(waiting), data))
-            self._nodes |= {one.sender: node for node, one in answered.items()}
-            known |= {one.sender: one for one in answered.values() if one.sender in members}
+            for node, one in answered.items():
+                # Security: whoever holds a member's key twice could show others two faces.
+                if one.sender in known and one.body != known[one.sender].body:
+                    raise AnsweredTwice(member=one.sender, step="open")
+                self._nodes[one.sender] = node
+                known[one.sender] = one
+            known = {member: one for member, one in known.items() if member in members}
             self.opened = {member for member, one in known.items() if not is_refusal(one.body)}
             if failed and len(known) < len(members):
                 raise NodeFailed(member="a member", step="open", error=next(iter(failed.values())))
@@ -115,7 +120,11 @@ class Conversation:
                 quorum=quorum - len(known) if hurry else None,
                 deadline_s=deadline_s,
             )
-            known |= {one.sender: one for one in answered.values()}
+            for member, node in absent.items():
+                if node in answered:
+                    if answered[node].sender != member:
+                        raise AnsweredTwice(member=answered[node].sender, step=step)
+                    known[member] = answered[node]
             if len(known) < quorum:
                 self._check_failed(step, failed)
                 if time.monotonic() > deadline:

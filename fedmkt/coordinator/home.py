@@ -2,15 +2,19 @@
 
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml, collaboration.signatures.json
-runs/RUN/                       journal.db, job.json, model.json, receipts/MEMBER.json
+runs/RUN/                       journal.db, job.json, model.json (horizontal) or outcome.json,
+                                receipts/MEMBER.json; lost.json where a training went on without
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import AnyJob
+from fedmkt.contract.order import Order
 from fedmkt.contract.signatures import directory_of
+from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.coordinator.training import Outcome, model_bytes
 from fedmkt.core.errors import ContractInvalid, RequestConflict
 from fedmkt.identity.keys import Identity
@@ -29,7 +33,7 @@ class CoordinatorHome:
     contract: Collaboration = field(repr=False)
     directory: Directory = field(repr=False)
 
-    def run_folder(self, run: str, job: Job) -> Path:
+    def run_folder(self, run: str, job: AnyJob) -> Path:
         """Return the folder of a run, made when new; a run is of one job for ever.
 
         Raises: RequestConflict when the run was begun for another job; OutputUnwritable.
@@ -41,10 +45,22 @@ class CoordinatorHome:
         write_whole(stated, job.signed_bytes())
         return folder
 
-    def keep(self, outcome: Outcome) -> None:
-        """Write a finished run's model and receipts, each file whole. Raises: OutputUnwritable."""
+    def lost_of(self, order: Order) -> tuple[str, ...]:
+        """Return the members that earlier starts of an order lost."""
+        noted = self.folder / "runs" / order.run / "lost.json"
+        return tuple(json.loads(noted.read_text("utf-8"))) if noted.exists() else ()
+
+    def remember_lost(self, order: Order, lost: tuple[str, ...]) -> None:
+        """Note the members that an order goes on without. Raises: OutputUnwritable."""
+        write_whole(self.folder / "runs" / order.run / "lost.json", json.dumps(lost).encode())
+
+    def keep(self, outcome: Outcome | SharedOutcome) -> None:
+        """Write a finished run's result and receipts, each file whole. Raises: OutputUnwritable."""
         folder = self.folder / "runs" / outcome.run
-        write_whole(folder / "model.json", model_bytes(outcome.model))
+        if isinstance(outcome, Outcome):
+            write_whole(folder / "model.json", model_bytes(outcome.model))
+        else:
+            write_whole(folder / "outcome.json", json.dumps(outcome.facts, indent=2).encode())
         for member, receipt in outcome.receipts.items():
             write_whole(folder / "receipts" / f"{member}.json", receipt)
 

@@ -5,19 +5,18 @@ job takes its bins from private quantiles, a survey is summed before the rounds.
 Guarantee: it only ever learns sums over at least three members, and whatever their noise leaves.
 """
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import Order
+from fedmkt.coordinator.closing import abandon_run, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.core.errors import (
-    FedmktError,
     JobInvalid,
     MessageInvalid,
     NodeFailed,
@@ -27,7 +26,6 @@ from fedmkt.core.errors import (
 )
 from fedmkt.core.stages import IntArray, RingArray
 from fedmkt.data.binning import Binning, binning_with_edges
-from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.horizontal.newton import TrainingState, apply_sum, initial_state
 from fedmkt.horizontal.plan import SumPlan, noise_in_sum, planned_sums
 from fedmkt.horizontal.survey import edges_from_survey, public_binning
@@ -35,27 +33,28 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.security.secure_sum import collector
 from fedmkt.security.secure_sum.messages import threshold_of
 from fedmkt.wire.canonical import canonical_json
+from fedmkt.wire.run import OpenRequest
 from fedmkt.wire.training import (
-    CloseReply,
-    CloseRequest,
     MaskReply,
     MaskRequest,
-    OpenRequest,
     SharesReply,
     SharesRequest,
     UnmaskReply,
     UnmaskRequest,
     VoteReply,
     VoteRequest,
-    heads_bytes,
 )
 
 
 class Watcher(Protocol):
-    """Told of every finished round."""
+    """Told of every finished round of a horizontal training and every step of other runs."""
 
     def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
         """Round `number` of `rounds` is done."""
+        ...
+
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """Exchange `number` of `steps`, called `name`, is done."""
         ...
 
 
@@ -82,17 +81,13 @@ class TrainingRun:
     """One run of a job, from the first message to the receipts."""
 
     order: Order
+    job: Job
     talk: Conversation
     watcher: Watcher
     _bundles: dict[str, bytes] = field(default_factory=dict)
     _inboxes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     _circle: tuple[str, ...] = ()
     _missing: bool = False
-
-    @property
-    def job(self) -> Job:
-        """Return the job that is run."""
-        return self.order.job
 
     @property
     def roster(self) -> tuple[str, ...]:
@@ -109,14 +104,19 @@ class TrainingRun:
         try:
             state = self._rounds()
         except (RunRefused, TrainingDiverged, ProtocolError):
-            self._abandon()
+            abandon_run(self.talk)
             raise
         except NodeFailed:
             # A node that failed to open gave back what it had reserved: this run is over.
             if not self._bundles:
-                self._abandon()
+                abandon_run(self.talk)
             raise
-        receipts = self._close("finished", model_bytes(state.model))
+        receipts = close_run(
+            self.talk,
+            "finished",
+            quorum=threshold_of(len(self.roster)),
+            model=model_bytes(state.model),
+        )
         traffic = self.talk.channel.traffic
         return Outcome(
             run=self.talk.run,
@@ -227,26 +227,6 @@ class TrainingRun:
             f"unmask/{index}", dict.fromkeys(voted, unmask), UnmaskReply, quorum=quorum, hurry=True
         )
         return {member: one.shares for member, one in opened.items()}
-
-    def _close(self, outcome: Literal["finished", "abandoned"], model: bytes) -> dict[str, bytes]:
-        request = CloseRequest(outcome=outcome, model=model, heads=dict(self.talk.heads))
-        quorum = threshold_of(len(self.roster)) if outcome == "finished" else 1
-        to_tell = dict.fromkeys(sorted(self.talk.opened), request)
-        closed = self.talk.ask("close", to_tell, CloseReply, quorum=min(quorum, len(to_tell)))
-        statement = heads_bytes(self.talk.run, request.heads)
-        receipts = {}
-        for member, reply in closed.items():
-            key = self.talk.directory[member]
-            key.verify("heads", statement, reply.countersignature, member=member)
-            verify_receipt(reply.receipt, key, member)
-            receipts[member] = reply.receipt
-        return receipts
-
-    def _abandon(self) -> None:
-        """Tell the nodes that the run is over, so that they give back what was not sent."""
-        # Nodes that cannot be told now give nothing back: what is unknown stays spent.
-        with contextlib.suppress(FedmktError):
-            self._close("abandoned", b"")
 
 
 def _asked(plan: SumPlan, model: AdditiveModel, edges: dict[str, tuple[float, ...]]) -> MaskRequest:

@@ -43,8 +43,10 @@ class ReleaseStated(Frozen):
 class Receipt(Frozen):
     """What one member's node did in one run.
 
-    trust: as the job states it; masked, noised: what the releases really were. epsilon, delta: what
-    the run cost this member's customers, all its releases composed (null without noise).
+    kind: of the job. mode: how the job says it is protected; trust: the same for a horizontal
+    training. masked, noised: what the releases really were. epsilon, delta: what the run cost this
+    member's customers (in a vertical training: the owner's labels), all its releases that carry
+    noise composed (null without noise); what is counted instead stands among the releases.
     audit_head: the head of the member's audit log. heads: the members' latest heads as this member
     saw them; its signature countersigns them. model_hash: of the model the coordinator handed out,
     which the member keeps; that it follows from the sums is the coordinator's word.
@@ -52,6 +54,8 @@ class Receipt(Frozen):
 
     schema_version: Literal[1] = 1
     run: Text
+    kind: Text = "horizontal"
+    mode: Text
     job_hash: Hash
     contract_hash: Hash
     member: Text
@@ -59,7 +63,7 @@ class Receipt(Frozen):
     purpose: Text
     masked: bool
     noised: bool
-    trust: Trust
+    trust: Trust | None = None
     noise_source: NoiseSourceName | None
     releases: tuple[ReleaseStated, ...]
     epsilon: Annotated[float, Field(ge=0)] | None

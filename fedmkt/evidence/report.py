@@ -53,12 +53,14 @@ class ModelResult(Frozen):
     epsilon: as the job states it. measured_epsilon: what the releases of the signed receipts cost
     a customer of the partner they cost most; never above epsilon.
     draws: AUC of each repetition with fresh noise; the headline `auc` is the median draw.
+    mode: how a training over several members' columns protected labels.
     """
 
     name: Text
     family: Text
-    training: Literal["federated", "pooled", "alone"]
+    training: Literal["federated", "vertical", "pooled", "alone"]
     trust: Trust
+    mode: Text | None = None
     features: tuple[str, ...]
     epsilon: Annotated[float, Field(gt=0)] | None
     delta: Annotated[float, Field(gt=0, lt=1)] | None
@@ -103,12 +105,20 @@ class CapUse(Frozen):
         return self
 
 
+class UsesShown(Frozen):
+    """A count for life of what no epsilon bounds, and how much of it is used."""
+
+    allowed: Count
+    used: Count
+
+
 class Budget(Frozen):
     """One scope of a partner's ledger after the study.
 
     reported_epsilon: the tighter epsilon that privacy-loss accounting gives for the releases of
     this scope, over its whole life; what was really lost stands beside what the cap's filter
-    charged. Null where a release carried no noise: no epsilon bounds it.
+    charged. Null where a release carried no noise: no epsilon bounds it. exact_scores, alignments:
+    what was shown exactly, counted against its cap for life.
     """
 
     partner: Text
@@ -116,6 +126,8 @@ class Budget(Frozen):
     purpose: Text
     period: CapUse
     lifetime: CapUse
+    exact_scores: UsesShown | None = None
+    alignments: UsesShown | None = None
     period_days: Count | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     reported_epsilon: Amount | None = None
@@ -237,6 +249,145 @@ class KnownToSeveral(Frozen):
     epsilon: Amount
 
 
+class OverlapShown(Frozen):
+    """What an overlap job told: how many customers two members share, with noise.
+
+    overlap: null where it is under the agreed minimum. noise: its standard deviation, in customers.
+    """
+
+    run: Text
+    members: tuple[Text, ...] = Field(min_length=2, max_length=2)
+    key: Text
+    overlap: Count | None
+    minimum: Count
+    noise: Amount
+
+
+class Alignment(Frozen):
+    """One alignment. sizes, intersection, match_rate: as stated to others, with their noise.
+
+    duplicates, opted_out: each member's own count, read at its node; it told nobody else.
+    noise: standard deviation of the noise in a size, in customers; 0 where sizes are exact.
+    """
+
+    run: Text
+    members: tuple[Text, ...] = Field(min_length=2)
+    keys: tuple[Text, ...] = Field(min_length=1)
+    sizes: dict[Text, Count]
+    intersection: Count
+    match_rate: dict[Text, Share]
+    duplicates: dict[Text, Count]
+    opted_out: dict[Text, Count]
+    noise: Amount
+    exchanges: Count
+    bytes_up: Count
+    bytes_down: Count
+    wall_s: Amount
+
+    @model_validator(mode="after")
+    def _of_its_members(self) -> "Alignment":
+        named = (self.sizes, self.match_rate, self.duplicates, self.opted_out)
+        if any(set(one) != set(self.members) for one in named):
+            raise ValueError("an alignment states one figure for each of its members")
+        return self
+
+
+class Interval(Frozen):
+    """A figure with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Interval":
+        if not self.low <= self.value <= self.high:
+            raise ValueError("an interval needs low <= value <= high")
+        return self
+
+
+Verdict = Literal["worth_it", "adds_nothing", "not_shown"]
+
+
+class PartnerValue(Frozen):
+    """What one partner's columns add to the owner's, by a training of the two.
+
+    auc: of a model on the partner's columns alone, trained in one place for comparison. lift: the
+    same model's, in its top tenth. joint_auc: of owner and partner together.
+    """
+
+    name: Text
+    auc: Share
+    lift: Interval
+    joint_auc: Share
+    gain: Interval
+    verdict: Verdict
+    words: Text
+    run: Text
+
+
+class Value(Frozen):
+    """What all partners' columns add to the label owner's, measured on customers held out.
+
+    gain: joint AUC minus the owner's, paired on the same customers. lift: share of positives in the
+    top tenth over their share among all. scores_seen: the joint training had one partner, whose
+    scores the owner saw. column_inference: how well the owner could guess a partner's column from
+    the totals it saw, beside always guessing the commonest value.
+    """
+
+    owner: Text
+    owner_auc: Share
+    joint_auc: Share
+    owner_lift: Interval
+    joint_lift: Interval
+    gain: Interval
+    verdict: Verdict
+    words: Text
+    mode: Text
+    label_epsilon: Amount | None
+    holdout: Count
+    scores_seen: bool
+    partners: tuple[PartnerValue, ...]
+
+
+class ColumnInference(Frozen):
+    """A measured attack: the owner guesses a partner's column from the totals it was shown.
+
+    known: customers whose column the attacker knew beforehand. majority: always guessing the
+    commonest value.
+    """
+
+    partner: Text
+    column: Text
+    known: Count
+    accuracy: Share
+    majority: Share
+
+
+class Student(Frozen):
+    """An audience expansion: a partner's own model of the joint score.
+
+    seed: aligned customers it was learnt from, with noise. auc: on public rows, against the label.
+    joint_auc: of the joint model on the same rows. recall: share of positives found when reaching
+    so many percent. ranked: own customers beyond the overlap that were put into size bins.
+    """
+
+    partner: Text
+    run: Text
+    seed: Count
+    epsilon: Amount
+    auc: AucInterval
+    recall: dict[Literal["5", "10", "20"], Share]
+    ranked: Count
+
+
+class Explained(Frozen):
+    """Why one made customer scores as it does, in the words of the schema, largest part first."""
+
+    member: Text
+    reasons: tuple[Text, ...]
+
+
 class Report(Frozen):
     """All of report.json."""
 
@@ -254,6 +405,13 @@ class Report(Frozen):
     rounds: tuple[Round, ...] = ()
     data: Data | None = None
     known_to_several: tuple[KnownToSeveral, ...] = ()
+    story: Literal["horizontal", "vertical"] = "horizontal"
+    overlaps: tuple[OverlapShown, ...] = ()
+    alignment: tuple[Alignment, ...] = ()
+    value: Value | None = None
+    column_inference: tuple[ColumnInference, ...] = ()
+    students: tuple[Student, ...] = ()
+    explained: tuple[Explained, ...] = ()
     notes: tuple[Text, ...] = ()
     created: datetime | None = None
     version: str = ""

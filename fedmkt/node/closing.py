@@ -5,48 +5,63 @@ through, never from what the job promised.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from fedmkt.core.stages import MaskedUpdate, PrivateUpdate
 from fedmkt.evidence.receipts import Receipt, ReleaseStated, sign_receipt
 from fedmkt.identity.hash_chain import Head
+from fedmkt.node.answer import Program, RunState
 from fedmkt.node.home import NodeHome
-from fedmkt.node.training import RunState
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Release
+from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.storage.ledger_store import Entry
+
+EXACT = "Exact"
+"""Stands among the stages of a release that is counted, since no epsilon bounds it."""
+MASKED = (MaskedUpdate.__name__, "MaskedProducts", "MaskedTotals", "BlindedList")
+NOISED = (PrivateUpdate.__name__, "RandomisedLabels")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run at its end. heads: the members' latest heads as this member saw them."""
+
+    program: Program
+    state: RunState
+    model_hash: str
+    heads: Mapping[str, str]
 
 
 def receipt_of(
-    home: NodeHome,
-    run: str,
-    state: RunState,
-    model_hash: str,
-    heads: Mapping[str, str],
-    entries: Sequence[Entry],
-    head: Head,
+    home: NodeHome, run: str, ended: Ended, entries: Sequence[Entry], head: Head
 ) -> bytes:
     """Return the signed receipt of a run."""
-    job = state.job
+    job, stages = ended.state.job, ended.state.stages
+    stated = ended.program.stated(home, job)
     spent = [entry for entry in entries if entry.state == "spent"]
-    noised = _all_passed(state.stages, PrivateUpdate)
-    delta = job.privacy.delta if noised else None
+    counted = [entry for entry in spent if isinstance(entry.event, ExactEvent)]
+    priced = [entry.event for entry in spent if entry not in counted]
+    noised = bool(priced) and _all_passed(_of_priced(stages), NOISED)
+    delta = stated.delta if noised else None
     receipt = Receipt(
         run=run,
+        kind=job.kind,
+        mode=stated.mode,
         job_hash=job.hash,
         contract_hash=home.contract_hash,
         member=home.member,
-        dataset=job.dataset,
+        dataset=stated.dataset,
         purpose=job.purpose,
-        masked=_all_passed(state.stages, MaskedUpdate),
+        masked=_all_passed(stages, MASKED),
         noised=noised,
-        trust=job.privacy.trust,
+        trust=stated.trust,
         noise_source=home.noise.name if noised else None,
         releases=tuple(ReleaseStated.of(_release(entry)) for entry in spent),
-        epsilon=epsilon_of([entry.event for entry in spent], delta) if delta is not None else None,
+        epsilon=None if delta is None else epsilon_of(priced, delta),
         delta=delta,
         audit_head=str(head),
-        model_hash=model_hash,
-        heads=dict(heads),
+        model_hash=ended.model_hash,
+        heads=dict(ended.heads),
     )
     return sign_receipt(receipt, home.identity)
 
@@ -55,6 +70,11 @@ def _release(entry: Entry) -> Release:
     return Release(index=entry.release, name=entry.name, event=entry.event)
 
 
-def _all_passed(stages: Sequence[str], kind: type) -> bool:
+def _of_priced(stages: Sequence[str]) -> list[str]:
+    """Return the stages of releases that an epsilon bounds, or would if they carried noise."""
+    return [passed for passed in stages if EXACT not in passed.split()]
+
+
+def _all_passed(stages: Sequence[str], kinds: Sequence[str]) -> bool:
     """Whether there were releases and each passed the stage; a run of none claims nothing."""
-    return bool(stages) and all(kind.__name__ in passed.split() for passed in stages)
+    return bool(stages) and all(set(kinds) & set(passed.split()) for passed in stages)

@@ -6,16 +6,14 @@ transaction that is rolled back. No customer data are read.
 
 from dataclasses import dataclass
 
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import AnyJob
 from fedmkt.core.errors import Refusal
-from fedmkt.horizontal.plan import SumPlan
+from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
-from fedmkt.node.training import PricedJob, price, reservation_for
-from fedmkt.node.wording import noise_words
+from fedmkt.node.programs import program_for
 from fedmkt.privacy.ledger import accounts_for
 from fedmkt.storage.balances import Balance
 
-BYTES_A_VALUE = 8
 _NO_RUN = "(dry run)"  # no run can be named so
 
 
@@ -27,7 +25,7 @@ class DryRun:
     job: str
     leaves: tuple[str, ...]
     epsilon: float | None
-    delta: float
+    delta: float | None
     left_before: tuple[Balance, ...]
     left_after: tuple[Balance, ...]
     refusal: Refusal | None
@@ -37,19 +35,19 @@ class _RollBackError(Exception):
     """Ends the trial transaction without keeping anything of it."""
 
 
-def dry_run(home: NodeHome, job: Job) -> DryRun:
+def dry_run(home: NodeHome, job: AnyJob) -> DryRun:
     """Judge a job as if it were asked now."""
     try:
-        priced = price(home, job)
+        priced = program_for(job).price(home, job)
     except Refusal as refusal:
-        return DryRun(home.member, job.name, (), None, job.privacy.delta, (), (), refusal)
+        return DryRun(home.member, job.name, (), None, None, (), (), refusal)
     before, after, refused = _trial(home, priced)
     return DryRun(
         member=home.member,
         job=job.name,
-        leaves=_leaves(priced),
+        leaves=priced.leaves,
         epsilon=priced.epsilon,
-        delta=job.privacy.delta,
+        delta=priced.delta,
         left_before=before,
         left_after=after,
         refusal=refused,
@@ -57,7 +55,7 @@ def dry_run(home: NodeHome, job: Job) -> DryRun:
 
 
 def _trial(
-    home: NodeHome, priced: PricedJob
+    home: NodeHome, priced: Priced
 ) -> tuple[tuple[Balance, ...], tuple[Balance, ...], Refusal | None]:
     before: tuple[Balance, ...] = ()
     after: tuple[Balance, ...] = ()
@@ -65,7 +63,7 @@ def _trial(
         with home.store.transaction() as tx:
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
             before = _of(home.ledger.balances(tx), priced)
-            home.ledger.reserve(tx, reservation_for(_NO_RUN, priced))
+            home.ledger.reserve(tx, priced.reservation(_NO_RUN))
             after = _of(home.ledger.balances(tx), priced)
             raise _RollBackError
     except _RollBackError:
@@ -74,17 +72,5 @@ def _trial(
         return before, before, refusal
 
 
-def _of(balances: tuple[Balance, ...], priced: PricedJob) -> tuple[Balance, ...]:
+def _of(balances: tuple[Balance, ...], priced: Priced) -> tuple[Balance, ...]:
     return tuple(balance for balance in balances if balance.dataset == priced.dataset.name)
-
-
-def _leaves(priced: PricedJob) -> tuple[str, ...]:
-    return tuple(
-        f"{release.name}: {_size(plan)}, masked; {noise_words(release.event)}"
-        for plan, release in zip(priced.sums, priced.releases, strict=True)
-    )
-
-
-def _size(plan: SumPlan) -> str:
-    most = "at most " if plan.at_most else ""
-    return f"{most}{plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes)"

@@ -6,6 +6,8 @@ collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
 node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
+alignments/                     sealed: which own customers are shared with whom
+parts/, scores/, value/         parts of models over several members' columns, and what came of them
 """
 
 import json
@@ -28,7 +30,8 @@ from fedmkt.core.errors import (
     SettingInvalid,
     StoreRolledBack,
 )
-from fedmkt.data.sources import Source, open_source
+from fedmkt.data.consent import ConsentTable, read_consent
+from fedmkt.data.sources import Source, SourceSettings, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
 from fedmkt.node.settings import NodeSettings, read_settings
@@ -84,10 +87,19 @@ class NodeHome:
 
         Raises: SettingInvalid when node.toml names none.
         """
-        settings = self.settings.datasets.get(dataset)
+        return self._opened(self.settings.datasets.get(dataset), f"datasets.{dataset}")
+
+    def consent(self, dataset: str) -> ConsentTable:
+        """Read this node's table of who agreed to what, for the customers of a dataset.
+
+        Raises: SettingInvalid when node.toml names none; ConsentUnusable, errors of sources.
+        """
+        source = self._opened(self.settings.consents.get(dataset), f"consents.{dataset}")
+        return read_consent(source, dataset=dataset)
+
+    def _opened(self, settings: SourceSettings | None, place: str) -> Source:
         if settings is None:
-            problem = f"no table is given; add [datasets.{dataset}]"
-            raise SettingInvalid(setting="node.toml", problem=problem)
+            raise SettingInvalid(setting="node.toml", problem=f"no table is given; add [{place}]")
         if settings.path is not None:
             settings = settings.model_copy(update={"path": self.folder / settings.path})
         return open_source(settings)
@@ -163,8 +175,8 @@ def hold_to_log(home: NodeHome) -> None:
             step, run = _step_of(record), record["facts"].get("run")
             if step is None or home.runs.reply(tx, run, step) is not None:
                 continue
-            if record["kind"] == "released":
-                _count(home, tx, run, record["facts"]["release"], states)
+            for release in record["facts"].get("releases", ()):
+                _count(home, tx, run, release, states)
             home.runs.save(tx, run, CLOSED)
 
 
@@ -182,19 +194,13 @@ def _count(
         home.ledger.commit(tx, run, release)
 
 
-_STEPS = {
-    "opened": "open",
-    "shared": "shares",
-    "released": "mask/{release}",
-    "voted": "vote/{sum}",
-    "unmasked": "unmask/{sum}",
-}
+_STEP_RECORDS = frozenset({"opened", "shared", "released", "voted", "unmasked", "answered"})
 
 
 def _step_of(record: Mapping[str, Any]) -> str | None:
-    pattern = _STEPS.get(record["kind"])
     facts = record["facts"]
-    return None if pattern is None or "run" not in facts else pattern.format(**facts)
+    known = record["kind"] in _STEP_RECORDS and "run" in facts
+    return facts.get("step") if known else None
 
 
 def audit_records(log: Path) -> list[dict[str, Any]]:

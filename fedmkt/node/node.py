@@ -12,45 +12,31 @@ It does not hide that the node took part, nor how long it took.
 import logging
 
 from fedmkt.contract.job import parse_job_json
-from fedmkt.contract.order import order_of, verify_order
-from fedmkt.contract.permissions import allow
+from fedmkt.contract.order import job_as_run, order_of, verify_order
+from fedmkt.contract.permissions import in_force
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
     JobInvalid,
+    NotAParty,
     ProtocolError,
     Refusal,
     RequestConflict,
     RunNotOpen,
     SignatureInvalid,
-    StepOutOfOrder,
 )
-from fedmkt.core.stages import Examples
 from fedmkt.identity.hash_chain import Head
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
-from fedmkt.node import training
-from fedmkt.node.closing import receipt_of
+from fedmkt.node.answer import Answer, Priced, Program, RunState
+from fedmkt.node.closing import Ended, receipt_of
 from fedmkt.node.home import CLOSED, NodeHome, hold_to_log
-from fedmkt.node.kept_files import keep_model, keep_scorecard
-from fedmkt.node.training import Answer, PricedJob, RunState
+from fedmkt.node.programs import opened_state, program_for, state_bytes
 from fedmkt.privacy.ledger import accounts_for
 from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
-from fedmkt.wire.training import (
-    Body,
-    CloseReply,
-    CloseRequest,
-    MaskRequest,
-    OpenRequest,
-    Refused,
-    Request,
-    SharesRequest,
-    UnmaskRequest,
-    VoteRequest,
-    heads_bytes,
-    parse_request,
-)
+from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes
+from fedmkt.wire.steps import Request, parse_request
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +48,7 @@ class Node:
         """Take an opened home. Raises: StoreRolledBack, when its ledger forgot a release."""
         hold_to_log(home)
         self._home = home
-        self._cache: dict[str, tuple[PricedJob, Examples]] = {}
+        self._cache: dict[str, tuple[Priced, object]] = {}
 
     def handle(self, data: bytes) -> bytes:
         """Answer one request.
@@ -84,6 +70,9 @@ class Node:
             if isinstance(request, CloseRequest):
                 return self._close(message, request, request_hash)
             return self._answer(message, request, request_hash)
+        except NotAParty as refusal:
+            # Other members' runs are no events of this node: nothing is written down.
+            return self._reply(message, Refused(code=refusal.code), home.audit.head)
         except Refusal as refusal:
             _log.info("run %s, step %s: refused (%s)", message.run, message.step, refusal.code)
             return self._refuse(message, request, refusal)
@@ -107,58 +96,54 @@ class Node:
         if isinstance(request, OpenRequest):
             return self._release(message, request_hash, self._open(message.run, request), None)
         sealed = self._sealed_state(message.run)
-        answer = self._next(message.run, self._opened(message.run, sealed), request)
+        program, state = self._opened(message.run, sealed)
+        answer = program.step(
+            self._home, state, request, lambda: self._data(message.run, program, state)
+        )
         return self._release(message, request_hash, answer, sealed)
-
-    def _next(self, run: str, state: RunState, request: Request) -> Answer:
-        match request:
-            case SharesRequest():
-                return training.share(self._home, state, request)
-            case MaskRequest():
-                priced, examples = self._examples(run, state)
-                return training.mask(self._home, state, request, priced, examples)
-            case VoteRequest():
-                return training.vote(self._home, state, request)
-            case UnmaskRequest():
-                return training.unmask(state, request)
-        raise StepOutOfOrder(step=request.kind, run=run)
 
     def _open(self, run: str, request: OpenRequest) -> Answer:
         home = self._home
         job = parse_job_json(request.job, source="of the request")
         # Security: nobody's name is written down beside a refusal before its holder signed.
         verify_order(
-            home.contract_hash, order_of(run, job, request.order_signature), home.directory
+            home.contract_hash,
+            order_of(run, job, request.order_signature, request.lost),
+            home.directory,
         )
-        priced = training.price(home, job)
+        job = job_as_run(job, request.lost)
+        if home.member not in job.members:
+            raise NotAParty(job=job.name)
+        program = program_for(job)
+        priced = program.price(home, job)
         self._reserve(run, priced)
         try:
             # Privacy: the price is reserved durably before the first row is read.
-            examples, card = training.read_examples(home, priced)
+            loaded = program.load(home, priced)
+            answer = program.open(home, run, priced, loaded)
         except FedmktError as error:
             self._give_back(run)
             home.audit.append("failed", {"run": run, "job": job.name, "code": error.code})
             raise
-        self._cache[run] = (priced, examples)
-        keep_scorecard(home, job.dataset, card)
-        return training.open_run(home, run, job, len(priced.sums))
+        self._cache[run] = (priced, loaded)
+        return answer
 
-    def _examples(self, run: str, state: RunState) -> tuple[PricedJob, Examples]:
+    def _data(self, run: str, program: Program, state: RunState) -> tuple[Priced, object]:
+        """Return the priced job and its data, read anew where this process does not hold them."""
         # The contract may have ended since the run was opened.
-        allow(self._home.contract, state.job, member=self._home.member, now=self._home.clock.now())
+        in_force(self._home.contract, self._home.clock.now())
         if run not in self._cache:
-            priced = training.price(self._home, state.job)
-            examples, _ = training.read_examples(self._home, priced)
-            self._cache[run] = (priced, examples)
+            priced = program.price(self._home, state.job)
+            self._cache[run] = (priced, program.load(self._home, priced))
         return self._cache[run]
 
     # --- the ledger --------------------------------------------------------------------------
 
-    def _reserve(self, run: str, priced: PricedJob) -> None:
+    def _reserve(self, run: str, priced: Priced) -> None:
         home = self._home
         with home.store.transaction() as tx:
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
-            home.ledger.reserve(tx, training.reservation_for(run, priced))
+            home.ledger.reserve(tx, priced.reservation(run))
 
     def _give_back(self, run: str) -> None:
         with self._home.store.transaction() as tx:
@@ -181,11 +166,11 @@ class Node:
     ) -> bytes:
         """Make an answer durable, return its reply. loaded: the sealed state it was made from."""
         home = self._home
-        facts = {"run": message.run, **answer.facts}
+        facts = {"run": message.run, "step": message.step, **answer.facts}
         # The record comes first: a crash leaves a record too many, never one too few.
         head = home.audit.append(answer.record, facts)
         reply = self._reply(message, answer.body, head)
-        sealed = seal(self._state_key(), answer.state.to_bytes(), context=message.run.encode())
+        sealed = seal(self._state_key(), state_bytes(answer.state), context=message.run.encode())
         with home.store.transaction() as tx:
             known = home.runs.reply(tx, message.run, message.step)
             if known is not None and known[0] == request_hash:
@@ -193,9 +178,9 @@ class Node:
             # Security: another process may have moved the run on; its used masks must stay used.
             if known is not None or home.runs.load(tx, message.run) != loaded:
                 raise RequestConflict(step=message.step, run=message.run)
-            if answer.commit is not None:
+            for release in answer.commits:
                 # Privacy: spend, state and reply become durable together, or not at all.
-                home.ledger.commit(tx, message.run, answer.commit)
+                home.ledger.commit(tx, message.run, release)
             home.runs.save(tx, message.run, sealed)
             home.runs.remember_head(tx, home.member, head.sequence, head.hash)
             home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
@@ -238,17 +223,18 @@ class Node:
             raise RunNotOpen(run=run)
         return sealed
 
-    def _opened(self, run: str, sealed: bytes) -> RunState:
+    def _opened(self, run: str, sealed: bytes) -> tuple[Program, RunState]:
         data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
-        return RunState.from_bytes(data)
+        return opened_state(data)
 
     # --- the end of a run --------------------------------------------------------------------
 
     def _close(self, message: Envelope, request: CloseRequest, request_hash: str) -> bytes:
         home, run = self._home, message.run
-        state = self._opened(run, self._sealed_state(run))
+        program, state = self._opened(run, self._sealed_state(run))
         self._check_heads(run, request)
-        model_hash = keep_model(home, run, request.model)
+        finished = request.outcome == "finished"
+        model_hash = program.keep(home, run, state, finished=finished, model=request.model)
         facts = {"run": run, "outcome": request.outcome, "model": model_hash}
         seen = {member: head for member, (head, _) in request.heads.items()}
         head = home.audit.append("closed", {**facts, "heads": seen})
@@ -256,7 +242,9 @@ class Node:
             home.ledger.give_back(tx, run)
             entries = home.ledger.entries(tx, run)
             reply = CloseReply(
-                receipt=receipt_of(home, run, state, model_hash, seen, entries, head),
+                receipt=receipt_of(
+                    home, run, Ended(program, state, model_hash, seen), entries, head
+                ),
                 countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
             )
             data = self._reply(message, reply, head)

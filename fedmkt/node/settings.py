@@ -19,7 +19,8 @@ class NodeSettings(Frozen):
 
     situation: `deployed`, or `simulated` on somebody's own machine. noise_seed: a reproducible
     source of noise, for simulated nodes alone. store: SQL URL of the ledger, which may hold a
-    password; default: SQLite in the home folder.
+    password; default: SQLite in the home folder. consents: for each dataset that needs it, the
+    table of who agreed to what (columns key, purpose, status, time).
     """
 
     member: Name
@@ -27,6 +28,7 @@ class NodeSettings(Frozen):
     noise_seed: int | None = Field(default=None, ge=0)
     store: SecretStr | None = None
     datasets: dict[str, SourceSettings]
+    consents: dict[str, SourceSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _named(self) -> "NodeSettings":

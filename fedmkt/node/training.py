@@ -1,4 +1,4 @@
-"""The node's side of a training run: one function a step, from request to answer.
+"""The node's side of a horizontal training: one function a step, from request to answer.
 
 Guarantee: nothing here sends, stores or spends. A step reads data only under a reservation that
 `fedmkt.node.node` made durable, and says in its `Answer` which release must be committed before
@@ -6,12 +6,11 @@ the reply may leave.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.job import Job, parse_job_json
 from fedmkt.contract.permissions import allow
 from fedmkt.core.errors import (
@@ -36,22 +35,23 @@ from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, pla
 from fedmkt.horizontal.survey import check_edges, public_binning, survey_counts
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.answer import Answer, Priced, Program, Stated
 from fedmkt.node.home import NodeHome
+from fedmkt.node.kept_files import keep_model, keep_scorecard
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import GaussianEvent, Release
-from fedmkt.privacy.ledger import Reservation
+from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent, Release
 from fedmkt.privacy.mechanisms import add_noise, without_noise
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
 from fedmkt.security.secure_sum.ring import Ring, check_headroom
 from fedmkt.security.secure_sum.state import MemberState
 from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.run import OpenReply
+from fedmkt.wire.steps import Request
 from fedmkt.wire.training import (
-    Body,
     MaskReply,
     MaskRequest,
-    OpenReply,
     SharesReply,
     SharesRequest,
     UnmaskReply,
@@ -61,11 +61,12 @@ from fedmkt.wire.training import (
 )
 
 RING = Ring(64)
+BYTES_A_VALUE = 8
 _EPSILON_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class RunState:
+class TrainingState:
     """What a node remembers of a run between messages; kept sealed.
 
     stages: for each release made, the types it passed through; the receipt is drawn from them.
@@ -83,39 +84,26 @@ class RunState:
         return encode([job, member, self.next_sum, self.has_inbox, list(self.stages)])
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "RunState":
+    def from_bytes(cls, data: bytes) -> "TrainingState":
         """Read the bytes that were sealed."""
         job, member, next_sum, has_inbox, stages = decode(data, kind="run state")
         state = MemberState.from_bytes(member)
-        job = parse_job_json(job, source="stored job")
-        return cls(job, state, next_sum, has_inbox, tuple(stages))
+        parsed = parse_job_json(job, source="stored job")
+        assert isinstance(parsed, Job)
+        return cls(parsed, state, next_sum, has_inbox, tuple(stages))
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A step's outcome: the reply, the state to keep, the release to commit, the audit record."""
-
-    body: Body
-    state: RunState = field(repr=False)
-    record: str
-    facts: Mapping[str, JSON]
-    commit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PricedJob:
-    """A job the contract allows, with everything it would release and cost.
+class PricedJob(Priced):
+    """A horizontal training with its sums.
 
     binning: what rows are encoded with when they are read: the bins of the model or, where a
     survey finds those, its fine public grid.
     """
 
     job: Job
-    dataset: Dataset
     binning: Binning
     sums: tuple[SumPlan, ...]
-    releases: tuple[Release, ...]
-    epsilon: float
 
 
 def price(home: NodeHome, job: Job) -> PricedJob:
@@ -135,20 +123,24 @@ def price(home: NodeHome, job: Job) -> PricedJob:
         if isinstance(release.event, GaussianEvent):
             noise = release.event.sigma * math.sqrt(len(job.members))
             check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
-    return PricedJob(job, dataset, binning, planned_sums(job, binning), releases, epsilon)
-
-
-def reservation_for(run: str, priced: PricedJob) -> Reservation:
-    """Return what a run of a priced job asks of the ledger."""
-    job = priced.job
-    return Reservation(
-        run=run,
-        job=job.name,
-        dataset=job.dataset,
-        purpose=job.purpose,
-        requester=job.requester,
-        releases=priced.releases,
+    sums = planned_sums(job, binning)
+    return PricedJob(
+        job=job,
+        dataset=dataset,
+        releases=releases,
+        epsilon=epsilon,
+        delta=job.privacy.delta,
+        leaves=tuple(map(_leaves, sums, releases)),
+        mode=job.privacy.trust,
+        binning=binning,
+        sums=sums,
     )
+
+
+def _leaves(plan: SumPlan, release: Release) -> str:
+    most = "at most " if plan.at_most else ""
+    size = f"{most}{plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes)"
+    return f"{release.name}: {size}, masked; {noise_words(release.event)}"
 
 
 def read_examples(home: NodeHome, priced: PricedJob) -> tuple[Examples, Scorecard]:
@@ -182,10 +174,10 @@ def open_run(home: NodeHome, run: str, job: Job, sums: int) -> Answer:
         ring=RING,
     )
     facts = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose, "dataset": job.dataset}
-    return Answer(OpenReply(bundle=bundle), RunState(job, state), "opened", facts)
+    return Answer(OpenReply(bundle=bundle), TrainingState(job, state), "opened", facts)
 
 
-def share(home: NodeHome, state: RunState, request: SharesRequest) -> Answer:
+def share(home: NodeHome, state: TrainingState, request: SharesRequest) -> Answer:
     """Check everybody's keys against the contract and seal a share for each other member."""
     member, sealed = secure_sum.share(state.secure_sum, request.bundles, home.directory)
     facts = {"members": sorted(request.bundles)}
@@ -193,7 +185,11 @@ def share(home: NodeHome, state: RunState, request: SharesRequest) -> Answer:
 
 
 def mask(
-    home: NodeHome, state: RunState, request: MaskRequest, priced: PricedJob, examples: Examples
+    home: NodeHome,
+    state: TrainingState,
+    request: MaskRequest,
+    priced: PricedJob,
+    examples: Examples,
 ) -> Answer:
     """Sum over this node's customers, add noise, mask; the release must be committed to leave."""
     index = request.sum_index
@@ -214,13 +210,20 @@ def mask(
         stages=(*state.stages, stages),
     )
     facts: dict[str, JSON] = {
-        "release": index,
+        "releases": [index],
         "name": plan.name,
-        "event": noise_words(replace(event, dimensions=len(update.values))),
+        "event": noise_words(_of_length(event, len(update.values))),
         "stages": stages,
     }
     reply = MaskReply(values=masked.values.astype("<u8", copy=False).tobytes())
-    return Answer(reply, kept, "released", facts, commit=index)
+    return Answer(reply, kept, "released", facts, commits=(index,))
+
+
+def _of_length(event: Event, length: int) -> Event:
+    """Return the event of a sum whose length a survey has fixed."""
+    if isinstance(event, GaussianEvent | NonPrivateEvent):
+        return replace(event, dimensions=length)
+    return event
 
 
 def _local_update(request: MaskRequest, priced: PricedJob, examples: Examples) -> LocalUpdate:
@@ -291,7 +294,7 @@ def _model_of(request: MaskRequest, binning: Binning, task: str) -> AdditiveMode
     return AdditiveModel(binning, request.intercept, np.ascontiguousarray(effects), task)
 
 
-def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:
+def vote(home: NodeHome, state: TrainingState, request: VoteRequest) -> Answer:
     """Sign the survivors of a sum, once."""
     index = request.sum_index
     privacy = state.job.privacy
@@ -306,9 +309,67 @@ def vote(home: NodeHome, state: RunState, request: VoteRequest) -> Answer:
     return Answer(VoteReply(signature=signature), replace(state, secure_sum=member), "voted", facts)
 
 
-def unmask(state: RunState, request: UnmaskRequest) -> Answer:
+def unmask(state: TrainingState, request: UnmaskRequest) -> Answer:
     """Give the shares that open one sum, once, to those who all signed the same survivors."""
     index = request.sum_index
     member, shares = secure_sum.unmask(state.secure_sum, index, request.votes)
     facts: dict[str, JSON] = {"sum": index, "signers": sorted(request.votes)}
     return Answer(UnmaskReply(shares=shares), replace(state, secure_sum=member), "unmasked", facts)
+
+
+class HorizontalTraining(Program):
+    """Partners hold the same columns for their own customers; sums leave them."""
+
+    def price(self, home: NodeHome, job: Job) -> PricedJob:
+        """Check and price a job."""
+        return price(home, job)
+
+    def stated(self, home: NodeHome, job: Job) -> Stated:  # noqa: ARG002
+        """Return what a receipt says of the job."""
+        trust = job.privacy.trust
+        return Stated(job.dataset, trust, job.privacy.delta, trust)
+
+    def load(self, home: NodeHome, priced: PricedJob) -> Examples:
+        """Read this node's customers and keep their table's scorecard."""
+        examples, card = read_examples(home, priced)
+        keep_scorecard(home, priced.dataset.name, card)
+        return examples
+
+    def open(self, home: NodeHome, run: str, priced: PricedJob, loaded: Examples) -> Answer:  # noqa: ARG002
+        """Make this run's keys."""
+        return open_run(home, run, priced.job, len(priced.sums))
+
+    def step(
+        self,
+        home: NodeHome,
+        state: TrainingState,
+        request: Request,
+        data: Callable[[], tuple[PricedJob, Examples]],
+    ) -> Answer:
+        """Answer one request."""
+        match request:
+            case SharesRequest():
+                return share(home, state, request)
+            case MaskRequest():
+                return mask(home, state, request, *data())
+            case VoteRequest():
+                return vote(home, state, request)
+            case UnmaskRequest():
+                return unmask(state, request)
+        raise StepOutOfOrder(step=request.kind, run=state.secure_sum.run)
+
+    def state(self, data: bytes) -> TrainingState:
+        """Read a state's bytes."""
+        return TrainingState.from_bytes(data)
+
+    def keep(
+        self,
+        home: NodeHome,
+        run: str,
+        state: TrainingState,  # noqa: ARG002
+        *,
+        finished: bool,  # noqa: ARG002
+        model: bytes,
+    ) -> str:
+        """Keep a finished run's model."""
+        return keep_model(home, run, model)

@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from fedmkt.contract.collaboration import Collaboration, parse_collaboration
-from fedmkt.contract.job import Job, parse_job
+from fedmkt.contract.job import AnyJob, parse_job
 from fedmkt.contract.order import Order
 from fedmkt.contract.signatures import signatures_document, verify_contract
 from fedmkt.core.errors import JobInvalid
@@ -44,13 +44,13 @@ def write_contract(folder: Path, contract: Collaboration, signatures: dict[str, 
     write_whole(folder / SIGNATURES_FILE, document.encode())
 
 
-def read_job(path: Path) -> Job:
+def read_job(path: Path) -> AnyJob:
     """Read a job file (.toml). Raises: FileMissing, SettingInvalid, JobInvalid."""
     text = read_text(path, what="job", advice="Give the path of a job file (.toml).")
     return parse_job(text, source=path.name)
 
 
-def write_job(path: Path, job: Job) -> None:
+def write_job(path: Path, job: AnyJob) -> None:
     """Write a job file. Raises: OutputUnwritable."""
     value = job.model_dump(mode="json", exclude_none=True)
     write_whole(path, tomli_w.dumps(value).encode())

@@ -14,6 +14,7 @@ from pathlib import Path
 from fedmkt.core.errors import FileMissing, OutputUnwritable, SettingInvalid
 
 _READABLE_BY_ALL = 0o644
+_PRIVATE = 0o600
 
 
 def read_text(path: Path, *, what: str, advice: str) -> str:
@@ -35,6 +36,15 @@ def read_text(path: Path, *, what: str, advice: str) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, making its folder, whole or not at all. Raises: OutputUnwritable."""
+    _write(path, data, _READABLE_BY_ALL)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read, whole or not at all. Raises: OutputUnwritable."""
+    _write(path, data, _PRIVATE)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
     with unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -44,7 +54,7 @@ def write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.chmod(_READABLE_BY_ALL)
+            partial.chmod(mode)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The bodies of a training run's messages, request and reply of each step.
+"""The bodies of a horizontal training's messages, request and reply of each step.
 
-    open      job, roster                     -> signed key bundle
+    open      job                             -> signed key bundle
     shares    everybody's key bundles         -> sealed shares for each other member
     mask/T    the model, (first: the inbox)   -> masked sums (a survey: no model yet)
     vote/T    the survivors' transcript       -> signature on it
@@ -10,47 +10,15 @@
 Any step may be answered by `Refused`, which carries the rule's code and nothing else.
 """
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from fedmkt.core.errors import MessageInvalid
-from fedmkt.core.frozen import Frozen, first_place
 from fedmkt.core.stages import FloatArray
-from fedmkt.wire.canonical import decode, digest, encode
-
-
-class Body(Frozen):
-    """A message body: canonical CBOR of its fields."""
-
-    def to_bytes(self) -> bytes:
-        """Return the canonical bytes."""
-        return encode(self.model_dump())
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Parse a body. Raises: MessageInvalid, never naming the content."""
-        try:
-            return cls.model_validate(decode(data, kind=cls.__name__), strict=False)
-        except ValidationError as error:
-            raise MessageInvalid(kind=cls.__name__, problem=f"field {first_place(error)}") from None
-
-
-class OpenRequest(Body):
-    """Asks a node to take part. job: canonical JSON. order_signature: its requester's, hex."""
-
-    kind: Literal["open"] = "open"
-    job: bytes
-    order_signature: str
-
-
-class OpenReply(Body):
-    """A member's signed keys for all sums of the run."""
-
-    kind: Literal["opened"] = "opened"
-    bundle: bytes
+from fedmkt.wire.canonical import digest, encode
+from fedmkt.wire.run import Body
 
 
 class SharesRequest(Body):
@@ -130,72 +98,3 @@ class UnmaskReply(Body):
 
     kind: Literal["unmasked"] = "unmasked"
     shares: bytes
-
-
-class CloseRequest(Body):
-    """Ends a run. heads: each member's latest audit head and its own signature on it.
-
-    model: canonical JSON of the finished model, empty for an abandoned run.
-    """
-
-    kind: Literal["close"] = "close"
-    outcome: Literal["finished", "abandoned"]
-    model: bytes
-    heads: dict[str, tuple[str, bytes]]
-
-
-class CloseReply(Body):
-    """The node's signed receipt and its countersignature of everybody's heads."""
-
-    kind: Literal["closed"] = "closed"
-    receipt: bytes
-    countersignature: bytes
-
-
-class Refused(Body):
-    """A node's no: the rule's code and nothing else."""
-
-    kind: Literal["refused"] = "refused"
-    code: str
-
-
-def heads_bytes(run: str, heads: Mapping[str, tuple[str, bytes]]) -> bytes:
-    """Return the canonical bytes that members countersign: the run and everybody's heads."""
-    return encode([run, {member: list(head) for member, head in heads.items()}])
-
-
-Request = OpenRequest | SharesRequest | MaskRequest | VoteRequest | UnmaskRequest | CloseRequest
-
-_REQUESTS: dict[str, type[Request]] = {
-    "open": OpenRequest,
-    "shares": SharesRequest,
-    "mask": MaskRequest,
-    "vote": VoteRequest,
-    "unmask": UnmaskRequest,
-    "close": CloseRequest,
-}
-
-
-def step_name(request: Request) -> str:
-    """Return the step a request belongs to, as in "mask/3" or "open"."""
-    if isinstance(request, MaskRequest | VoteRequest | UnmaskRequest):
-        return f"{request.kind}/{request.sum_index}"
-    return request.kind
-
-
-def parse_request(step: str, body: bytes) -> Request:
-    """Parse the request of a step. Raises: MessageInvalid."""
-    kind = _REQUESTS.get(step.partition("/")[0])
-    if kind is None:
-        raise MessageInvalid(kind="request", problem="an unknown step")
-    request = kind.from_bytes(body)
-    # Security: a step has one name, so its stored reply cannot be asked for under another.
-    if step_name(request) != step:
-        raise MessageInvalid(kind=request.kind, problem="its step and its sum differ")
-    return request
-
-
-def is_refusal(body: bytes) -> bool:
-    """Return whether a reply's body is a `Refused`. Raises: MessageInvalid (not CBOR)."""
-    value = decode(body, kind="reply")
-    return isinstance(value, dict) and value.get("kind") == "refused"

@@ -27,17 +27,15 @@ from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
 from fedmkt.wire.envelope import Envelope, parse_envelope
-from fedmkt.wire.training import (
+from fedmkt.wire.run import (
     Body,
     CloseRequest,
-    MaskRequest,
     OpenReply,
     OpenRequest,
     Refused,
-    SharesReply,
-    SharesRequest,
     is_refusal,
 )
+from fedmkt.wire.training import MaskRequest, SharesReply, SharesRequest
 
 
 class Coordinator:

@@ -22,7 +22,7 @@ from fedmkt.node.app import node_at
 from fedmkt.simulation.world import World
 from fedmkt.transport.channel import Channel, Failure, Traffic
 from fedmkt.wire.envelope import Envelope, parse_envelope
-from fedmkt.wire.training import CloseReply, CloseRequest
+from fedmkt.wire.run import CloseReply, CloseRequest
 
 EXCHANGES = 3 + 3 * ROUNDS
 TESTS = Path(__file__).parents[1]

@@ -21,7 +21,8 @@ from fedmkt.horizontal.survey import (
 )
 from fedmkt.privacy.events import GaussianEvent
 from fedmkt.privacy.quantiles import edges_from_noised_counts
-from fedmkt.wire.training import MaskRequest, parse_request
+from fedmkt.wire.steps import parse_request
+from fedmkt.wire.training import MaskRequest
 
 SCHEMA = TableSchema(
     customer_key="k",

@@ -1,0 +1,383 @@
+"""The node's side of an alignment: its customers blinded, passed around, and found again.
+
+Guarantee: consent is applied before anything is blinded; what leaves is a list of blinded points,
+sealed to the member that blinds it next, of a size that carries noise. This node ends up with the
+order numbers of its own shared customers, and nothing about anybody else's.
+The first party compares all lists: beyond that it learns how many customers any members share, and
+of its own customers which members know them.
+Not guaranteed: that a member brings its own customers only; it can put in identifiers it guesses.
+Sizes are signed and runs are capped for that.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedmkt.contract.shared_permissions import allow_shared, terms_of
+from fedmkt.contract.vertical_jobs import AlignmentJob
+from fedmkt.core.errors import (
+    AlignmentMismatch,
+    AudienceTooSmall,
+    StepOutOfOrder,
+    TableChanged,
+)
+from fedmkt.data.aligned import fingerprint_aligned
+from fedmkt.data.identifiers import Customers, identifier_bytes, read_customers
+from fedmkt.identity.hash_chain import JSON
+from fedmkt.node.alignments import Alignment, Counts, customers_of, keep_alignment
+from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.closing import EXACT
+from fedmkt.node.home import NodeHome
+from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.privacy.events import ExactEvent, Release
+from fedmkt.security.psi import linking, lists, size_noise
+from fedmkt.security.psi.group import BlindingKey
+from fedmkt.wire.canonical import digest, encode
+from fedmkt.wire.run import OpenReply
+from fedmkt.wire.shared import (
+    BlindRequest,
+    FinishReply,
+    FinishRequest,
+    HopRequest,
+    ListReply,
+    MatchReply,
+    MatchRequest,
+)
+from fedmkt.wire.steps import Request
+
+SIZE, OVERLAP, MEMBERSHIP = 0, 1, 2
+_NOISED = "PrivateUpdate BlindedList"
+_COUNTED = f"{EXACT} BlindedList"
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentProgram(Program):
+    """Finds the customers all members share."""
+
+    def price(self, home: NodeHome, job: AlignmentJob) -> Priced:
+        """Check and price a job."""
+        sizes = (
+            ExactEvent("sizes", 1)
+            if job.privacy is None
+            else size_noise.count_event(job.privacy.noise_multiplier)
+        )
+        releases = (
+            Release(SIZE, "size of this member's set", sizes),
+            Release(OVERLAP, "size of the overlap", sizes),
+            Release(MEMBERSHIP, "which customers are shared", ExactEvent("alignment", 1)),
+        )
+        return price_shared(
+            home,
+            job,
+            releases,
+            claimed=job.privacy.epsilon if job.privacy else None,
+            delta=job.privacy.delta if job.privacy else 1e-5,
+            mode=_mode(job),
+        )
+
+    def stated(self, home: NodeHome, job: AlignmentJob) -> Stated:
+        """Return what a receipt says of the job."""
+        party = job.party(home.member)
+        assert party is not None
+        return Stated(party.dataset, _mode(job), job.privacy.delta if job.privacy else None)
+
+    def load(self, home: NodeHome, priced: Priced) -> Customers:
+        """Read the customers consent covers, each once."""
+        job = priced.job
+        assert isinstance(job, AlignmentJob)
+        return covered_customers(home, priced, job.keys)
+
+    def open(self, home: NodeHome, run: str, priced: Priced, loaded: Customers) -> Answer:
+        """Make this run's keys and state the size of this member's set, dummies included."""
+        job = priced.job
+        assert isinstance(job, AlignmentJob)
+        dummies = _dummies(home, run, job)
+        rows = len(loaded.customer_keys) + dummies
+        state, bundle = begin(home, run, job, {"rows": rows})
+        state = state.remembering(
+            key=BlindingKey.generate().to_bytes(), rows=rows, read=reading_of(loaded)
+        )
+        facts: dict[str, JSON] = {
+            "job": job.name,
+            "job_hash": job.hash,
+            "purpose": job.purpose,
+            "rows": rows,
+        }
+        return Answer(
+            OpenReply(bundle=bundle),
+            state.passed(_size_stage(job)),
+            "opened",
+            {**facts, "dataset": priced.dataset.name, "releases": [SIZE]},
+            commits=(SIZE,),
+        )
+
+    def step(
+        self,
+        home: NodeHome,
+        state: SharedState,
+        request: Request,
+        data: Callable[[], tuple[Priced, Customers]],
+    ) -> Answer:
+        """Answer one request."""
+        match request:
+            case BlindRequest():
+                return _blind(home, state, request, unchanged(state, *data()))
+            case HopRequest():
+                return _hop(state, request)
+            case MatchRequest():
+                return _match(state, request)
+            case FinishRequest():
+                priced, customers = data()
+                unchanged(state, priced, customers)
+                return _finish(home, state, request, priced, customers)
+        raise StepOutOfOrder(step=request.kind, run=state.run)
+
+    def state(self, data: bytes) -> SharedState:
+        """Read a state's bytes."""
+        return SharedState.from_bytes(data)
+
+    def keep(
+        self,
+        home: NodeHome,
+        run: str,
+        state: SharedState,
+        *,
+        finished: bool,
+        model: bytes,  # noqa: ARG002
+    ) -> str:
+        """Keep the alignment, if everybody finished it."""
+        found = state.memory.get("alignment")
+        if finished and found is not None:
+            counts, keys = Counts(**found["counts"]), tuple(found["customer_keys"])
+            members = state.job.members
+            plain = {**found, "counts": counts, "customer_keys": keys, "members": members}
+            keep_alignment(home, Alignment(**plain, run=run, purpose=state.job.purpose))
+        return ""
+
+
+def covered_customers(home: NodeHome, priced: Priced, keys: tuple[str, ...]) -> Customers:
+    """Read a dataset's customers whose consent covers the purpose, each once.
+
+    Raises: DataError; AudienceTooSmall.
+    """
+    dataset, purpose = priced.dataset, priced.job.purpose
+    terms = terms_of(dataset)
+    columns = [column for key in keys if (column := terms.key(key)) is not None]
+    # Privacy: who did not agree is left out before anything is computed from them.
+    covered = (
+        home.consent(dataset.name).covered(purpose, now=home.clock.now()) if terms.consent else None
+    )
+    found = read_customers(
+        home.source(dataset.name),
+        customer_key=dataset.table.customer_key,
+        columns=columns,
+        dataset=dataset.name,
+        covered=covered,
+    )
+    if len(found.customer_keys) < dataset.minimum_audience:
+        raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
+    return found
+
+
+def reading_of(customers: Customers) -> str:
+    """Return what tells two readings of the customers apart, for sealed state alone."""
+    return digest(encode([list(customers.customer_keys), identifier_bytes(customers)]))
+
+
+def unchanged(state: SharedState, priced: Priced, customers: Customers) -> Customers:
+    """Return the customers, if they are those the run was opened with. Raises: TableChanged."""
+    # Security: another process may have read the table anew; positions would name others.
+    if reading_of(customers) != state.memory["read"]:
+        raise TableChanged(dataset=priced.dataset.name, alignment=state.run)
+    return customers
+
+
+def _mode(job: AlignmentJob) -> str:
+    return "exact_sizes" if job.exact_sizes else "noised_sizes"
+
+
+def _size_stage(job: AlignmentJob) -> str:
+    return _COUNTED if job.exact_sizes else _NOISED
+
+
+def _dummies(home: NodeHome, run: str, job: AlignmentJob) -> int:
+    if job.privacy is None:
+        return 0
+    source = home.noise.stream(f"{run}/size/{home.member}")
+    return size_noise.dummies(noise_multiplier=job.privacy.noise_multiplier, source=source)
+
+
+def _domain(state: SharedState) -> bytes:
+    return f"fedmkt/v1/alignment/{state.run}".encode()
+
+
+def _key(state: SharedState) -> BlindingKey:
+    return BlindingKey.from_bytes(state.memory["key"])
+
+
+def _job(state: SharedState) -> AlignmentJob:
+    assert isinstance(state.job, AlignmentJob)
+    return state.job
+
+
+def _neighbour(state: SharedState, steps: int) -> str:
+    members = state.job.members
+    return members[(members.index(state.keys.member) + steps) % len(members)]
+
+
+def _list_name(origin: str, hop: int) -> str:
+    return f"list of {origin} for hop {hop}"
+
+
+def _blind(
+    home: NodeHome, state: SharedState, request: BlindRequest, customers: Customers
+) -> Answer:
+    """Blind this member's own list and seal it to the next member."""
+    state = state.knowing(home, request.bundles)
+    tags, order = lists.own_list(
+        identifier_bytes(customers),
+        padded_rows=state.memory["rows"],
+        domain=_domain(state),
+        key=_key(state),
+    )
+    after = _neighbour(state, 1)
+    sealed = state.keys.seal_to(after, _list_name(home.member, 1), lists.tags_to_bytes(tags))
+    state = state.remembering(order=order.astype("<i4").tobytes())
+    facts: dict[str, JSON] = {"members": sorted(request.bundles)}
+    return Answer(ListReply(sealed={after: sealed}), state, "answered", facts)
+
+
+def _hop(state: SharedState, request: HopRequest) -> Answer:
+    """Blind another member's list and seal it on; after the last hop, to those who compare."""
+    members, hop = state.job.members, request.index
+    if not 1 <= hop < len(members):
+        raise StepOutOfOrder(step=f"hop/{hop}", run=state.run)
+    origin, first = _neighbour(state, -hop), members[0]
+    tags = _opened_list(
+        state, origin, _neighbour(state, -1), _list_name(origin, hop), request.sealed
+    )
+    passed = lists.pass_on(tags, _key(state), member=origin)
+    data = lists.tags_to_bytes(passed)
+    if hop < len(members) - 1:
+        after = _neighbour(state, 1)
+        parts = {after: state.keys.seal_to(after, _list_name(origin, hop + 1), data)}
+    else:
+        parts = {origin: state.keys.seal_to(origin, _list_name(origin, 0), data)}
+        if origin == first:
+            # Kept for later: this member witnesses that links are of the first party's list.
+            own = state.keys.member
+            parts[own] = state.keys.seal_to(own, "witness", data)
+        else:
+            # Privacy: in another order, so that the first party cannot follow rows to a member.
+            mixed = lists.tags_to_bytes(lists.shuffled(passed))
+            parts[first] = state.keys.seal_to(first, _list_name(origin, 0), mixed)
+    facts: dict[str, JSON] = {"hop": hop, "list": origin, "rows": int(tags.shape[1])}
+    return Answer(ListReply(sealed=parts), state, "answered", facts)
+
+
+def _opened_list(
+    state: SharedState, origin: str, sender: str, name: str, sealed: bytes
+) -> lists.Tags:
+    """Open a list, of exactly the size its member signed. Raises: SetSizeWrong, PointInvalid."""
+    declared = state.keys.peers[origin].facts.get("rows")
+    rows = declared if isinstance(declared, int) else -1
+    data = state.keys.open_from(sender, name, sealed)
+    return lists.tags_from_bytes(data, columns=len(_job(state).keys), rows=rows, member=origin)
+
+
+def _match(state: SharedState, request: MatchRequest) -> Answer:
+    """Compare all fully blinded lists; seal the links to each member."""
+    members = state.job.members
+    if state.keys.member != members[0] or set(request.sealed) != set(members):
+        raise StepOutOfOrder(step="match", run=state.run)
+    tags = {
+        member: _opened_list(
+            state, member, members[place - 1], _list_name(member, 0), request.sealed[member]
+        )
+        for place, member in enumerate(members)
+    }
+    links, _ = linking.link(tags)
+    data = linking.links_to_bytes(links)
+    sealed = {member: state.keys.seal_to(member, "links", data) for member in members}
+    return Answer(MatchReply(sealed=sealed), state, "answered", {"members": sorted(members)})
+
+
+def _finish(
+    home: NodeHome,
+    state: SharedState,
+    request: FinishRequest,
+    priced: Priced,
+    customers: Customers,
+) -> Answer:
+    """Find this member's own customers among the links; state the overlap with its noise."""
+    first, before = state.job.members[0], _neighbour(state, -1)
+    data = state.keys.open_from(first, "links", request.links)
+    links = linking.links_from_bytes(data, alignment=state.run)
+    own = _opened_list(state, home.member, before, _list_name(home.member, 0), request.own)
+    positions = linking.find_positions(own, links, alignment=state.run)
+    _witness(state, request, links)
+    order = np.frombuffer(state.memory["order"], dtype="<i4")
+    indices = order[positions]
+    if (indices < 0).any():
+        raise AlignmentMismatch(alignment=state.run, problem="a dummy was linked")
+    keys = [customers.customer_keys[index] for index in indices.tolist()]
+    overlap, size = _sizes(home, state, len(keys))
+    found: dict[str, object] = {
+        "dataset": priced.dataset.name,
+        "digest": linking.digest_of(links, alignment=state.run),
+        "overlap": overlap,
+        "size": size,
+        "fingerprint": fingerprint_aligned(
+            home.source(priced.dataset.name),
+            priced.dataset.table,
+            customers_of(home, priced.dataset, state.run, keys),
+        ),
+        "counts": _counts(customers),
+        "customer_keys": keys,
+    }
+    # The secrets of the blinding end here; nobody can align another list against this one.
+    state = state.remembering(alignment=found, key=b"", order=b"")
+    reply = FinishReply(overlap=overlap, size=size, digest=str(found["digest"]))
+    facts: dict[str, JSON] = {"overlap": overlap, "size": size, "releases": [OVERLAP, MEMBERSHIP]}
+    passed = state.passed(_size_stage(_job(state)), _COUNTED)
+    return Answer(reply, passed, "released", facts, commits=(OVERLAP, MEMBERSHIP))
+
+
+def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -> None:
+    """Check that the links are of the first party's list, where this member passed it on last."""
+    first = state.job.members[0]
+    if _neighbour(state, 1) != first:
+        return
+    # Security: without this the first party could link rows that it has no customer for.
+    data = state.keys.open_from(state.keys.member, "witness", request.witness)
+    rows = state.keys.peers[first].facts["rows"]
+    tags = lists.tags_from_bytes(data, columns=len(_job(state).keys), rows=int(rows), member=first)
+    linking.find_positions(tags, links, alignment=state.run)
+
+
+def _sizes(home: NodeHome, state: SharedState, shared: int) -> tuple[int, int]:
+    """Return the overlap and this member's set size as they may be stated."""
+    privacy, rows = _job(state).privacy, state.memory["rows"]
+    if privacy is None:
+        return shared, rows
+    source = home.noise.stream(f"{state.run}/overlap/{home.member}")
+    noise = size_noise.noise_for(noise_multiplier=privacy.noise_multiplier, source=source)
+    size = rows - size_noise.shift_for(privacy.noise_multiplier)
+    return max(0, shared + noise), max(0, size)
+
+
+def _counts(customers: Customers) -> Mapping[str, int]:
+    return {
+        "rows": customers.rows,
+        "duplicates": customers.duplicates,
+        "opted_out": customers.opted_out,
+        "unusable": customers.unusable,
+        "offered": len(customers.customer_keys),
+    }
+
+
+def datasets_of(home: NodeHome, job: AlignmentJob) -> list[str]:
+    """Return the names of all members' datasets in the job. Raises: a Refusal."""
+    found = allow_shared(home.contract, job, member=home.member, now=home.clock.now())
+    return [dataset.name for dataset in found.values()]

@@ -1,0 +1,164 @@
+"""Alignments a node keeps: which of its own customers it shares, in the order all members have.
+
+    alignments/HASH     sealed; HASH is the start of the run's SHA-256
+
+Guarantee: a file opens under this node's identity alone. Rows that are used under an alignment are
+those it was made over: each aligned customer is still there, unchanged in every declared column
+(held by a keyed fingerprint), and consent still covers the purpose.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.shared_permissions import terms_of
+from fedmkt.contract.vertical_jobs import OwnedJob
+from fedmkt.core.errors import (
+    AlignmentUnknown,
+    ConsentWithdrawn,
+    OverlapTooSmall,
+    SealBroken,
+)
+from fedmkt.data.aligned import AlignedCustomers, AlignedRows, load_aligned
+from fedmkt.data.binning import Binning
+from fedmkt.identity.sealed import open_sealed, seal
+from fedmkt.node.home import NodeHome
+from fedmkt.node.model_parts import file_name
+from fedmkt.storage.whole_file import write_private
+from fedmkt.wire.canonical import decode, encode
+
+_FOLDER = "alignments"
+_LABEL = "alignment"
+_FINGERPRINT = "table fingerprint"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened to a table's rows before it was aligned; stays at the node."""
+
+    rows: int
+    duplicates: int
+    opted_out: int
+    unusable: int
+    offered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """One finished alignment at one member.
+
+    customer_keys: own customers that all members share, in the common order. overlap, size: as
+    stated to others, with their noise. digest: what members compare to know they hold the same.
+    """
+
+    run: str
+    purpose: str
+    members: tuple[str, ...]
+    dataset: str
+    digest: str
+    overlap: int
+    size: int
+    fingerprint: str
+    counts: Counts
+    customer_keys: tuple[str, ...] = field(repr=False)
+
+    @property
+    def rows(self) -> int:
+        """Return how many customers are aligned, exactly; for this node alone."""
+        return len(self.customer_keys)
+
+
+def keep_alignment(home: NodeHome, alignment: Alignment) -> None:
+    """Write an alignment, sealed. Raises: OutputUnwritable."""
+    key = home.identity.derive_key(_LABEL)
+    sealed = seal(key, encode(asdict(alignment)), context=alignment.run.encode())
+    write_private(home.folder / _FOLDER / file_name(alignment.run), sealed)
+
+
+def read_alignment(home: NodeHome, run: str) -> Alignment:
+    """Return the alignment of a run. Raises: AlignmentUnknown."""
+    path = home.folder / _FOLDER / file_name(run)
+    if not path.is_file():
+        raise AlignmentUnknown(alignment=run, problem="any job")
+    key = home.identity.derive_key(_LABEL)
+    try:
+        data = open_sealed(key, path.read_bytes(), context=run.encode(), what="alignment")
+    except SealBroken:
+        raise AlignmentUnknown(alignment=run, problem="this identity") from None
+    value = decode(data, kind="alignment")
+    return Alignment(
+        **{
+            **value,
+            "members": tuple(value["members"]),
+            "customer_keys": tuple(value["customer_keys"]),
+            "counts": Counts(**value["counts"]),
+        }
+    )
+
+
+def alignment_for(home: NodeHome, job: OwnedJob, dataset: Dataset) -> Alignment:
+    """Return the alignment a job names, if it may be used for it.
+
+    Raises: AlignmentUnknown (none, or of other members, another purpose or dataset);
+        OverlapTooSmall, by the noised size that was stated when it was made.
+    """
+    found = read_alignment(home, job.alignment)
+    if found.purpose != job.purpose:
+        raise AlignmentUnknown(alignment=job.alignment, problem=f"purpose {job.purpose}")
+    if found.dataset != dataset.name or not set(job.members) <= set(found.members):
+        raise AlignmentUnknown(alignment=job.alignment, problem="these members and datasets")
+    # Privacy: judged by the released number, so the answer tells nothing new about customers.
+    if found.overlap < dataset.minimum_overlap:
+        raise OverlapTooSmall(dataset=dataset.name, minimum=dataset.minimum_overlap)
+    return found
+
+
+def customers_of(
+    home: NodeHome, dataset: Dataset, run: str, customer_keys: Sequence[str]
+) -> AlignedCustomers:
+    """Return these customers of a dataset as an alignment's, under this node's fingerprint key."""
+    return AlignedCustomers(
+        dataset=dataset.name,
+        alignment=run,
+        customer_keys=tuple(customer_keys),
+        fingerprint_key=home.identity.derive_key(_FINGERPRINT),
+    )
+
+
+def aligned_rows(
+    home: NodeHome, dataset: Dataset, alignment: Alignment, binning: Binning, target: str | None
+) -> AlignedRows:
+    """Read the aligned customers' rows, in the common order.
+
+    Raises: ConsentWithdrawn, TableChanged, DataError.
+    """
+    check_consent(home, dataset, alignment)
+    customers = customers_of(home, dataset, alignment.run, alignment.customer_keys)
+    rows = load_aligned(
+        home.source(dataset.name),
+        dataset.table,
+        customers,
+        binning=binning,
+        target=target,
+        quality_floor=dataset.quality_floor,
+    )
+    if rows.fingerprint != alignment.fingerprint:
+        raise customers.changed()
+    return rows
+
+
+def check_consent(home: NodeHome, dataset: Dataset, alignment: Alignment) -> None:
+    """Raise ConsentWithdrawn unless consent covers the purpose for every aligned customer."""
+    if not terms_of(dataset).consent:
+        return
+    table = home.consent(dataset.name)
+    covered = table.covered(alignment.purpose, now=home.clock.now())
+    if not covered.issuperset(alignment.customer_keys):
+        raise ConsentWithdrawn(
+            alignment=alignment.run, purpose=alignment.purpose, dataset=dataset.name
+        )
+
+
+def counts_of(alignment: Alignment) -> Mapping[str, int]:
+    """Return the node's own counts of an alignment, for its own people."""
+    return asdict(alignment.counts)

@@ -1,0 +1,139 @@
+"""What a run of any kind gives the node: prices before data are read, answers, and what it keeps.
+
+Guarantee: none by itself. A program computes; `fedmkt.node.node` alone reserves, commits, stores
+and sends, in that order.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.job import Job
+from fedmkt.contract.vertical_jobs import SharedJob
+from fedmkt.core.stages import Trust
+from fedmkt.identity.hash_chain import JSON
+from fedmkt.node.home import NodeHome
+from fedmkt.privacy.events import Release
+from fedmkt.privacy.ledger import Reservation
+from fedmkt.wire.run import Body
+from fedmkt.wire.steps import Request
+
+
+class RunState(Protocol):
+    """What a node remembers of a run between messages; kept sealed.
+
+    stages: for each release made, the types it passed through; the receipt is drawn from them.
+    """
+
+    @property
+    def job(self) -> Job | SharedJob:
+        """Return the job, as it is run."""
+        ...
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Return what each release passed through."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes to seal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A job the contract allows, with everything it would release at this node, and what it costs.
+
+    epsilon, delta: of all releases that carry noise. leaves: what leaves, in words, one a release.
+    mode: how the run is protected, in the words of its job.
+    """
+
+    job: Job | SharedJob
+    dataset: Dataset
+    releases: tuple[Release, ...]
+    epsilon: float
+    delta: float
+    leaves: tuple[str, ...]
+    mode: str
+
+    def reservation(self, run: str) -> Reservation:
+        """Return what a run of this job asks of the ledger."""
+        job = self.job
+        return Reservation(
+            run=run,
+            job=job.name,
+            dataset=self.dataset.name,
+            purpose=job.purpose,
+            requester=job.requester,
+            releases=self.releases,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a receipt says of a job at one member: dataset, protection, and where epsilon holds."""
+
+    dataset: str
+    mode: str
+    delta: float | None
+    trust: Trust | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A step's outcome: reply, state to keep, releases to commit, audit record."""
+
+    body: Body
+    state: RunState = field(repr=False)
+    record: str
+    facts: Mapping[str, JSON]
+    commits: tuple[int, ...] = ()
+
+
+class Program(ABC):
+    """One kind of run, at a node. Its functions neither send nor spend nor store."""
+
+    @abstractmethod
+    def price(self, home: NodeHome, job: Any) -> Priced:
+        """Check a job against the contract and price its releases; no data are touched.
+
+        Raises: a Refusal; JobInvalid.
+        """
+
+    @abstractmethod
+    def stated(self, home: NodeHome, job: Any) -> Stated:
+        """Return what a receipt says of the job at this member."""
+
+    @abstractmethod
+    def load(self, home: NodeHome, priced: Any) -> object:
+        """Read what the run needs of this node's data. Raises: DataError, Refusal."""
+
+    @abstractmethod
+    def open(self, home: NodeHome, run: str, priced: Any, loaded: Any) -> Answer:
+        """Begin the run: make its keys."""
+
+    @abstractmethod
+    def step(
+        self,
+        home: NodeHome,
+        state: Any,
+        request: Request,
+        data: Callable[[], tuple[Any, Any]],
+    ) -> Answer:
+        """Answer one request. data: gives the priced job and what `load` returned for it.
+
+        Raises: ProtocolError, StepOutOfOrder for a request that this kind of run does not know.
+        """
+
+    @abstractmethod
+    def state(self, data: bytes) -> RunState:
+        """Read a state's bytes."""
+
+    @abstractmethod
+    def keep(self, home: NodeHome, run: str, state: Any, *, finished: bool, model: bytes) -> str:
+        """Keep what a closed run leaves at this node; return the hash of its model, "" for none.
+
+        Raises: MessageInvalid for a model that does not belong to the run.
+        """

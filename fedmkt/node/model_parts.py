@@ -1,0 +1,147 @@
+"""What a node keeps of a model over several members' columns: its own part, and what came of it.
+
+    parts/HASH       sealed: this member's part of a run's model; at the label owner also the total
+                     of the partners' parts for each aligned customer
+    value/HASH.json  at the label owner: what the partners' columns added, measured on the holdout
+    scores/HASH.parquet     at the label owner: scores of aligned customers
+    segments/HASH.parquet   at a partner: its own customers by size bin, from a student model
+
+HASH is the start of the run's SHA-256. Guarantee: none of it leaves the node by itself; files are
+written whole or not at all, and are readable by this node's user alone.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fedmkt.contract.vertical_jobs import OwnedJob
+from fedmkt.core.errors import ModelUnknown, SealBroken
+from fedmkt.identity.sealed import open_sealed, seal
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.home import NodeHome
+from fedmkt.storage.whole_file import write_private
+from fedmkt.wire.canonical import decode, digest, encode
+
+_LABEL = "model part"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPart:
+    """One member's part of a run's model.
+
+    model: over this member's public bins; the owner's holds the intercept of all. total: at the
+    owner, (aligned rows,) whole steps that the partners' parts add to each customer's score.
+    levels, limit: how parts are shown. customers: training rows.
+    """
+
+    run: str
+    alignment: str
+    owner: str
+    members: tuple[str, ...]
+    target: str
+    levels: int
+    limit: float
+    customers: int
+    model: AdditiveModel = field(repr=False)
+    total: NDArray[np.int32] | None = field(default=None, repr=False)
+
+
+def keep_part(home: NodeHome, part: ModelPart) -> str:
+    """Write a part, sealed, and return its model's hash. Raises: OutputUnwritable."""
+    plain = {
+        "run": part.run,
+        "alignment": part.alignment,
+        "owner": part.owner,
+        "members": list(part.members),
+        "target": part.target,
+        "levels": part.levels,
+        "limit": part.limit,
+        "customers": part.customers,
+        "model": part.model.to_json(),
+        "total": b"" if part.total is None else part.total.astype("<i4").tobytes(),
+    }
+    sealed = seal(home.identity.derive_key(_LABEL), encode(plain), context=part.run.encode())
+    write_private(home.folder / "parts" / file_name(part.run), sealed)
+    return part.model.hash
+
+
+def read_part(home: NodeHome, run: str) -> ModelPart:
+    """Return this member's part of a run's model. Raises: ModelUnknown."""
+    path = home.folder / "parts" / file_name(run)
+    try:
+        key = home.identity.derive_key(_LABEL)
+        data = open_sealed(key, path.read_bytes(), context=run.encode(), what=_LABEL)
+    except (FileNotFoundError, SealBroken):
+        raise ModelUnknown(run=run, problem="any job") from None
+    plain: dict[str, Any] = decode(data, kind=_LABEL)
+    total = np.frombuffer(plain["total"], dtype="<i4").astype(np.int32)
+    return ModelPart(
+        **{
+            **plain,
+            "members": tuple(plain["members"]),
+            "model": AdditiveModel.from_json(plain["model"]),
+            "total": total if plain["total"] else None,
+        }
+    )
+
+
+def part_for(home: NodeHome, job: OwnedJob, model: str) -> ModelPart:
+    """Return this member's part of the model a job names, if it may be used for it.
+
+    Raises: ModelUnknown (none, or of another alignment, owner or members).
+    """
+    part = read_part(home, model)
+    if part.alignment != job.alignment:
+        raise ModelUnknown(run=model, problem=f"alignment {job.alignment}")
+    if part.owner != job.owner or not set(job.members) <= set(part.members):
+        raise ModelUnknown(run=model, problem="these members")
+    return part
+
+
+def keep_value(home: NodeHome, run: str, value: Mapping[str, Any]) -> None:
+    """Write what a training was worth, for the label owner's own people."""
+    write_private(
+        home.folder / "value" / f"{file_name(run)}.json", json.dumps(dict(value), indent=2).encode()
+    )
+
+
+def read_value(home: NodeHome, run: str) -> dict[str, Any]:
+    """Return what `keep_value` wrote. Raises: ModelUnknown."""
+    path = home.folder / "value" / f"{file_name(run)}.json"
+    if not path.is_file():
+        raise ModelUnknown(run=run, problem="a value report")
+    value: dict[str, Any] = json.loads(path.read_bytes())
+    return value
+
+
+def keep_table(home: NodeHome, folder: str, run: str, table: pl.DataFrame) -> None:
+    """Write a table of this node's own customers below `folder`."""
+    data = BytesIO()
+    table.write_parquet(data)
+    write_private(table_path(home, folder, run), data.getvalue())
+
+
+def read_table(home: NodeHome, folder: str, run: str) -> pl.DataFrame:
+    """Return what `keep_table` wrote. Raises: ModelUnknown."""
+    path = table_path(home, folder, run)
+    if not path.is_file():
+        raise ModelUnknown(run=run, problem=f"its {folder}")
+    return pl.read_parquet(path, memory_map=False)
+
+
+def table_path(home: NodeHome, folder: str, run: str) -> Path:
+    """Return where a run's table of `folder` lies."""
+    return home.folder / folder / f"{file_name(run)}.parquet"
+
+
+def file_name(run: str) -> str:
+    """Return the name of a run's files."""
+    # Security: names come from others; a hash is a safe file name.
+    return digest(run.encode())[:16]

@@ -1,0 +1,147 @@
+"""A training over the columns of several members, at a node: what it costs, and which side acts.
+
+Guarantee: both sides read aligned customers only, in the common order, after checking that none of
+them changed and that consent still covers the purpose.
+"""
+
+from collections.abc import Callable
+
+from fedmkt.contract.shared_permissions import allow_shared, features_of, terms_of
+from fedmkt.contract.vertical_jobs import VerticalJob
+from fedmkt.core.errors import StepOutOfOrder
+from fedmkt.data.binning import binning_from_schema
+from fedmkt.identity.hash_chain import JSON
+from fedmkt.node import vertical_owner, vertical_partner
+from fedmkt.node.alignments import aligned_rows, alignment_for
+from fedmkt.node.answer import Answer, Program, Stated
+from fedmkt.node.home import NodeHome
+from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.privacy.events import Release
+from fedmkt.vertical.plan import label_releases, score_releases
+from fedmkt.wire.run import OpenReply
+from fedmkt.wire.shared import (
+    NoisedRequest,
+    ProductsRequest,
+    ResidualsRequest,
+    ResultRequest,
+    ScoresRequest,
+)
+from fedmkt.wire.steps import Request
+
+
+class VerticalTraining(Program):
+    """Members hold different columns of the same customers; one of them holds the labels."""
+
+    def price(self, home: NodeHome, job: VerticalJob) -> PricedTraining:
+        """Check and price a job."""
+        datasets = allow_shared(home.contract, job, member=home.member, now=home.clock.now())
+        binnings = {
+            member: binning_from_schema(
+                datasets[member].table, features_of(job, member), max_bins=job.model.max_bins
+            )
+            for member in job.members
+        }
+        owner = home.member == job.owner
+        bins = sum(binning.total for binning in binnings.values())
+        releases: tuple[Release, ...] = (
+            label_releases(job, bins=bins) if owner else score_releases(job)
+        )
+        base = price_shared(
+            home,
+            job,
+            releases,
+            claimed=job.labels.epsilon if owner else None,
+            delta=job.labels.delta,
+            mode=job.labels.mode,
+        )
+        # Judged before anything is reserved: no budget waits for customers that are not there.
+        alignment_for(home, job, base.dataset)
+        return PricedTraining(
+            job=job,
+            dataset=base.dataset,
+            releases=base.releases,
+            epsilon=base.epsilon,
+            delta=base.delta,
+            leaves=base.leaves,
+            mode=base.mode,
+            binnings=binnings,
+        )
+
+    def stated(self, home: NodeHome, job: VerticalJob) -> Stated:
+        """Return what a receipt says of the job."""
+        party = job.party(home.member)
+        assert party is not None
+        delta = job.labels.delta if home.member == job.owner else None
+        return Stated(party.dataset, job.labels.mode, delta)
+
+    def load(self, home: NodeHome, priced: PricedTraining) -> Loaded:
+        """Read the aligned customers' columns, and at the owner their labels."""
+        job, dataset = priced.job, priced.dataset
+        alignment = alignment_for(home, job, dataset)
+        target = job.target if home.member == job.owner else None
+        rows = aligned_rows(home, dataset, alignment, priced.binnings[home.member], target)
+        return Loaded(alignment, rows, terms_of(dataset).least_bin)
+
+    def open(self, home: NodeHome, run: str, priced: PricedTraining, loaded: Loaded) -> Answer:
+        """Make this run's keys; state which alignment this member holds."""
+        job = priced.job
+        state, bundle = begin(home, run, job, {"alignment": loaded.alignment.digest})
+        memory = (
+            vertical_owner.first_memory(home, run, priced, loaded)
+            if home.member == job.owner
+            else vertical_partner.first_memory(home, priced, loaded)
+        )
+        state = state.remembering(**memory)
+        facts: dict[str, JSON] = {
+            "job": job.name,
+            "job_hash": job.hash,
+            "purpose": job.purpose,
+            "dataset": priced.dataset.name,
+            "alignment": job.alignment,
+        }
+        return Answer(OpenReply(bundle=bundle), state, "opened", facts)
+
+    def step(
+        self,
+        home: NodeHome,
+        state: SharedState,
+        request: Request,
+        data: Callable[[], tuple[PricedTraining, Loaded]],
+    ) -> Answer:
+        """Answer one request."""
+        assert isinstance(state.job, VerticalJob)
+        owner = home.member == state.job.owner
+        match request:
+            case ResidualsRequest() if owner:
+                return vertical_owner.residuals(home, state, request, data()[1])
+            case NoisedRequest() if owner:
+                return vertical_owner.noised(home, state, request, *data())
+            case ResultRequest() if owner:
+                return vertical_owner.result(state, request, *data())
+            case ProductsRequest() if not owner:
+                return vertical_partner.products(home, state, request, data()[1])
+            case ScoresRequest() if not owner:
+                return vertical_partner.scores(home, state, request, data()[1])
+        raise StepOutOfOrder(step=request.kind, run=state.run)
+
+    def state(self, data: bytes) -> SharedState:
+        """Read a state's bytes."""
+        return SharedState.from_bytes(data)
+
+    def keep(
+        self,
+        home: NodeHome,
+        run: str,
+        state: SharedState,
+        *,
+        finished: bool,
+        model: bytes,  # noqa: ARG002
+    ) -> str:
+        """Keep this member's part of a finished model."""
+        if not finished:
+            return ""
+        assert isinstance(state.job, VerticalJob)
+        if home.member == state.job.owner:
+            return vertical_owner.keep(home, run, state)
+        return vertical_partner.keep(home, run, state)

@@ -1,0 +1,368 @@
+"""The label owner's side of a vertical training: residuals out encrypted, sums back noised.
+
+Guarantee: labels leave in three forms only, by the job's mode: encrypted under a key of this round
+that this node alone holds; in sums of which each carries the job's noise, this node's own block and
+intercept included, since they feed everybody's next residuals; or randomised before anything else.
+(`shared_labels` shows residuals to the partners, where the contract says so.)
+It learns the sum of the partners' scores for each customer, once a round.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fedmkt.contract.vertical_jobs import VerticalJob
+from fedmkt.core.errors import MessageInvalid, PositivesTooFew
+from fedmkt.core.stages import FloatArray, IntArray, LocalUpdate
+from fedmkt.evaluation.metrics import auc_interval
+from fedmkt.evaluation.value import auc_gain, lift_in_top, verdict
+from fedmkt.identity.hash_chain import JSON
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.answer import Answer
+from fedmkt.node.home import NodeHome
+from fedmkt.node.model_parts import ModelPart, keep_part, keep_value
+from fedmkt.node.rounds import check_turn, entered, opened_total, seal_content, to_turn, turn
+from fedmkt.node.shared_state import SharedState
+from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.privacy.mechanisms import add_noise
+from fedmkt.privacy.randomised_response import guess_accuracy, randomise_labels, unbiased
+from fedmkt.security.inner_product import elgamal, opening
+from fedmkt.vertical.party import PartyModel, begin, intercept_step, step, step_size
+from fedmkt.vertical.plan import noise_sigma
+from fedmkt.vertical.residuals import (
+    GRID,
+    bin_sums,
+    label_bound,
+    residual_limit,
+    soft_residuals,
+)
+from fedmkt.vertical.residuals import (
+    residuals as hard_residuals,
+)
+from fedmkt.vertical.twin import Columns, train_alone
+from fedmkt.wire.shared import (
+    DoneReply,
+    NoisedReply,
+    NoisedRequest,
+    ResidualsReply,
+    ResidualsRequest,
+    ResultRequest,
+)
+
+_POSITIVES_SIGMAS = 4.0
+_NOISED = "LocalUpdate PrivateUpdate MaskedProducts"
+_BARE = "LocalUpdate NoiselessUpdate MaskedProducts"
+_RANDOMISED = "RandomisedLabels MaskedProducts"
+_SHOWN = "ShownResiduals"
+
+
+def first_memory(
+    home: NodeHome, run: str, priced: PricedTraining, loaded: Loaded
+) -> dict[str, Any]:
+    """Return what the owner remembers before the first round."""
+    job = priced.job
+    rows = loaded.training(job)
+    own = begin(
+        loaded.rows.codes[:rows],
+        priced.binnings[home.member],
+        least=loaded.least_bin,
+        dataset=priced.dataset.name,
+    )
+    memory = {
+        "party": own.to_json(),
+        "intercept": 0.0,
+        "total": _to_bytes(np.zeros(loaded.count, dtype=np.int64)),
+        **to_turn("residuals", 0),
+    }
+    if job.labels.mode == "label_private":
+        assert job.labels.epsilon is not None
+        # Privacy: drawn once for the whole run; drawn anew each round it would wear off.
+        drawn = randomise_labels(
+            loaded.labels[:rows],
+            epsilon=job.labels.epsilon,
+            source=home.noise.stream(f"{run}/labels/{home.member}"),
+        )
+        memory["labels"] = drawn.astype(np.uint8).tobytes()
+    return memory
+
+
+def residuals(
+    home: NodeHome, state: SharedState, request: ResidualsRequest, loaded: Loaded
+) -> Answer:
+    """Take in the partners' last scores and send this round's residuals, encrypted."""
+    job, index = _job(state), request.index
+    check_turn(state, "residuals", index, expected=turn(state))
+    if index == 0:
+        alignment = loaded.alignment
+        state = entered(home, state, request.bundles, job.alignment, alignment.digest)
+    else:
+        state = _with_total(state, request.total, index - 1, loaded.count)
+    units = _units(state, loaded)
+    content_key = os.urandom(32)
+    shown = job.labels.mode == "shared_labels"
+    if shown:
+        data = units.astype("<i4").tobytes()
+    else:
+        key = _round_key(state, index)
+        data = elgamal.encrypt(key, units, elgamal.prepare(key, len(units)))
+    reply = ResidualsReply(
+        residuals=seal_content(content_key, data),
+        keys={
+            partner: state.keys.seal_to(partner, f"residuals/{index}", content_key)
+            for partner in job.partners
+        },
+    )
+    facts: dict[str, JSON] = {"round": index, "customers": len(units)}
+    if shown:
+        state = _stepped(state, job, units, loaded, noised=None, index=index)
+        facts |= {"releases": [index], "stages": _SHOWN}
+        state = state.passed(_SHOWN).remembering(**to_turn("residuals", index + 1))
+        return Answer(reply, state, "released", facts, commits=(index,))
+    state = state.remembering(**to_turn("noised", index))
+    if job.labels.mode == "label_private" and index == 0:
+        facts |= {"releases": [0], "stages": _RANDOMISED}
+        return Answer(reply, state.passed(_RANDOMISED), "released", facts, commits=(0,))
+    return Answer(reply, state, "answered", facts)
+
+
+def noised(
+    home: NodeHome,
+    state: SharedState,
+    request: NoisedRequest,
+    priced: PricedTraining,
+    loaded: Loaded,
+) -> Answer:
+    """Take the key off the partners' products, add noise to all sums, and step with its own."""
+    job, index = _job(state), request.index
+    check_turn(state, "noised", index, expected=turn(state))
+    if set(request.sealed) != set(job.partners):
+        raise MessageInvalid(kind="noised", problem="not one part for each partner")
+    units = _units(state, loaded)
+    lengths = {member: priced.binnings[member].total for member in job.members}
+    sums, noise, stage = _noise(home, state, job, units, loaded, lengths, index)
+    key = _round_key(state, index)
+    sealed = {}
+    for partner in job.partners:
+        data = state.keys.open_from(partner, f"products/{index}", request.sealed[partner])
+        points = opening.open_noised(key, data, noise[partner], member=partner)
+        sealed[partner] = state.keys.seal_to(partner, f"noised/{index}", points)
+    state = _stepped(state, job, units, loaded, noised=sums, index=index)
+    state = state.remembering(**to_turn("residuals", index + 1))
+    facts: dict[str, JSON] = {"round": index, "sums": sum(lengths.values()) + 1}
+    if stage is None:
+        return Answer(NoisedReply(sealed=sealed), state, "answered", facts)
+    facts |= {"releases": [index], "stages": stage}
+    return Answer(
+        NoisedReply(sealed=sealed), state.passed(stage), "released", facts, commits=(index,)
+    )
+
+
+def result(
+    state: SharedState, request: ResultRequest, priced: PricedTraining, loaded: Loaded
+) -> Answer:
+    """Take in the last scores and measure, on the holdout, what the partners' columns add."""
+    job = _job(state)
+    rounds = job.model.rounds
+    check_turn(state, "residuals", rounds, expected=turn(state))
+    state = _with_total(state, request.total, rounds - 1, loaded.count)
+    value = _value(state, job, priced, loaded)
+    state = state.remembering(value=value, **to_turn("close", 0))
+    return Answer(DoneReply(), state, "answered", {"rounds": rounds})
+
+
+def keep(home: NodeHome, run: str, state: SharedState) -> str:
+    """Keep the owner's part, the partners' last total, and the value report."""
+    job, memory = _job(state), state.memory
+    if "value" not in memory:
+        return ""
+    keep_value(home, run, memory["value"])
+    own = PartyModel.from_json(memory["party"])
+    model = own.model
+    whole = AdditiveModel(
+        model.binning, memory["intercept"] + model.intercept, model.effects, model.task
+    )
+    return keep_part(
+        home,
+        ModelPart(
+            run=run,
+            alignment=job.alignment,
+            owner=job.owner,
+            members=job.members,
+            target=job.target,
+            levels=job.model.levels,
+            limit=job.model.limit,
+            customers=own.customers,
+            model=whole,
+            total=_from_bytes(memory["total"]).astype(np.int32),
+        ),
+    )
+
+
+# --- one round --------------------------------------------------------------------------------
+
+
+def _job(state: SharedState) -> VerticalJob:
+    assert isinstance(state.job, VerticalJob)
+    return state.job
+
+
+def _round_key(state: SharedState, index: int) -> elgamal.OwnerKey:
+    return elgamal.OwnerKey.from_bytes(state.keys.derive_secret(f"elgamal/{index}"))
+
+
+def _scores(state: SharedState, loaded: Loaded) -> FloatArray:
+    """Return the owner's scores of all aligned customers, shape (rows,)."""
+    job = _job(state)
+    own = PartyModel.from_json(state.memory["party"])
+    size = step_size(limit=job.model.limit, levels=job.model.levels)
+    own_scores = state.memory["intercept"] + own.model.scores(loaded.rows.codes)
+    return np.asarray(own_scores + _from_bytes(state.memory["total"]) * size)
+
+
+def _units(state: SharedState, loaded: Loaded) -> IntArray:
+    """Return this round's residuals of the training rows, in grid units."""
+    job = _job(state)
+    scores = _scores(state, loaded)[: loaded.training(job)]
+    if job.labels.mode == "label_private":
+        assert job.labels.epsilon is not None
+        drawn = np.frombuffer(state.memory["labels"], dtype=np.uint8)
+        return soft_residuals(unbiased(drawn, job.labels.epsilon), scores)
+    return hard_residuals(loaded.labels[: len(scores)], scores)
+
+
+def _with_total(state: SharedState, data: bytes, index: int, rows: int) -> SharedState:
+    job = _job(state)
+    features = sum(len(party.features) for party in job.parties[1:])
+    total = opened_total(state, data, index, rows=rows, features=features, levels=job.model.levels)
+    return state.remembering(total=_to_bytes(total))
+
+
+def _noise(
+    home: NodeHome,
+    state: SharedState,
+    job: VerticalJob,
+    units: IntArray,
+    loaded: Loaded,
+    lengths: dict[str, int],
+    index: int,
+) -> tuple[IntArray, dict[str, IntArray], str | None]:
+    """Return the owner's own sums, noised, each partner's noise, and the stages of the release."""
+    own = PartyModel.from_json(state.memory["party"])
+    codes = own.merging.stand_ins(loaded.rows.codes[: len(units)])
+    mine = np.append(bin_sums(units, codes, own.merging.public), units.sum())
+    zeros = [np.zeros(lengths[partner], dtype=np.int64) for partner in job.partners]
+    values = np.concatenate([mine, *zeros])
+    stage: str | None = None
+    if job.labels.noise_multiplier is not None:
+        update = LocalUpdate(values, label_bound(job.features))
+        # Privacy: one draw over all parties' sums, the owner's own and the total included; one
+        # label moves them together by the bound the price was set for.
+        values = add_noise(
+            update,
+            noise_multiplier=job.labels.noise_multiplier,
+            shares=1,
+            trust="local",
+            source=home.noise.stream(f"{state.run}/{index}/{home.member}"),
+        ).values
+        stage = _NOISED
+    elif job.labels.mode == "encrypted_without_noise":
+        stage = _BARE
+    parts = np.split(values, np.cumsum([len(mine), *(len(one) for one in zeros)])[:-1])
+    return parts[0], dict(zip(job.partners, parts[1:], strict=True)), stage
+
+
+def _stepped(
+    state: SharedState,
+    job: VerticalJob,
+    units: IntArray,
+    loaded: Loaded,
+    *,
+    noised: IntArray | None,
+    index: int,
+) -> SharedState:
+    """Step with the owner's own sums. Raises: PositivesTooFew, as far as the noise tells."""
+    own = PartyModel.from_json(state.memory["party"])
+    if noised is None:
+        codes = own.merging.stand_ins(loaded.rows.codes[: len(units)])
+        noised = np.append(bin_sums(units, codes, own.merging.public), units.sum())
+    sums, total = noised[:-1], int(noised[-1])
+    sigma = noise_sigma(job)
+    if index == 0:
+        _check_positives(job, total, len(units), sigma, loaded.alignment.dataset)
+    own = step(own, sums, noise=sigma, settings=job.model)
+    intercept = intercept_step(
+        state.memory["intercept"],
+        total,
+        customers=len(units),
+        round_index=index,
+        settings=job.model,
+    )
+    return state.remembering(party=own.to_json(), intercept=intercept)
+
+
+def _check_positives(job: VerticalJob, total: int, rows: int, sigma: float, dataset: str) -> None:
+    # Privacy: judged by the noised total, which is released anyway.
+    share = 0.5 + total / GRID / rows
+    unsure = max(_POSITIVES_SIGMAS * sigma / GRID, 1.0) / rows
+    if not unsure < share < 1 - unsure:
+        raise PositivesTooFew(target=job.target, dataset=dataset)
+
+
+# --- the result -------------------------------------------------------------------------------
+
+
+def _value(
+    state: SharedState, job: VerticalJob, priced: PricedTraining, loaded: Loaded
+) -> dict[str, Any]:
+    """Return the value report of this run, measured on the holdout; it stays with the owner."""
+    rows = loaded.training(job)
+    target = loaded.labels[rows:]
+    value: dict[str, Any] = {
+        "partners": list(job.partners),
+        "mode": job.labels.mode,
+        "epsilon": job.labels.epsilon,
+        "training_rows": rows,
+        "holdout_rows": len(target),
+        "scores_seen": len(job.partners) == 1,
+    }
+    if job.labels.mode == "label_private":
+        assert job.labels.epsilon is not None
+        value["guess_accuracy"] = guess_accuracy(job.labels.epsilon)
+    if not 0 < int(target.sum()) < len(target):
+        return {**value, "problem": "the holdout has one class only; nothing can be measured"}
+    binning = priced.binnings[job.owner]
+    columns = Columns(job.owner, binning, loaded.rows.codes, loaded.least_bin)
+    alone = train_alone(columns, loaded.labels, job.model).scores(loaded.rows.codes[rows:])
+    joint = _scores(state, loaded)[rows:]
+    gain = auc_gain(target, alone, joint)
+    return {
+        **value,
+        "owner_auc": _plain(auc_interval(target, alone)),
+        "joint_auc": _plain(auc_interval(target, joint)),
+        "owner_lift": _plain(lift_in_top(target, alone)),
+        "joint_lift": _plain(lift_in_top(target, joint)),
+        "gain": _plain(gain),
+        "verdict": verdict(gain),
+    }
+
+
+def _plain(interval: Any) -> dict[str, float]:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _to_bytes(total: IntArray) -> bytes:
+    return total.astype("<i4").tobytes()
+
+
+def _from_bytes(data: bytes) -> IntArray:
+    return np.frombuffer(data, dtype="<i4").astype(np.int64)
+
+
+def limit_of(job: VerticalJob) -> int:
+    """Return the most a residual of the job can be, in grid units."""
+    if job.labels.mode != "label_private":
+        return residual_limit()
+    assert job.labels.epsilon is not None
+    low, high = unbiased(np.array([0, 1], dtype=np.uint8), job.labels.epsilon)
+    return residual_limit(float(low), float(high))

@@ -1,0 +1,125 @@
+"""A coordinator in a test's hands: it opens runs over shared customers and relays what it likes."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from fedmkt.contract.job import AnyJob
+from fedmkt.contract.order import sign_order
+from fedmkt.contract.vertical_jobs import SharedJob
+from fedmkt.identity.sealed import open_sealed
+from fedmkt.identity.signed_message import open_message, sign_message
+from fedmkt.node.app import node_at
+from fedmkt.node.node import Node
+from fedmkt.node.programs import opened_state
+from fedmkt.node.shared_state import SharedState
+from fedmkt.privacy.events import Event
+from fedmkt.simulation.world import World
+from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.key_file import read_key
+from fedmkt.storage.ledger_store import Entry
+from fedmkt.wire.envelope import Envelope
+from fedmkt.wire.run import (
+    Body,
+    CloseReply,
+    CloseRequest,
+    OpenReply,
+    OpenRequest,
+    Refused,
+    is_refusal,
+)
+
+BodyT = TypeVar("BodyT", bound=Body)
+
+
+class Relay:
+    """Holds the coordinator's key. Nodes are called directly, without a network."""
+
+    def __init__(self, world: World, run: str = "run-1") -> None:
+        self.world, self.run = world, run
+        self.contract = read_contract(world.coordinator)
+        self.identity = read_key(world.coordinator / "identity.key")
+        self.heads: dict[str, tuple[str, bytes]] = {}
+
+    def node(self, member: str) -> Node:
+        """Return a member's node."""
+        return node_at(self.world.node(member))
+
+    def raw(self, member: str, step: str, body: Body) -> Envelope:
+        """Send a request; return the reply's envelope. Raises: what the node raises."""
+        envelope = Envelope(
+            self.contract.hash, self.run, step, "coordinator", member, body.to_bytes()
+        )
+        data = self.node(member).handle(sign_message(envelope, self.identity))
+        home = self.node(member).home
+        reply = open_message(
+            data, directory=home.directory, receiver="coordinator", contract=self.contract.hash
+        )
+        self.heads[member] = (reply.head, reply.head_signature)
+        return reply
+
+    def ask(self, member: str, step: str, body: Body, reply: type[BodyT]) -> BodyT:
+        """Send a request; return the reply's body."""
+        return reply.from_bytes(self.raw(member, step, body).body)
+
+    def open(
+        self, job: SharedJob, members: tuple[str, ...] | None = None, *, lost: tuple[str, ...] = ()
+    ) -> dict[str, bytes]:
+        """Open a run at its members; return the key bundles."""
+        requester = read_key(self.world.node(job.requester) / "identity.key")
+        base = self.run.partition(" without ")[0]
+        order = sign_order(self.contract, base, _any(job), requester)
+        request = OpenRequest(job=job.signed_bytes(), order_signature=order.signature, lost=lost)
+        return {
+            member: self.ask(member, "open", request, OpenReply).bundle
+            for member in members or job.members
+        }
+
+    def refusal(self, member: str, step: str, body: Body) -> str:
+        """Send a request that is refused; return the rule's code."""
+        reply = self.raw(member, step, body)
+        assert is_refusal(reply.body)
+        return Refused.from_bytes(reply.body).code
+
+    def close(self, members: tuple[str, ...], *, finished: bool) -> dict[str, bytes]:
+        """Close the run; return the receipts."""
+        outcome = "finished" if finished else "abandoned"
+        request = CloseRequest(outcome=outcome, model=b"", heads=dict(self.heads))
+        return {
+            member: self.ask(member, "close", request, CloseReply).receipt for member in members
+        }
+
+    def state(self, member: str) -> SharedState:
+        """Return what a member's node remembers of the run: what an insider of it would know."""
+        home = self.node(member).home
+        with home.store.transaction() as tx:
+            sealed = home.runs.load(tx, self.run)
+        assert sealed
+        key = home.identity.derive_key("run state")
+        _, state = opened_state(
+            open_sealed(key, sealed, context=self.run.encode(), what="run state")
+        )
+        assert isinstance(state, SharedState)
+        return state
+
+    def entries(self, member: str) -> tuple[Entry, ...]:
+        """Return a member's ledger entries of the run."""
+        home = self.node(member).home
+        with home.store.transaction() as tx:
+            return home.ledger.entries(tx, self.run)
+
+    def states(self, member: str) -> list[str]:
+        """Return the states of a member's ledger entries of the run."""
+        return [entry.state for entry in self.entries(member)]
+
+    def spent(self, member: str) -> list[Event]:
+        """Return the events a member's ledger counts as spent."""
+        return [entry.event for entry in self.entries(member) if entry.state == "spent"]
+
+
+def _any(job: SharedJob) -> AnyJob:
+    return job  # type: ignore[return-value]
+
+
+def parts_for(replies: Mapping[str, Mapping[str, bytes]], member: str) -> dict[str, bytes]:
+    """Return what each sender sealed for `member`."""
+    return {sender: sealed[member] for sender, sealed in replies.items() if member in sealed}

@@ -1,0 +1,392 @@
+"""Alignments and overlap jobs over real nodes: the truth, what is spent, and what breaks them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from end_to_end.relay import Relay
+from end_to_end.shared_world import (
+    OWNER,
+    PARTNERS,
+    alignment_job,
+    dataset_of,
+    home_of,
+    overlap_job,
+    parties_of,
+    run,
+    terms_for,
+    world_of,
+)
+
+from fedmkt.core.errors import (
+    AlignmentMismatch,
+    AlignmentUnknown,
+    MessageInvalid,
+    NodeFailed,
+    OverlapTooSmall,
+    PointInvalid,
+    RequestConflict,
+    RunRefused,
+    SealBroken,
+    SetReplayed,
+    SetSizeWrong,
+)
+from fedmkt.node.alignments import Alignment, read_alignment
+from fedmkt.privacy.events import ExactEvent, GaussianEvent
+from fedmkt.security.psi import linking, lists
+from fedmkt.simulation.vertical_partition import PartyData, true_overlap
+from fedmkt.simulation.world import World
+from fedmkt.wire.shared import (
+    BlindRequest,
+    FinishReply,
+    FinishRequest,
+    HopRequest,
+    ListReply,
+    MatchReply,
+    MatchRequest,
+)
+
+PEOPLE = 600
+TWO = (OWNER, "retailer")
+
+
+@pytest.fixture(scope="module")
+def parties() -> dict[str, PartyData]:
+    return parties_of(PEOPLE)
+
+
+@pytest.fixture(scope="module")
+def aligned(
+    parties: dict[str, PartyData], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    world = world_of(tmp_path_factory.mktemp("aligned"), parties, terms_for(parties))
+    run(world, alignment_job(), "alignment")
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(parties: dict[str, PartyData], tmp_path: Path) -> Iterator[World]:
+    two = {member: parties[member] for member in TWO}
+    made = world_of(tmp_path, two, terms_for(two))
+    yield made
+    made.close()
+
+
+def people_of(party: PartyData, alignment: Alignment) -> list[int]:
+    keys = party.table.get_column(party.schema.customer_key).to_list()
+    return [int(party.people[keys.index(key)]) for key in alignment.customer_keys]
+
+
+def test_all_members_end_with_the_true_overlap_in_one_row_order(
+    aligned: World, parties: dict[str, PartyData]
+) -> None:
+    found = {
+        member: people_of(party, read_alignment(home_of(aligned, member), "alignment"))
+        for member, party in parties.items()
+    }
+    assert set(found[OWNER]) == true_overlap(parties)
+    assert len(found[OWNER]) == len(set(found[OWNER]))
+    assert all(people == found[OWNER] for people in found.values())
+
+
+def test_who_withdrew_consent_is_in_no_alignment(
+    aligned: World, parties: dict[str, PartyData]
+) -> None:
+    for member, party in parties.items():
+        granted = party.consent.filter(pl.col("status") == "granted")["key"].to_list()
+        withdrawn = set(party.consent.filter(pl.col("status") == "withdrawn")["key"].to_list())
+        alignment = read_alignment(home_of(aligned, member), "alignment")
+        assert withdrawn
+        assert not withdrawn & set(alignment.customer_keys)
+        assert set(alignment.customer_keys) <= set(granted)
+
+
+def test_duplicates_and_opt_outs_are_counted_at_the_node_and_add_up(
+    aligned: World, parties: dict[str, PartyData]
+) -> None:
+    for member, party in parties.items():
+        counts = read_alignment(home_of(aligned, member), "alignment").counts
+        assert counts.rows == party.table.height
+        assert counts.duplicates > 0
+        assert counts.opted_out > 0
+        assert counts.rows == (
+            counts.offered + counts.duplicates + counts.opted_out + counts.unusable
+        )
+
+
+def test_an_alignment_on_disk_is_sealed(aligned: World) -> None:
+    home = home_of(aligned, OWNER)
+    key = read_alignment(home, "alignment").customer_keys[0]
+    (stored,) = (home.folder / "alignments").iterdir()
+    assert key.encode() not in stored.read_bytes()
+    assert stored.stat().st_mode & 0o077 == 0
+
+
+def test_no_identifier_crosses_the_wire(parties: dict[str, PartyData], world: World) -> None:
+    relay = Relay(world)
+    seen = bytearray()
+    handle = relay.node
+
+    class Recording(Relay):
+        def raw(self, member, step, body):  # type: ignore[no-untyped-def]
+            seen.extend(body.to_bytes())
+            reply = super().raw(member, step, body)
+            seen.extend(reply.body)
+            return reply
+
+    assert handle(OWNER) is not None
+    align(Recording(world))
+    for member in TWO:
+        party = parties[member]
+        for column in ("email", "phone", party.schema.customer_key):
+            for value in party.table.get_column(column).drop_nulls().cast(pl.String).head(50):
+                assert value.encode() not in seen
+
+
+def test_a_noised_alignment_is_charged_and_states_sizes_near_the_truth(
+    aligned: World, parties: dict[str, PartyData]
+) -> None:
+    outcome = run(aligned, alignment_job(exact=False), "noised")
+    truth = len(true_overlap(parties))
+    # eps 1 over two sizes: standard deviation 5.3 customers; eight of them is beyond chance.
+    assert all(abs(size - truth) < 8 * 5.3 for size in outcome.facts["overlap"].values())
+    with home_of(aligned, OWNER).store.transaction() as tx:
+        spent = home_of(aligned, OWNER).ledger.entries(tx, "noised")
+    assert [type(entry.event) for entry in spent] == [GaussianEvent, GaussianEvent, ExactEvent]
+    assert {entry.state for entry in spent} == {"spent"}
+
+
+def test_receipts_say_how_sizes_were_protected(aligned: World) -> None:
+    folder = aligned.coordinator / "runs" / "alignment" / "receipts"
+    receipt = json.loads((folder / "retailer.json").read_bytes())["receipt"]
+    assert (receipt["kind"], receipt["mode"]) == ("alignment", "exact_sizes")
+    assert not receipt["noised"]
+    assert receipt["epsilon"] is None
+
+
+def test_aligning_past_the_cap_is_refused(parties: dict[str, PartyData], tmp_path: Path) -> None:
+    two = {member: parties[member] for member in TWO}
+    world = world_of(tmp_path, two, terms_for(two, alignments=1))
+    job = alignment_job(("retailer",))
+    run(world, job, "first")
+    with pytest.raises(RunRefused) as refused:
+        run(world, job, "second")
+    assert refused.value.fields["rule"] == "exact_scores_exceeded"
+    world.close()
+
+
+def test_an_overlap_smaller_than_agreed_leaves_nobody_half_aligned(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    two = {member: parties[member] for member in TWO}
+    world = world_of(tmp_path, two, terms_for(two, minimum_overlap=100_000))
+    with pytest.raises(OverlapTooSmall):
+        run(world, alignment_job(("retailer",)), "small")
+    for member in TWO:
+        with pytest.raises(AlignmentUnknown):
+            read_alignment(home_of(world, member), "small")
+        states = Relay(world, "small").states(member)
+        assert states == ["spent", "spent", "spent"]
+    world.close()
+
+
+def test_an_overlap_job_tells_one_noised_number(
+    aligned: World, parties: dict[str, PartyData]
+) -> None:
+    outcome = run(aligned, overlap_job(), "overlap")
+    bank, retailer = parties[OWNER], parties["retailer"]
+    both = {OWNER: bank, "retailer": retailer}
+    truth = len(true_overlap(both))
+    told = outcome.facts["overlap"]
+    assert isinstance(told, int)
+    # By e-mail alone, with two draws of noise of 5.3 customers; without e-mail some are not found.
+    assert 0.7 * truth < told < truth + 8 * 5.3 * 2**0.5
+    assert outcome.exchanges == 5
+
+
+def test_an_overlap_under_the_minimum_is_not_told(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    two = {member: parties[member] for member in TWO}
+    world = world_of(tmp_path, two, terms_for(two, minimum_overlap=100_000))
+    assert run(world, overlap_job(), "overlap").facts["overlap"] is None
+    world.close()
+
+
+def test_a_key_column_full_of_blanks_is_a_named_error_and_costs_nothing(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    party = parties["retailer"]
+    blank = party.table.with_columns(email=pl.lit(" "), phone=pl.lit(None, dtype=pl.String))
+    two = {OWNER: parties[OWNER], "retailer": party}
+    world = world_of(tmp_path, two, terms_for(two))
+    from fedmkt.simulation.world import write_table
+
+    write_table(world.node("retailer") / "customers.parquet", blank)
+    with pytest.raises(NodeFailed, match="identifiers_blank"):
+        run(world, alignment_job(("retailer",)), "blank")
+    assert set(Relay(world, "blank").states("retailer")) == {"returned"}
+    # The bank had stated its size already; what was not sent comes back.
+    assert Relay(world, "blank").states(OWNER) == ["spent", "returned", "returned"]
+    world.close()
+
+
+# --- what members and coordinator can try -----------------------------------------------------
+
+
+def bundles_of(relay: Relay) -> dict[str, bytes]:
+    return relay.open(alignment_job(("retailer",)))
+
+
+def blinded(relay: Relay) -> dict[str, dict[str, bytes]]:
+    """Go as far as both blinded lists; return what each member sealed."""
+    bundles = bundles_of(relay)
+    return {
+        member: relay.ask(member, "blind", BlindRequest(bundles=bundles), ListReply).sealed
+        for member in TWO
+    }
+
+
+def hopped(relay: Relay, first: dict[str, dict[str, bytes]]) -> dict[str, dict[str, bytes]]:
+    other = {OWNER: "retailer", "retailer": OWNER}
+    return {
+        member: relay.ask(
+            member,
+            "hop/1",
+            HopRequest(index=1, sealed=first[other[member]][member]),
+            ListReply,
+        ).sealed
+        for member in TWO
+    }
+
+
+def matched(relay: Relay, lists_: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
+    request = MatchRequest(
+        sealed={OWNER: lists_["retailer"][OWNER], "retailer": lists_[OWNER][OWNER]}
+    )
+    return relay.ask(OWNER, "match", request, MatchReply).sealed
+
+
+def finish(relay: Relay, lists_: dict[str, dict[str, bytes]], links: dict[str, bytes]) -> None:
+    for member, last in ((OWNER, "retailer"), ("retailer", OWNER)):
+        witness = lists_["retailer"]["retailer"] if member == "retailer" else b""
+        request = FinishRequest(links=links[member], own=lists_[last][member], witness=witness)
+        relay.ask(member, "finish", request, FinishReply)
+
+
+def align(relay: Relay) -> None:
+    lists_ = hopped(relay, blinded(relay))
+    finish(relay, lists_, matched(relay, lists_))
+
+
+def test_a_list_longer_than_signed_is_refused(world: World) -> None:
+    relay = Relay(world)
+    blinded(relay)
+    keys = relay.state("retailer").keys
+    rows = int(keys.peers["retailer"].facts["rows"])
+    longer = np.random.default_rng(1).integers(0, 100, (2, rows + 1, 32), dtype=np.uint8)
+    sealed = keys.seal_to(OWNER, "list of retailer for hop 1", longer.tobytes())
+    with pytest.raises(SetSizeWrong):
+        relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=sealed))
+
+
+@pytest.mark.parametrize(
+    ("point", "error"),
+    [
+        (bytes(32), PointInvalid),  # the identity
+        ((1).to_bytes(32, "little"), PointInvalid),  # of order 4
+        ((2**255 - 19 + 5).to_bytes(32, "little"), PointInvalid),  # not canonical
+        (b"\xff" * 32, PointInvalid),  # the unused bit is set
+        (None, SetReplayed),  # another row's point once more
+    ],
+)
+def test_a_point_that_no_list_should_hold_is_refused(
+    world: World, point: bytes | None, error: type[Exception]
+) -> None:
+    relay = Relay(world)
+    first = blinded(relay)
+    keys, bank = relay.state("retailer").keys, relay.state(OWNER).keys
+    data = bytearray(
+        bank.open_from("retailer", "list of retailer for hop 1", first["retailer"][OWNER])
+    )
+    data[:32] = bytes(data[32:64]) if point is None else point
+    sealed = keys.seal_to(OWNER, "list of retailer for hop 1", bytes(data))
+    with pytest.raises(error):
+        relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=sealed))
+    # Nothing was answered, so the honest list still can be.
+    honest = HopRequest(index=1, sealed=first["retailer"][OWNER])
+    relay.ask(OWNER, "hop/1", honest, ListReply)
+
+
+def test_yesterdays_list_is_refused(world: World) -> None:
+    before = blinded(Relay(world, "yesterday"))
+    relay = Relay(world, "today")
+    blinded(relay)
+    with pytest.raises(SealBroken):
+        relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=before["retailer"][OWNER]))
+
+
+def test_a_list_shown_as_anothers_is_refused(world: World) -> None:
+    relay = Relay(world)
+    first = blinded(relay)
+    with pytest.raises(SealBroken):
+        relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=first[OWNER]["retailer"]))
+
+
+def test_a_hop_is_answered_once_and_repeated_byte_for_byte(world: World) -> None:
+    relay = Relay(world)
+    first = blinded(relay)
+    keys = relay.state("retailer").keys
+    request = HopRequest(index=1, sealed=first["retailer"][OWNER])
+    assert relay.raw(OWNER, "hop/1", request).body == relay.raw(OWNER, "hop/1", request).body
+    data = relay.state(OWNER).keys.open_from(
+        "retailer", "list of retailer for hop 1", first["retailer"][OWNER]
+    )
+    again = keys.seal_to(OWNER, "list of retailer for hop 1", data)
+    with pytest.raises(RequestConflict):
+        relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=again))
+
+
+def test_links_the_first_party_made_up_are_found_by_the_witness(world: World) -> None:
+    """A first party that links rows it has no customer for would see scores of strangers."""
+    relay = Relay(world)
+    lists_ = hopped(relay, blinded(relay))
+    matched(relay, lists_)
+    bank = relay.state(OWNER).keys
+    rows = int(bank.peers["retailer"].facts["rows"])
+    # The bank compares in the clear of tags: it holds every tag of the retailer's list.
+    data = bank.open_from(OWNER, "list of retailer for hop 0", lists_[OWNER][OWNER])
+    tags = lists.tags_from_bytes(data, columns=2, rows=rows, member="retailer")
+    everybody = linking.Links(
+        np.zeros(rows, dtype=np.uint8), np.sort(tags[0], axis=0)[:rows] * 0 + tags[0]
+    )
+    forged = bank.seal_to("retailer", "links", linking.links_to_bytes(everybody))
+    request = FinishRequest(
+        links=forged, own=lists_[OWNER]["retailer"], witness=lists_["retailer"]["retailer"]
+    )
+    with pytest.raises((AlignmentMismatch, MessageInvalid)):
+        relay.raw("retailer", "finish", request)
+    assert relay.states("retailer") == ["spent", "planned", "planned"]
+
+
+def test_the_coordinator_cannot_open_a_list(world: World) -> None:
+    relay = Relay(world)
+    first = blinded(relay)
+    sealed = first["retailer"][OWNER]
+    tags = relay.state(OWNER).keys.open_from("retailer", "list of retailer for hop 1", sealed)
+    # Sealed bytes differ from the blinded points everywhere, and tell their number alone.
+    assert tags[:64] not in sealed
+    assert len(sealed) == len(tags) + 28  # nonce and tag of AES-GCM
+
+
+def test_a_job_for_other_members_leaves_no_trace(aligned: World) -> None:
+    log = (home_of(aligned, "weather_service").folder / "audit.log").read_text()
+    run(aligned, overlap_job(), "not-for-weather")
+    assert (home_of(aligned, "weather_service").folder / "audit.log").read_text() == log
+    assert (
+        dataset_of(PARTNERS[0]) in (home_of(aligned, "retailer").folder / "audit.log").read_text()
+    )
