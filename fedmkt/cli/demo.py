@@ -10,18 +10,32 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.cli.homes import DEMO_FOLDER
+from fedmkt.cli.value import say_value
+from fedmkt.core.errors import SettingInvalid
 from fedmkt.evidence.report import Report
 
 
 class Story(StrEnum):
     """The demonstrations there are."""
 
+    vertical = "vertical"
     horizontal = "horizontal"
 
 
+_WHAT = {
+    Story.vertical: "four partners know different things about the same customers",
+    Story.horizontal: "three partners know the same things about different customers",
+}
+
+
 def demo(
-    story: Annotated[Story, typer.Argument(help="Which demonstration.")] = Story.horizontal,
-    out: Annotated[Path, typer.Option(help="Where it goes; it may exist.")] = DEMO_FOLDER,
+    story: Annotated[
+        Story | None,
+        typer.Argument(help="Which demonstration. Default: both.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Where it goes, each story in a folder below; it may exist.")
+    ] = DEMO_FOLDER,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -32,28 +46,44 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Train one audience model across three partners, with every protection on.
+    """Train audience models across partners, with every protection on.
 
-    A bank, a map provider and a retailer hold the same columns for different customers. Writes
-    report.html and report.json, and each partner's ledger and audit log under nodes/.
+    STORY is vertical (a bank, a retailer, a map provider and one partner who knows nothing useful
+    hold different columns of the same customers) or horizontal (three partners hold the same
+    columns for different customers). Without it both run, the vertical one first.
+
+    Writes report.html and report.json for each, and each partner's ledger and audit log under
+    nodes/.
     """
+    if out.exists() and not out.is_dir():
+        raise SettingInvalid(setting=f"--out {out}", problem="it is a file, not a folder")
+    for one in Story if story is None else (story,):
+        _tell(one, out / one, seed)
+
+
+def _tell(story: Story, out: Path, seed: int | None) -> None:
     # Imported here so that --help and mistakes answer at once.
     from fedmkt.simulation.demo import run_horizontal
     from fedmkt.simulation.progress import live
     from fedmkt.simulation.report_page import write
+    from fedmkt.simulation.vertical_demo import run_vertical
 
     console = Console()
-    console.print(f"[bold]fedmkt demo {story}[/]: three partners, one model, no shared rows")
+    console.print(f"[bold]fedmkt demo {story}[/]: {_WHAT[story]}")
     with live(console) as progress:
-        report = run_horizontal(out, seed=seed, progress=progress)
+        run = run_vertical if story is Story.vertical else run_horizontal
+        report = run(out, seed=seed, progress=progress)
     _, page = write(report, out)
-    console.print(_models(report))
-    console.print("AUC: chance that a prospect scores above another, on public test rows.")
+    if story is Story.vertical:
+        say_value(console, report)
+        following = "ledger explain joint"
+    else:
+        console.print(_models(report))
+        console.print("AUC: chance that a prospect scores above another, on public test rows.")
+        following = "ledger explain epsilon-1"
     _say(console, report)
     console.print(f"report: [bold]{page}[/]", highlight=False, soft_wrap=True)
-    console.print(
-        f"next: fedmkt ledger explain epsilon-1 --home {out}", highlight=False, soft_wrap=True
-    )
+    console.print(f"next: fedmkt {following} --home {out}", highlight=False, soft_wrap=True)
 
 
 def _models(report: Report) -> Table:

@@ -11,6 +11,8 @@ from fedmkt.core.errors import FileMissing
 from fedmkt.node.home import NodeHome, open_home
 
 DEMO_FOLDER = Path("fedmkt-demo")
+STORIES = ("vertical", "horizontal")
+"""The demonstrations there are, each in a folder of its name."""
 
 HomeOption = Annotated[
     Path | None,
@@ -36,11 +38,17 @@ def opened(home: Path | None) -> Iterator[list[NodeHome]]:
 
 
 def _folders(home: Path | None) -> list[Path]:
-    if home is not None and not (home / "nodes").is_dir():
+    if home is not None and (home / "node.toml").is_file():
         return [home]
-    nodes = (home or DEMO_FOLDER) / "nodes"
-    folders = sorted(path.parent for path in nodes.glob("*/node.toml"))
+    demo = home or DEMO_FOLDER
+    folders = [
+        path.parent
+        for below in ("nodes", *(f"{story}/nodes" for story in STORIES))
+        for path in sorted((demo / below).glob("*/node.toml"))
+    ]
+    if not folders and home is not None:
+        return [home]
     if not folders:
         advice = "Give --home the folder of a node, or run fedmkt demo first."
-        raise FileMissing(what="node", path=nodes, advice=advice)
+        raise FileMissing(what="node", path=demo, advice=advice)
     return folders

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedmkt.cli.homes import DEMO_FOLDER, HomeOption, opened
+from fedmkt.cli.homes import DEMO_FOLDER, STORIES, HomeOption, opened
 from fedmkt.node.dry_run import DryRun, dry_run
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.contract_files import read_job
@@ -27,18 +27,26 @@ def dry_run_job(
     Nothing runs and nothing is spent. Ends with 3 when a node would refuse.
     """
     console = Console(soft_wrap=True, highlight=False)
-    stated = read_job(_job_file(job, home))
-    with opened(home) as homes:
-        outcomes = [dry_run(one, stated) for one in homes]
+    path, asked = _found(job, home)
+    stated = read_job(path)
+    with opened(asked) as homes:
+        parties = [one for one in homes if one.member in stated.members] or homes
+        outcomes = [dry_run(one, stated) for one in parties]
     for outcome in outcomes:
         console.print("\n".join(_sentences(outcome)), end="\n\n", markup=False)
     if any(outcome.refusal for outcome in outcomes):
         raise typer.Exit(_REFUSED)
 
 
-def _job_file(job: str, home: Path | None) -> Path:
-    named = (home or DEMO_FOLDER) / "jobs" / f"{job}.toml"
-    return named if not Path(job).exists() and named.exists() else Path(job)
+def _found(job: str, home: Path | None) -> tuple[Path, Path | None]:
+    """Return a job's file, and the home whose nodes are asked: those of its demonstration."""
+    demo = home or DEMO_FOLDER
+    if not Path(job).exists():
+        for place in (demo, *(demo / story for story in STORIES)):
+            named = place / "jobs" / f"{job}.toml"
+            if named.exists():
+                return named, place
+    return Path(job), home
 
 
 def _sentences(outcome: DryRun) -> list[str]:
@@ -47,11 +55,13 @@ def _sentences(outcome: DryRun) -> list[str]:
         lines.append(f"  would be refused under rule {outcome.refusal.code}: {outcome.refusal}")
     if not outcome.leaves:
         return lines
-    lines.append("  would leave this node, inside sums over all members:")
+    lines.append("  would leave this node:")
     lines += [f"    - {item}" for item in outcome.leaves]
     lines.append("    - a signed receipt, the audit log's latest hash, keys and signatures")
     lines.append("  never leaves: rows, identifiers, unmasked sums, the reason of a refusal")
-    if outcome.epsilon == float("inf"):
+    if not outcome.epsilon:
+        lines.append("  costs: no epsilon; what leaves is counted against its cap for life")
+    elif outcome.epsilon == float("inf"):
         lines.append("  costs: no epsilon bounds it, since it carries no noise")
     else:
         lines.append(f"  costs: epsilon {outcome.epsilon:.3f} at delta {outcome.delta:g}")

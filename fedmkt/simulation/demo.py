@@ -5,24 +5,14 @@ budgets from the nodes' own ledgers, protection from the nodes' signed receipts,
 verifying them against the heads that other members countersigned.
 """
 
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from fedmkt.contract.job import Job
-from fedmkt.core.errors import (
-    FedmktError,
-    NodeFailed,
-    OutputUnwritable,
-    RunRefused,
-    SettingInvalid,
-    StorageFailed,
-)
+from fedmkt.core.errors import FedmktError, RunRefused
 from fedmkt.core.stages import Examples
 from fedmkt.data import bundled
 from fedmkt.data.binning import Binning
@@ -30,6 +20,7 @@ from fedmkt.evidence.report import Report
 from fedmkt.horizontal.pooled import train_pooled
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.app import node_at
+from fedmkt.simulation.demo_folder import make_room, whole_or_not_at_all
 from fedmkt.simulation.demo_plan import ARMS, DRAWS, PURPOSE, Arm, job_for, terms
 from fedmkt.simulation.demo_report import build_report
 from fedmkt.simulation.demo_study import Study, Trained, Twin
@@ -37,12 +28,8 @@ from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partition import by_occupation
 from fedmkt.simulation.progress import StudyProgress
 from fedmkt.simulation.world import World, build_world
-from fedmkt.storage.whole_file import unwritable
 
 REFUSED_ARM = ARMS[1]
-_UNWRITTEN = (OutputUnwritable.code, StorageFailed.code)
-_FOLDERS = ("nodes", "coordinator", "jobs", "draws", "report.html", "report.json")
-_MARKER = ".fedmkt-demo"  # only what stands beside it is a demonstration's to move
 
 
 @dataclass
@@ -64,6 +51,9 @@ class _RoundWatcher:
         self.progress.finished_round(number, rounds, loss, _lifetime_left(self.world, self.arm))
         self.measuring_s += time.monotonic() - started
 
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """Horizontal trainings count rounds."""
+
 
 def run_horizontal(
     out: Path, *, seed: int | None, progress: StudyProgress, draws: int = DRAWS
@@ -75,10 +65,10 @@ def run_horizontal(
     Raises: SettingInvalid (`out` is no folder); OutputUnwritable, with nothing left of this study;
         and what a run raises.
     """
-    aside = _make_room(out)
+    aside = make_room(out)
     if aside is not None:
         progress.moved(aside)
-    with _whole_or_not_at_all(out) as worlds:
+    with whole_or_not_at_all(out) as worlds:
         return build_report(_study(out, worlds, seed, progress, draws))
 
 
@@ -108,61 +98,6 @@ def _study(
         worlds=tuple(worlds),
         twins=_twins(parts, public),
     )
-
-
-@contextmanager
-def _whole_or_not_at_all(out: Path) -> Iterator[list[World]]:
-    """Close the worlds that are put into the list; remove them when they could not be written."""
-    worlds: list[World] = []
-    try:
-        try:
-            yield worlds
-        finally:
-            for world in worlds:
-                world.close()
-    except (OutputUnwritable, StorageFailed) as error:
-        _remove(out)
-        raise OutputUnwritable(path=out, problem=error.fields["problem"]) from None
-    except NodeFailed as error:
-        if error.fields["error"] not in _UNWRITTEN:
-            raise
-        _remove(out)
-        problem = f"a node reported {error.fields['error']}"
-        raise OutputUnwritable(path=out, problem=problem) from None
-
-
-def _remove(out: Path) -> None:
-    """Remove what this study wrote; what was there before it stands aside."""
-    for name in _FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
-
-
-def _make_room(out: Path) -> Path | None:
-    """Move what an earlier demonstration left in `out` aside, and return where it is now.
-
-    None of it is deleted, and nothing that no demonstration made is moved. Raises: SettingInvalid.
-    """
-    with unwritable(out):
-        if out.exists() and not out.is_dir():
-            raise SettingInvalid(setting=f"--out {out}", problem="it is a file, not a folder")
-        out.mkdir(parents=True, exist_ok=True)
-        left = [out / name for name in _FOLDERS if (out / name).exists()]
-        marker = out / _MARKER
-        if left and not marker.exists():
-            names = ", ".join(path.name for path in left)
-            problem = f"no demonstration made what stands there ({names}); choose another folder"
-            raise SettingInvalid(setting=f"--out {out}", problem=problem)
-        marker.touch()
-        if not left:
-            return None
-        number = 1
-        while (out / f"earlier-{number}").exists():
-            number += 1
-        aside = out / f"earlier-{number}"
-        aside.mkdir()
-        for path in left:
-            path.rename(aside / path.name)
-        return aside
 
 
 def _train(

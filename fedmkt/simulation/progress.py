@@ -34,6 +34,10 @@ class StudyProgress(Protocol):
         """A round is done. loss: on public data. left: a partner's epsilon left for life."""
         ...
 
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """An exchange of a run over shared customers is done."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -48,6 +52,9 @@ class Silent:
         """Show nothing."""
 
     def finished_round(self, number: int, rounds: int, loss: float, left: float | None) -> None:
+        """Show nothing."""
+
+    def finished_step(self, number: int, steps: int, name: str) -> None:
         """Show nothing."""
 
 
@@ -77,6 +84,11 @@ class Live:
         """Move the bar on by one round."""
         budget = "no noise" if left is None else f"budget left {left:.2f}"
         facts = f"round {number}/{rounds} loss {loss:.3f} {budget}"
+        self._progress.update(self._task, advance=1, facts=facts)
+
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """Move the bar on by one exchange."""
+        facts = f"exchange {number}/{steps}: {name}"
         self._progress.update(self._task, advance=1, facts=facts)
 
     def finished(self) -> None:

@@ -14,11 +14,12 @@ import polars as pl
 import tomli_w
 
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import AnyJob, Job
 from fedmkt.contract.order import Order, sign_order
 from fedmkt.contract.signatures import sign_contract
-from fedmkt.coordinator.app import make_main
+from fedmkt.coordinator.app import AnyOutcome, make_main
 from fedmkt.coordinator.conversation import Patience
+from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.coordinator.training import Outcome, Watcher
 from fedmkt.identity.keys import Identity
 from fedmkt.node.app import app as client_app
@@ -36,6 +37,7 @@ from fedmkt.transport.in_process import run_in_process
 
 COORDINATOR = "coordinator"
 _TABLE_FILE = "customers.parquet"
+_CONSENT_FILE = "consent.parquet"
 _PATIENCE = Patience(connect_s=5, exchange_s=60, absent_s=5)
 
 
@@ -65,7 +67,7 @@ class World:
         """Return a member's home folder."""
         return self.folder / "nodes" / member
 
-    def order(self, job: Job, run: str) -> Order:
+    def order(self, job: AnyJob, run: str) -> Order:
         """Write the job and have its requester sign it for `run`."""
         write_job(self.folder / "jobs" / f"{job.name}.toml", job)
         identity = read_key(self.node(job.requester) / "identity.key")
@@ -78,12 +80,23 @@ class World:
         return self.coordinator / "orders" / f"{run}.json"
 
     def run(self, job: Job, run: str, watcher: Watcher) -> Outcome:
-        """Run a job over the in-process grid: the nodes' own app, and the coordinator's main.
+        """Train over the in-process grid: the nodes' own app, and the coordinator's main.
 
         Raises: what `coordinator.app` raises.
         """
+        outcome = self._carried_out(job, run, watcher)
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    def run_shared(self, job: AnyJob, run: str, watcher: Watcher) -> SharedOutcome:
+        """Run a job over shared customers in the same way. Raises: as `run`."""
+        outcome = self._carried_out(job, run, watcher)
+        assert isinstance(outcome, SharedOutcome)
+        return outcome
+
+    def _carried_out(self, job: AnyJob, run: str, watcher: Watcher) -> AnyOutcome:
         self.order(job, run)
-        outcomes: list[Outcome] = []
+        outcomes: list[AnyOutcome] = []
         run_in_process(
             make_server_app(make_main(watcher, patience=_PATIENCE, keep=outcomes.append)),
             client_app,
@@ -101,11 +114,17 @@ class World:
 
 
 def build_world(
-    folder: Path, terms: Terms, tables: Mapping[str, pl.DataFrame], *, noise_seed: int | None
+    folder: Path,
+    terms: Terms,
+    tables: Mapping[str, pl.DataFrame],
+    *,
+    noise_seed: int | None,
+    consents: Mapping[str, pl.DataFrame] | None = None,
 ) -> World:
     """Make keys, contract, signatures, settings and tables below `folder`.
 
-    Args: tables: each member's customers. noise_seed: None draws noise as a deployment does.
+    Args: tables: each member's customers, for every dataset it holds. noise_seed: None draws noise
+    as a deployment does. consents: who agreed to what, by member.
     Raises: SettingInvalid when a world is already there; OutputUnwritable.
     """
     world = World(folder, tuple(tables))
@@ -127,23 +146,33 @@ def build_world(
         write_contract(home, contract, signatures)
     for number, (member, table) in enumerate(tables.items()):
         seed = None if noise_seed is None else noise_seed * len(tables) + number
-        _write_node(world.node(member), member, table, terms, seed)
+        home = world.node(member)
+        write_table(home / _TABLE_FILE, table)
+        consent = (consents or {}).get(member)
+        if consent is not None:
+            write_table(home / _CONSENT_FILE, consent)
+        _write_settings(home, member, terms, seed, consented=consent is not None)
     return world
 
 
-def _write_node(
-    home: Path, member: str, table: pl.DataFrame, terms: Terms, noise_seed: int | None
-) -> None:
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write a table as Parquet. Raises: OutputUnwritable."""
     data = io.BytesIO()
     table.write_parquet(data)
-    write_whole(home / _TABLE_FILE, data.getvalue())
+    write_whole(path, data.getvalue())
+
+
+def _write_settings(
+    home: Path, member: str, terms: Terms, noise_seed: int | None, *, consented: bool
+) -> None:
+    held = [dataset.name for dataset in terms.datasets if member in dataset.holders]
     settings: dict[str, object] = {
         "member": member,
         "situation": "simulated",
-        "datasets": {
-            dataset.name: {"kind": "parquet", "path": _TABLE_FILE} for dataset in terms.datasets
-        },
+        "datasets": {name: {"kind": "parquet", "path": _TABLE_FILE} for name in held},
     }
+    if consented:
+        settings["consents"] = {name: {"kind": "parquet", "path": _CONSENT_FILE} for name in held}
     if noise_seed is not None:
         settings["noise_seed"] = noise_seed
     write_whole(home / "node.toml", tomli_w.dumps(settings).encode())

@@ -1,0 +1,135 @@
+"""The vertical demonstration: four members with different columns of the same customers.
+
+Guarantee: every step is what deployed nodes do: consent, alignment, training, value report, scoring
+and expansion run over the members' own home folders. Beside them stand twins trained in one place,
+for comparison, which the report names as such; no deployment could make them.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedmkt.contract.job import AnyJob
+from fedmkt.contract.vertical_jobs import VerticalJob
+from fedmkt.coordinator.app import exchanges_of
+from fedmkt.coordinator.shared_run import SharedOutcome
+from fedmkt.core.errors import FedmktError, RunRefused
+from fedmkt.data import bundled
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.simulation.progress import StudyProgress
+from fedmkt.simulation.vertical_partition import PartyData, make_parties
+from fedmkt.simulation.vertical_plan import (
+    ALIGNMENT,
+    JOINT,
+    OVERLAP,
+    PARTNERS,
+    SCORING,
+    alignment_job,
+    expansion_job,
+    overlap_job,
+    scoring_job,
+    terms,
+    training_job,
+)
+from fedmkt.simulation.world import World, build_world
+
+PEOPLE_SEED = 20261125
+"""Who is whose customer, and how identifiers are spelled, is the same in every demonstration."""
+EXPANDED = ("retailer", "map_provider")
+REFUSED = "joint-again"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One finished run: its job, its outcome, and how long it took."""
+
+    job: AnyJob
+    outcome: SharedOutcome
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerticalStudy:
+    """Everything the vertical report is drawn from. runs: by name, in the order they were made."""
+
+    seed: int | None
+    world: World
+    parties: Mapping[str, PartyData] = field(repr=False)
+    runs: Mapping[str, Done]
+    refused: FedmktError | None
+
+
+@dataclass
+class _StepWatcher:
+    """Passes a run's exchanges on to the study's progress."""
+
+    progress: StudyProgress
+
+    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+        """Runs over shared customers count exchanges."""
+
+    def finished_step(self, number: int, steps: int, name: str) -> None:
+        """Show the exchange."""
+        self.progress.finished_step(number, steps, name)
+
+
+def study_vertical(out: Path, *, seed: int | None, progress: StudyProgress) -> VerticalStudy:
+    """Run the whole story below `out`.
+
+    Args: seed: None draws noise from the operating system, as a deployment does.
+    Raises: what the runs raise.
+    """
+    progress.started("making customers")
+    parties = make_parties(bundled.load("adult_train"), seed=PEOPLE_SEED)
+    world = build_world(
+        out,
+        terms(parties),
+        {name: party.table for name, party in parties.items()},
+        noise_seed=seed,
+        consents={name: party.consent for name, party in parties.items()},
+    )
+    jobs = _jobs(parties)
+    progress.planned(sum(exchanges_of(job) for job in jobs.values()))
+    runs = {run: _run(world, job, run, progress) for run, job in jobs.items()}
+    return VerticalStudy(seed, world, parties, runs, _refused(world, parties, progress))
+
+
+def _jobs(parties: Mapping[str, PartyData]) -> dict[str, AnyJob]:
+    """Return the runs of the story, in order, by name."""
+    jobs: dict[str, AnyJob] = {
+        OVERLAP: overlap_job(PARTNERS[0]),
+        ALIGNMENT: alignment_job(),
+        JOINT: training_job(JOINT, parties),
+    }
+    for partner in PARTNERS:
+        jobs[f"bank-and-{partner}"] = training_job(f"bank-and-{partner}", parties, (partner,))
+    jobs[SCORING] = scoring_job()
+    for partner in EXPANDED:
+        jobs[f"expansion-{partner}"] = expansion_job(partner, parties)
+    return jobs
+
+
+def _run(world: World, job: AnyJob, run: str, progress: StudyProgress) -> Done:
+    progress.started(run)
+    started = time.monotonic()
+    outcome = world.run_shared(job, run, _StepWatcher(progress))
+    return Done(job, outcome, time.monotonic() - started)
+
+
+def _refused(
+    world: World, parties: Mapping[str, PartyData], progress: StudyProgress
+) -> FedmktError | None:
+    """Ask for a training that would pass the owner's cap; its node has to say no."""
+    progress.started(REFUSED)
+    job = training_job(REFUSED, parties, epsilon=12.0)
+    try:
+        world.run_shared(job, REFUSED, _StepWatcher(progress))
+    except RunRefused as refused:
+        return refused
+    raise AssertionError("a job past its cap was not refused")
+
+
+def trainings(study: VerticalStudy) -> dict[str, Done]:
+    """Return the study's trainings by run."""
+    return {run: done for run, done in study.runs.items() if isinstance(done.job, VerticalJob)}
