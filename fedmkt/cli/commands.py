@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fedmkt import __version__
-from fedmkt.cli import audit, data, demo, ledger, node
+from fedmkt.cli import audit, data, demo, ledger, node, result
 
 app = typer.Typer(
     name="fedmkt",
@@ -20,6 +20,7 @@ app.command("demo", no_args_is_help=False)(demo.demo)
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(node.app, name="node")
+app.add_typer(result.app, name="result")
 app.add_typer(audit.app, name="audit")
 
 

@@ -58,7 +58,8 @@ def run_job(
     A training over shared customers whose order allows it starts again without partners that are
     lost, as a run of its own.
     Raises: SignatureInvalid (not the requester's), RequestConflict (the run is another job's),
-        and what `TrainingRun.train` and `SharedRun.run` raise.
+        RunFinished (over shared customers; a horizontal training is resumed to its end), and what
+        `TrainingRun.train` and `SharedRun.run` raise.
     """
     verify_order(home.contract.hash, order, home.directory)
     lost = home.lost_of(order)
@@ -72,7 +73,8 @@ def run_job(
                 raise
             lost = home.lost_of(order)
             _log.warning("%s lost; starting again without", ", ".join(missing))
-    home.keep(outcome)
+    if isinstance(outcome, Outcome):
+        home.keep(outcome)
     return outcome
 
 
@@ -85,6 +87,7 @@ def _run_once(
     patience: Patience,
 ) -> AnyOutcome:
     run = run_without(order.run, lost)
+    home.refuse_finished(run)
     journal = CoordinatorJournal(home.run_folder(run, order.job) / "journal.db")
     try:
         talk = Conversation(

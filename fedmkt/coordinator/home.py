@@ -16,7 +16,7 @@ from fedmkt.contract.order import Order
 from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.coordinator.training import Outcome, model_bytes
-from fedmkt.core.errors import ContractInvalid, RequestConflict
+from fedmkt.core.errors import ContractInvalid, RequestConflict, RunFinished
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
 from fedmkt.storage.contract_files import read_contract
@@ -53,6 +53,12 @@ class CoordinatorHome:
     def remember_lost(self, order: Order, lost: tuple[str, ...]) -> None:
         """Note the members that an order goes on without. Raises: OutputUnwritable."""
         write_whole(self.folder / "runs" / order.run / "lost.json", json.dumps(lost).encode())
+
+    def refuse_finished(self, run: str) -> None:
+        """Raise RunFinished where a run over shared customers has left its outcome."""
+        path = self.folder / "runs" / run / "outcome.json"
+        if path.exists():
+            raise RunFinished(run=run, path=path)
 
     def keep(self, outcome: Outcome | SharedOutcome) -> None:
         """Write a finished run's result and receipts, each file whole. Raises: OutputUnwritable."""

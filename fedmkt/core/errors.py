@@ -65,6 +65,15 @@ class RunUnknown(UserError):
     template = "No node here knows a run called {run}. Known runs: {known}."
 
 
+class RunFinished(UserError):
+    """An order was handed in whose run is over."""
+
+    code = "run_finished"
+    template = (
+        "Run {run} is finished; what came of it lies in {path}. Sign a new order for another run."
+    )
+
+
 class FileUnusable(FedmktError):
     """The system would not read or write a file or folder; the exit code is 2 if the user gave it.
 

@@ -34,6 +34,7 @@ from fedmkt.privacy.mechanisms import add_noise
 from fedmkt.security.inner_product import bins, elgamal, opening
 from fedmkt.vertical.party import step_size
 from fedmkt.vertical.plan import student_release
+from fedmkt.vertical.residuals import bin_sums
 from fedmkt.vertical.student import (
     fit_student,
     reach_bins,
@@ -281,16 +282,19 @@ def _student(
     loaded: Loaded,
 ) -> Answer:
     """Fit the student and rank this partner's own customers with it."""
-    job, rows = _job(state), len(loaded.rows.codes)
+    job, codes = _job(state), loaded.rows.codes
     check_turn(state, "student", 0, expected=turn(state))
     points = state.keys.open_from(job.owner, "noised/0", request.sealed)
     event = student_release(job, bins=priced.binning.total).event
     assert isinstance(event, GaussianEvent)
+    counts = bin_sums(np.ones(len(codes), dtype=np.int64), codes, priced.binning)
     sums: IntArray = bins.unmasked_sums(
         points,
         bins=priced.binning.total,
         mask_seed=state.keys.derive_secret("products/0"),
-        limit=rows * target_limit(job.clip) + int(SEARCHED_SIGMAS * event.sigma) + 1,
+        limit=(counts * target_limit(job.clip) + SEARCHED_SIGMAS * event.sigma + 1).astype(
+            np.int64
+        ),
         round_number=1,
         member=job.owner,
     )

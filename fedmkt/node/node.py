@@ -14,6 +14,7 @@ import logging
 from fedmkt.contract.job import parse_job_json
 from fedmkt.contract.order import job_as_run, order_of, verify_order
 from fedmkt.contract.permissions import in_force
+from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
@@ -159,6 +160,8 @@ class Node:
         if known[0] != request_hash:
             # Security: the same mask over two different models would be a two-time pad.
             raise RequestConflict(step=message.step, run=message.run)
+        if not known[1]:
+            raise RunNotOpen(run=message.run)
         return known[1]
 
     def _release(
@@ -254,6 +257,9 @@ class Node:
             # Security: the run's secrets end here.
             home.runs.save(tx, run, CLOSED)
             home.runs.remember_reply(tx, run, message.step, request_hash, data)
+            if isinstance(state.job, SharedJob):
+                # Encrypted residuals and lists are large, and nobody will ask for them again.
+                home.runs.let_go(tx, run, kept=("open", "close"))
         self._cache.pop(run, None)
         return data
 

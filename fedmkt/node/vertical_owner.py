@@ -19,6 +19,7 @@ from fedmkt.evaluation.metrics import auc_interval
 from fedmkt.evaluation.value import auc_gain, lift_in_top, verdict
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.node.ahead import make_ahead, take
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_part, keep_value
@@ -105,7 +106,9 @@ def residuals(
         data = units.astype("<i4").tobytes()
     else:
         key = _round_key(state, index)
-        data = elgamal.encrypt(key, units, elgamal.prepare(key, len(units)))
+        data = elgamal.encrypt(key, units, take(state.run, key, len(units)))
+        if index + 1 < job.model.rounds:
+            make_ahead(state.run, _round_key(state, index + 1), len(units))
     reply = ResidualsReply(
         residuals=seal_content(content_key, data),
         keys={

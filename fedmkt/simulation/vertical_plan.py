@@ -38,7 +38,7 @@ _STUDENT_EPSILON = 1.0
 _VALID_DAYS = 365
 _KEYS = ("email", "phone")
 
-SETTINGS = VerticalSettings()
+SETTINGS = VerticalSettings(rounds=4, step=(0.9, 0.7, 0.6, 0.5))
 
 
 def dataset_of(member: str) -> str:

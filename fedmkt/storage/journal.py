@@ -53,6 +53,13 @@ class CoordinatorJournal:
                 elif earlier != reply:
                     raise RequestConflict(step=step, run=self._path.stem)
 
+    def let_go(self) -> None:
+        """Forget all replies: the run is over, and what came of it is kept elsewhere."""
+        with self._transaction():
+            self._database.execute("DELETE FROM replies")
+        with self._mapped():
+            self._database.execute("VACUUM")
+
     def close(self) -> None:
         """Close the journal; it can be opened again."""
         self._database.close()

@@ -46,6 +46,15 @@ class RunStore:
         elif earlier != (request_hash, reply):
             raise RequestConflict(step=step, run=run)
 
+    def let_go(self, tx: sa.Connection, run: str, *, kept: tuple[str, ...]) -> None:
+        """Empty the replies of a run that is over, but for the `kept` steps.
+
+        That a step was answered, and for which request, stays known; an empty reply is none.
+        """
+        replies = tables.run_replies.c
+        over = (replies.run == run) & replies.step.not_in(kept)
+        tx.execute(sa.update(tables.run_replies).where(over).values(reply=b""))
+
     def remember_head(
         self,
         tx: sa.Connection,
