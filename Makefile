@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
-BENCHMARKS ?= federated_training secure_sum large_table exchange_latency
+BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency
+PEER := .venv-openmined
 
 .PHONY: demo test test-full check format bench clean
 
@@ -33,8 +34,16 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed
-	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+# A peer to measure against, in an environment of its own: it pins what we do not.
+$(PEER)/installed:
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet "openmined-psi==2.0.6"
+	touch $(PEER)/installed
+
+bench: .venv/installed $(PEER)/installed
+	for name in $(BENCHMARKS); do \
+	  FEDMKT_OPENMINED_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/$$name.py || exit 1; \
+	done
 
 clean:
-	rm -rf .venv fedmkt-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(PEER) fedmkt-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,10 +3,10 @@
     python benchmarks/vertical_training.py [--people 32561] [--repeats 3] [--no-link]
 
 Bank, retailer and map provider in this process, every protection on, label epsilon 3, over the
-customers that an alignment found; against LightGBM with its defaults (100 rounds, all cores) on the
-same customers' columns joined in one place. Then once more with each member behind a link of 10 Mb/s
-and 50 ms each way, which is slept through. Nodes run already; aligning is not timed. Figures are
-ratios of wall times in this run; AUCs are those of the customers held out.
+customers that an alignment found; against LightGBM with its defaults (100 rounds, all cores) on
+the same customers' columns joined in one place. Then once more with each member behind a link of
+10 Mb/s and 50 ms each way, which is slept through. Nodes run already; aligning is not timed.
+Figures are ratios of wall times in this run; AUCs are those of the customers held out.
 """
 
 import argparse
@@ -212,7 +212,7 @@ def main() -> None:
         boosted(codes[:rows], target[:rows])  # warms imports
         pairs, outcomes = [], []
         for repeat in range(options.repeats):
-            beside = wall(lambda: boosted(codes[:rows], target[:rows]))
+            beside, _ = wall(lambda: boosted(codes[:rows], target[:rows]))
             outcomes.append(trained(world, job, f"training-{repeat}", link=False))
             pairs.append((outcomes[-1].wall_s, beside))
         model = boosted(codes[:rows], target[:rows])
