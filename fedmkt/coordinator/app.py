@@ -105,7 +105,7 @@ def _run_once(
             return TrainingRun(order=order, job=job, talk=talk, watcher=watcher).train()
         shared = _SHARED[job.kind](order=order, job=job, talk=talk, watcher=watcher, lost=lost)
         try:
-            return shared.run()
+            outcome = shared.run()
         except (QuorumLost, NodeFailed) as failure:
             if missing := lost_partners(order.job, failure, lost):
                 # Noted first: a coordinator that stops in between must not go back to a run whose
@@ -113,6 +113,9 @@ def _run_once(
                 home.remember_lost(order, tuple(sorted({*lost, *missing})))
                 abandon_run(talk)
             raise
+        home.keep(outcome)
+        journal.let_go()
+        return outcome
     finally:
         journal.close()
 
