@@ -135,5 +135,7 @@ def _rows(home: NodeHome) -> Iterator[tuple[str, ...]]:
                 yield one.dataset, scope, window, *(f"{x:.3f}" for x in (cap, spent, left, lost))
         bound = "" if math.isfinite(epsilon_lost(one, balances, entries)) else "no bound"
         for uses in one.uses:
-            counts = (str(uses.allowed), str(uses.used), str(uses.allowed - uses.used))
+            # A cap agreed on later may find more used than it allows.
+            left = max(0, uses.allowed - uses.used)
+            counts = (str(uses.allowed), str(uses.used), str(left))
             yield one.dataset, scope, _USES[uses.window], *counts, bound

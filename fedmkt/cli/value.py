@@ -4,7 +4,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fedmkt.evidence.report import Alignment, Interval, OverlapShown, Report, Value
+from fedmkt.evidence.figures import Interval
+from fedmkt.evidence.report import Report
+from fedmkt.evidence.shared_parts import Alignment, OverlapShown, Value
 
 
 def say_value(console: Console, report: Report) -> None:
@@ -72,14 +74,14 @@ def _value(value: Value) -> Table:
             f"{partner.joint_auc:.3f}",
             "",
             *_gain(partner.gain),
-            partner.verdict,
+            partner.verdict.replace("_", " "),
         )
     table.add_row(
         "all together",
         f"{value.joint_auc:.3f}",
         f"{value.joint_lift.value:.2f}",
         *_gain(value.gain),
-        value.verdict,
+        value.verdict.replace("_", " "),
     )
     return table
 

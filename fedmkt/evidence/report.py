@@ -16,27 +16,18 @@ from pydantic import Field, model_validator
 
 from fedmkt.core.frozen import Frozen
 from fedmkt.core.stages import NoiseSourceName, Trust
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
-Text = Annotated[str, Field(min_length=1)]
+from fedmkt.evidence.figures import Amount, AucInterval, Count, Share, Text
+from fedmkt.evidence.shared_parts import (
+    Alignment,
+    ColumnInference,
+    Explained,
+    OverlapShown,
+    RunCost,
+    Student,
+    Value,
+)
 
 _ROUNDING = 1e-5  # figures may be rounded before they are reported
-
-
-class AucInterval(Frozen):
-    """An AUC with its 95% confidence interval."""
-
-    value: Share
-    low: Share
-    high: Share
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "AucInterval":
-        if not self.low <= self.value <= self.high:
-            raise ValueError("an interval needs low <= value <= high")
-        return self
 
 
 class Partner(Frozen):
@@ -169,7 +160,10 @@ class Audit(Frozen):
 class Protection(Frozen):
     """What protected a run, as its signed receipts say.
 
+    masked: everything that was released. noised: everything that was not counted as exact.
     receipts: members whose receipt verified. model: the model the run trained, if in `models`.
+    epsilon: what the run cost the customers of each member that released anything with noise.
+    exact: how many exact releases each member counted against a cap for life.
     """
 
     run: Text
@@ -177,6 +171,8 @@ class Protection(Frozen):
     noised: bool
     model: str = ""
     receipts: tuple[str, ...] = ()
+    epsilon: dict[Text, Amount] = Field(default_factory=dict)
+    exact: dict[Text, Count] = Field(default_factory=dict)
 
 
 class Curve(Frozen):
@@ -249,145 +245,6 @@ class KnownToSeveral(Frozen):
     epsilon: Amount
 
 
-class OverlapShown(Frozen):
-    """What an overlap job told: how many customers two members share, with noise.
-
-    overlap: null where it is under the agreed minimum. noise: its standard deviation, in customers.
-    """
-
-    run: Text
-    members: tuple[Text, ...] = Field(min_length=2, max_length=2)
-    key: Text
-    overlap: Count | None
-    minimum: Count
-    noise: Amount
-
-
-class Alignment(Frozen):
-    """One alignment. sizes, intersection, match_rate: as stated to others, with their noise.
-
-    duplicates, opted_out: each member's own count, read at its node; it told nobody else.
-    noise: standard deviation of the noise in a size, in customers; 0 where sizes are exact.
-    """
-
-    run: Text
-    members: tuple[Text, ...] = Field(min_length=2)
-    keys: tuple[Text, ...] = Field(min_length=1)
-    sizes: dict[Text, Count]
-    intersection: Count
-    match_rate: dict[Text, Share]
-    duplicates: dict[Text, Count]
-    opted_out: dict[Text, Count]
-    noise: Amount
-    exchanges: Count
-    bytes_up: Count
-    bytes_down: Count
-    wall_s: Amount
-
-    @model_validator(mode="after")
-    def _of_its_members(self) -> "Alignment":
-        named = (self.sizes, self.match_rate, self.duplicates, self.opted_out)
-        if any(set(one) != set(self.members) for one in named):
-            raise ValueError("an alignment states one figure for each of its members")
-        return self
-
-
-class Interval(Frozen):
-    """A figure with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Interval":
-        if not self.low <= self.value <= self.high:
-            raise ValueError("an interval needs low <= value <= high")
-        return self
-
-
-Verdict = Literal["worth_it", "adds_nothing", "not_shown"]
-
-
-class PartnerValue(Frozen):
-    """What one partner's columns add to the owner's, by a training of the two.
-
-    auc: of a model on the partner's columns alone, trained in one place for comparison. lift: the
-    same model's, in its top tenth. joint_auc: of owner and partner together.
-    """
-
-    name: Text
-    auc: Share
-    lift: Interval
-    joint_auc: Share
-    gain: Interval
-    verdict: Verdict
-    words: Text
-    run: Text
-
-
-class Value(Frozen):
-    """What all partners' columns add to the label owner's, measured on customers held out.
-
-    gain: joint AUC minus the owner's, paired on the same customers. lift: share of positives in the
-    top tenth over their share among all. scores_seen: the joint training had one partner, whose
-    scores the owner saw. column_inference: how well the owner could guess a partner's column from
-    the totals it saw, beside always guessing the commonest value.
-    """
-
-    owner: Text
-    owner_auc: Share
-    joint_auc: Share
-    owner_lift: Interval
-    joint_lift: Interval
-    gain: Interval
-    verdict: Verdict
-    words: Text
-    mode: Text
-    label_epsilon: Amount | None
-    holdout: Count
-    scores_seen: bool
-    partners: tuple[PartnerValue, ...]
-
-
-class ColumnInference(Frozen):
-    """A measured attack: the owner guesses a partner's column from the totals it was shown.
-
-    known: customers whose column the attacker knew beforehand. majority: always guessing the
-    commonest value.
-    """
-
-    partner: Text
-    column: Text
-    known: Count
-    accuracy: Share
-    majority: Share
-
-
-class Student(Frozen):
-    """An audience expansion: a partner's own model of the joint score.
-
-    seed: aligned customers it was learnt from, with noise. auc: on public rows, against the label.
-    joint_auc: of the joint model on the same rows. recall: share of positives found when reaching
-    so many percent. ranked: own customers beyond the overlap that were put into size bins.
-    """
-
-    partner: Text
-    run: Text
-    seed: Count
-    epsilon: Amount
-    auc: AucInterval
-    recall: dict[Literal["5", "10", "20"], Share]
-    ranked: Count
-
-
-class Explained(Frozen):
-    """Why one made customer scores as it does, in the words of the schema, largest part first."""
-
-    member: Text
-    reasons: tuple[Text, ...]
-
-
 class Report(Frozen):
     """All of report.json."""
 
@@ -412,6 +269,7 @@ class Report(Frozen):
     column_inference: tuple[ColumnInference, ...] = ()
     students: tuple[Student, ...] = ()
     explained: tuple[Explained, ...] = ()
+    runs: tuple[RunCost, ...] = ()
     notes: tuple[Text, ...] = ()
     created: datetime | None = None
     version: str = ""
@@ -420,7 +278,8 @@ class Report(Frozen):
     def _names_refer(self) -> "Report":
         partners = _distinct("partner", (partner.name for partner in self.partners))
         models = _distinct("model", (model.name for model in self.models))
-        _refer("partner", (*self.budget, *self.refusals, *self.audit), partners)
+        by_name = (*self.budget, *self.refusals, *self.audit, *self.students)
+        _refer("partner", (*by_name, *self.column_inference), partners)
         named = (*self.curves, *self.shapes, *self.rounds, *self.known_to_several)
         _refer("model", (*named, *(run for run in self.protection if run.model)), models)
         return self

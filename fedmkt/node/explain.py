@@ -10,12 +10,14 @@ from fedmkt.core.errors import ReservationUnknown
 from fedmkt.node.home import AUDIT_FILE, NodeHome, audit_records
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import ExactEvent, NonPrivateEvent
+from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, RandomisedResponseEvent
 from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
+from fedmkt.privacy.ledger import COUNTED, counted_units
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.ledger_store import Entry
 
 DELTA = 1e-5
+LARGE = 12.0  # epsilon from which e^epsilon is told as a power
 
 
 def explain(home: NodeHome, run: str) -> tuple[str, ...]:
@@ -70,20 +72,40 @@ def _counted(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
-    counted = [one for one in _counted(entries) if not isinstance(one.event, ExactEvent)]
-    exact = len(_counted(entries)) - len(counted)
-    if exact and not counted:
-        return (f"No epsilon bounds it: its {exact} exact releases count against caps for life.",)
-    noised = [one.event for one in counted if not isinstance(one.event, NonPrivateEvent)]
-    if len(noised) < len(counted):
-        return ("The run was without noise: no epsilon bounds what it tells about a customer.",)
-    epsilon = epsilon_of(noised, delta)
+    held = [one.event for one in _counted(entries)]
+    exact = [event for event in held if isinstance(event, ExactEvent)]
+    priced = [event for event in held if not isinstance(event, ExactEvent)]
+    sentences = []
+    if priced or not exact:
+        sentences.append(_bound(priced, delta, alone=not exact))
+    if exact:
+        counted = sum(event.what in COUNTED for event in exact)
+        sentences.append(
+            f"Exact releases, which no epsilon bounds: {len(exact)}, of which {counted} count "
+            "against caps for life."
+        )
+    return tuple(sentences)
+
+
+def _bound(events: Sequence[Event], delta: float, *, alone: bool) -> str:
+    """Say what epsilon bounds. alone: the run had no exact release beside `events`."""
+    if any(isinstance(event, NonPrivateEvent) for event in events):
+        return "The run was without noise: no epsilon bounds what it tells about a customer."
+    # Privacy: beside an exact release the epsilon is not that of the run.
+    whole, from_it = ("that is", "this run") if alone else ("its noised releases are", "those")
+    reason = "because the customer's row was in the table"
+    if any(isinstance(event, RandomisedResponseEvent) for event in events):
+        reason = "because the customer's label was as it was"
+    epsilon = epsilon_of(events, delta)
     return (
-        f"Together that is epsilon {epsilon:.3f} at delta {delta:g}: whatever somebody concludes "
-        f"from this run about a customer was at most {math.exp(epsilon):.2f} times as "
-        f"likely (up to a chance of {delta:g}) "
-        "because the customer's row was in the table.",
+        f"Together {whole} epsilon {epsilon:.3f} at delta {delta:g}: whatever somebody concludes "
+        f"from {from_it} about a customer was at most {_times(epsilon)} times as likely (up to a "
+        f"chance of {delta:g}) {reason}."
     )
+
+
+def _times(epsilon: float) -> str:
+    return f"{math.exp(epsilon):.2f}" if epsilon < LARGE else f"e^{epsilon:.1f}"
 
 
 def _concerns(balance: Balance, entry: Entry) -> bool:
@@ -112,6 +134,15 @@ def _charged(balance: Balance, entries: Sequence[Entry]) -> tuple[str, ...]:
             f"Of the cap of epsilon {cap:g} for {window} ({scope}) the filter charged "
             f"{charged:.3f} for it; {left:.3f} is left now, after all runs."
         )
+    for uses in balance.uses:
+        units = sum(counted_units(one.event, uses.window) for one in _counted(entries))
+        if units:
+            kind = uses.window.replace("_", " ")
+            left = max(0, uses.allowed - uses.used)
+            sentences.append(
+                f"Of the cap of {uses.allowed} {kind} for life ({scope}) it took {units}; "
+                f"{left} left now, after all runs."
+            )
     return tuple(sentences)
 
 

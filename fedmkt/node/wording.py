@@ -3,23 +3,19 @@
 from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, RandomisedResponseEvent
 from fedmkt.privacy.randomised_response import guess_accuracy
 
-_EXACT = {
-    "scores": "it shows the label owner one exact total a customer; counted, since no epsilon "
-    "bounds it",
-    "alignment": "it shows members which of their own customers they share; counted, since no "
-    "epsilon bounds it",
-    "sizes": "it is stated exactly, as the contract allows",
-}
+_COUNTED = "; counted, since no epsilon bounds it"
 
 
 def noise_words(event: Event) -> str:
     """Say in words how a release was protected."""
     match event:
         case ExactEvent():
-            return _EXACT[event.what]
+            return _exact_words(event)
         case RandomisedResponseEvent():
-            flipped = 1 - guess_accuracy(event.epsilon)
-            return f"each label was flipped once with a chance of {flipped:.1%}"
+            return (
+                f"{'its labels were' if event.labels == 1 else f'its {event.labels} labels were'} "
+                f"randomised once: each was flipped with probability {_flipped(event.epsilon)}"
+            )
         case GaussianEvent():
             shares = f", added by {event.shares} partners together" if event.shares > 1 else ""
             return (
@@ -28,6 +24,21 @@ def noise_words(event: Event) -> str:
                 f"{shares}"
             )
     return f"{_sums(event.dimensions)} carried no noise"
+
+
+def _exact_words(event: ExactEvent) -> str:
+    match event.what:
+        case "scores":
+            totals = "one exact total" if event.count == 1 else f"{event.count} exact totals"
+            return f"it shows the label owner {totals} a customer{_COUNTED}"
+        case "alignment":
+            return f"it shows members which of their own customers they share{_COUNTED}"
+    return "it is stated exactly, as the contract allows"
+
+
+def _flipped(epsilon: float) -> str:
+    chance = 1 - guess_accuracy(epsilon)
+    return f"{chance:.1%}" if chance >= 0.001 else "below 0.1%"
 
 
 def _sums(dimensions: int) -> str:

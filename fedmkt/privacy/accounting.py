@@ -30,6 +30,7 @@ for the discrete Gaussian itself (arXiv:2004.00010, theorem 14), is the smaller 
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -48,11 +49,15 @@ from fedmkt.privacy.events import (
 from fedmkt.privacy.filter import check_shares, response_divergence
 
 CURVATURE = 1 / (4 * math.sqrt(2 * math.pi * math.e))  # step 3: 0.0605
-RESPONSE_STEP = 1e-3  # grid of losses where randomised labels are among the events
+LARGEST_STEP = 1e-3  # grid of losses where randomised labels are among the events
+STEPS_A_LOSS = 20_000  # grid points, at least, from no loss to the largest likely one
 STEPS_A_MU = 500  # grid points of the loss distribution a standard deviation of the loss
 LARGEST_LOSS_MU = 20.0  # past it the loss distribution's tails no longer fit a float
+LARGEST_LOSS = 700.0  # past it e^epsilon no longer fits a float
+ORDERS = np.unique(np.r_[2.0:65.0, np.rint(np.geomspace(64, 1e6, 60))])  # labels are priced at
 MICRO = 10**6
 TRIALS = 64
+Responses = tuple[tuple[float, int], ...]  # epsilon of a label, and how many labels have it
 
 
 def epsilon_of(events: Sequence[Event], delta: float) -> float:
@@ -64,24 +69,21 @@ def epsilon_of(events: Sequence[Event], delta: float) -> float:
     """
     if not 0 < delta < 1:
         raise EpsilonInvalid(name="delta", value=delta, rule="above 0 and below 1")
-    priced = [event for event in events if not isinstance(event, ExactEvent)]
-    responses = tuple(
-        event.epsilon
-        for event in priced
-        if isinstance(event, RandomisedResponseEvent)
-        for _ in range(event.labels)
-    )
-    rest = [event for event in priced if not isinstance(event, RandomisedResponseEvent)]
+    responses = _responses_of(events)
+    rest = [one for one in events if not isinstance(one, ExactEvent | RandomisedResponseEvent)]
     mu = mu_gdp(rest)
     if math.isinf(mu):
         return math.inf
+    labels = _response_epsilon(responses, delta)
     if not rest:
-        return _response_epsilon(responses, delta)
+        return labels
     slack = slack_of(rest)
-    bounds = [_loss_epsilon(mu, slack, delta, responses), _renyi_epsilon(mu, delta, responses)]
-    # Basic composition: the responses are private at delta 0.
     alone = min(_loss_epsilon(mu, slack, delta, ()), _renyi_epsilon(mu, delta, ()))
-    return min(*bounds, _round_up(alone + math.fsum(responses)) if responses else math.inf)
+    if not responses:
+        return alone
+    together = (_loss_epsilon(mu, slack, delta, responses), _renyi_epsilon(mu, delta, responses))
+    # Basic composition: labels are private at delta 0.
+    return min(*together, _round_up(alone + _sum_of(responses)))
 
 
 def mu_gdp(events: Sequence[Event]) -> float:
@@ -121,69 +123,98 @@ def total_variation(event: GaussianEvent) -> float:
     return min(1.0, CURVATURE / variance + theta / 2 + tau)
 
 
-def _response_epsilon(responses: tuple[float, ...], delta: float) -> float:
+def _responses_of(events: Sequence[Event]) -> Responses:
+    """Return the epsilons of the randomised labels among `events`, each with its number."""
+    found: Counter[float] = Counter()
+    for event in events:
+        if isinstance(event, RandomisedResponseEvent):
+            found[event.epsilon] += event.labels
+    return tuple(sorted(found.items()))
+
+
+def _sum_of(responses: Responses) -> float:
+    """Return what the labels cost by simple addition, at delta 0."""
+    return math.fsum(epsilon * labels for epsilon, labels in responses)
+
+
+@lru_cache(maxsize=256)
+def _response_epsilon(responses: Responses, delta: float) -> float:
     """Return the epsilon of randomised labels alone: their sum, or less at this delta."""
-    if not responses:
-        return 0.0
-    if len(responses) == 1:
-        return responses[0]
-    together = _round_up(math.fsum(responses))
-    loss = _responses_loss(responses)
-    return min(together, _round_up(float(loss.get_epsilon_for_delta(delta))))
+    total = _sum_of(responses)
+    if len(responses) < 2 and all(labels == 1 for _, labels in responses):
+        return total
+    bounds = [_round_up(total), _renyi_epsilon(0.0, delta, responses)]
+    if total <= LARGEST_LOSS:
+        loss = _responses_loss(responses, _step(0.0, responses))
+        bounds.append(_round_up(float(loss.get_epsilon_for_delta(delta))))
+    return min(bounds)
 
 
-def _responses_loss(responses: tuple[float, ...]) -> Any:
+def _responses_loss(responses: Responses, step: float) -> Any:
     """Return the privacy loss distribution of labels that were each randomised once."""
-    losses = [
-        pld_library.from_randomized_response(
+    whole: Any = pld_library.identity(value_discretization_interval=step)
+    for epsilon, labels in responses:
+        one = pld_library.from_randomized_response(
             2 / (1 + math.exp(epsilon)),  # a label is drawn anew, evenly, with this chance
             2,
-            value_discretization_interval=RESPONSE_STEP,
+            value_discretization_interval=step,
             pessimistic_estimate=True,
         )
-        for epsilon in responses
-    ]
-    whole = losses[0]
-    for one in losses[1:]:
-        whole = whole.compose(one)
+        whole = whole.compose(one.self_compose(labels) if labels > 1 else one)
     return whole
 
 
+def _step(mu: float, responses: Responses) -> float:
+    """Return the grid of losses: each label's loss is rounded up to it, so it must be fine."""
+    largest = _sum_of(responses) + mu**2 / 2 + 8 * mu
+    return min(LARGEST_STEP, largest / STEPS_A_LOSS)
+
+
 @lru_cache(maxsize=256)  # one job is priced when it opens, closes and is explained
-def _loss_epsilon(mu: float, slack: float, delta: float, responses: tuple[float, ...]) -> float:
+def _loss_epsilon(mu: float, slack: float, delta: float, responses: Responses) -> float:
     """Return the least multiple of 1e-6 with delta_PLD(eps) + (1 + e^eps) slack <= delta."""
-    if mu > LARGEST_LOSS_MU or 2 * slack >= delta:
+    if mu > LARGEST_LOSS_MU or 2 * slack >= delta or _sum_of(responses) > LARGEST_LOSS:
         return math.inf
+    step = _step(mu, responses) if responses else mu / STEPS_A_MU
     loss: Any = pld_library.from_gaussian_mechanism(
         1.0,
         sensitivity=mu,
-        value_discretization_interval=RESPONSE_STEP if responses else mu / STEPS_A_MU,
+        value_discretization_interval=step,
         pessimistic_estimate=True,
     )
     if responses:
-        loss = loss.compose(_responses_loss(responses))
+        loss = loss.compose(_responses_loss(responses, step))
     epsilon = 0.0
     for _ in range(TRIALS):
         left = delta - (1 + math.exp(epsilon)) * slack
         if left <= 0:
             return math.inf
         epsilon = _round_up(float(loss.get_epsilon_for_delta(left)))
+        if epsilon > LARGEST_LOSS:
+            return math.inf
         if loss.get_delta_for_epsilon(epsilon) + (1 + math.exp(epsilon)) * slack <= delta:
             return epsilon
     return math.inf
 
 
-def _renyi_epsilon(mu: float, delta: float, responses: tuple[float, ...]) -> float:
+def _renyi_epsilon(mu: float, delta: float, responses: Responses) -> float:
     """Return the epsilon of the Renyi bound alpha mu^2 / 2 and labels' at the best of some orders.
 
     What noise in shares adds to it, tau d < 2e-49 (`filter.cost_nano`), goes under in rounding up.
     """
-    best = math.sqrt(-2 * math.log(delta)) / mu
-    orders = 1 + np.maximum(best * np.geomspace(0.5, 2, 65), 0.02)
+    if mu:
+        best = math.sqrt(-2 * math.log(delta)) / mu
+        orders = 1 + np.maximum(best * np.geomspace(0.5, 2, 65), 0.02)
+    else:
+        orders = ORDERS
     bound = orders * mu**2 / 2
     if responses:
-        orders = np.unique(np.maximum(np.rint(orders), 2))
-        labels = [math.fsum(response_divergence(e, int(a)) for e in responses) for a in orders]
+        # Labels are priced at integer orders; they may want others than the noise does.
+        orders = np.union1d(np.maximum(np.rint(orders), 2), ORDERS)
+        labels = [
+            math.fsum(count * response_divergence(one, int(order)) for one, count in responses)
+            for order in orders
+        ]
         bound = orders * mu**2 / 2 + np.array(labels)
     epsilon, _ = rdp_library.compute_epsilon(orders, bound, delta)
     return _round_up(float(epsilon))

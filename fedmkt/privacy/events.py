@@ -16,7 +16,8 @@ LARGEST_COUNT = 2**31  # of shares or dimensions; keeps every slack term far ins
 LARGEST_SIGMA = 2.0**62  # grid units; values are 64-bit integers
 SMALLEST_MULTIPLIER = 1e-3
 LARGEST_MULTIPLIER = 1e9
-LARGEST_RESPONSE = 100.0  # epsilon of one randomised label
+SMALLEST_RESPONSE = 1e-3  # epsilon of one randomised label
+LARGEST_RESPONSE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class RandomisedResponseEvent:
     labels: int = 1
 
     def __post_init__(self) -> None:
-        if not SMALLEST_MULTIPLIER <= self.epsilon <= LARGEST_RESPONSE:
-            rule = f"between {SMALLEST_MULTIPLIER:g} and {LARGEST_RESPONSE:g}"
+        if not SMALLEST_RESPONSE <= self.epsilon <= LARGEST_RESPONSE:
+            rule = f"between {SMALLEST_RESPONSE:g} and {LARGEST_RESPONSE:g}"
             raise EpsilonInvalid(name="epsilon", value=self.epsilon, rule=rule)
         _check_count("labels", self.labels)
 

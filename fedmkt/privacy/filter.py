@@ -85,7 +85,8 @@ def cost_nano(event: Event, order: int) -> int:
     Raises: EventUnknown for an event without noise; EpsilonInvalid for shares below 4 grid units.
     """
     if isinstance(event, RandomisedResponseEvent):
-        return math.ceil(event.labels * response_divergence(event.epsilon, order) * NANO)
+        divergence = Fraction(response_divergence(event.epsilon, order))
+        return math.ceil(event.labels * divergence * NANO)
     if not isinstance(event, GaussianEvent):
         raise EventUnknown(kind=type(event).__name__, known=GaussianEvent.__name__)
     check_shares(event)

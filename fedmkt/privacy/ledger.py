@@ -2,7 +2,8 @@
 
 Guarantee: `judge` lets a reservation pass only if each matching epsilon account stays within its
 Renyi budget at the order fixed when it opened, which is a sound filter for jobs chosen one after
-another, and each matching count of uses stays within its limit. Integers only, rounded up.
+another, and each matching count (of uses, of what is shown exactly) stays within its limit. What no
+epsilon bounds passes only where an account counts it. Integers only, rounded up.
 Not guaranteed: a period's cap limits the rate and no more; only the lifetime cap bounds what is
 lost. Two populations that hold the same people under different names are two accounts here; the
 contract must name them alike.
@@ -291,8 +292,9 @@ def _require_counted(reservation: Reservation, standings: Sequence[Standing]) ->
 
 def counted_units(event: Event, window: WindowName) -> int:
     """Return how much an event counts against an account of `window`, 0 for other events."""
-    counts = isinstance(event, ExactEvent) and COUNTED.get(event.what) == window
-    return event.count if counts and isinstance(event, ExactEvent) else 0
+    if isinstance(event, ExactEvent) and COUNTED.get(event.what) == window:
+        return event.count
+    return 0
 
 
 def _judge_exact(
@@ -343,7 +345,8 @@ def _judge_epsilon(
     )
     asked = sum(charge.nano for charge in charges)
     budget = limit.terms.budget_nano
-    if standing.used + asked <= budget:
+    # An account that history overfilled still lets pass what costs it nothing.
+    if not asked or standing.used + asked <= budget:
         return charges
 
     def in_epsilon(nano: int) -> float:

@@ -28,11 +28,13 @@ def randomise_labels(
 ) -> NDArray[np.uint8]:
     """Return the labels, each flipped with probability 1 / (1 + e^epsilon), shape (rows,).
 
-    Args: target: (rows,); above 0 is a yes. Raises: EpsilonInvalid.
-    Guarantee: that of the module.
+    Args: target: (rows,); above 0 is a yes. source: `OsNoise` wherever the guarantee is to hold.
+    Guarantee: that of the module; the same labels cost what `RandomisedResponseEvent` says.
+    Raises: EpsilonInvalid for an epsilon no event can hold.
     """
-    RandomisedResponseEvent(epsilon)
-    flipped = source.words(len(target)) < np.uint64(flip_threshold(epsilon))
+    threshold = np.uint64(flip_threshold(epsilon))
+    # Privacy: one word a label; a word for several would flip them together.
+    flipped = source.words(target.size).reshape(target.shape) < threshold
     return (np.minimum(target, 1) ^ flipped).astype(np.uint8)
 
 
@@ -40,8 +42,11 @@ def flip_threshold(epsilon: float) -> int:
     """Return the number of 64-bit words, of all 2^64, on which a label is flipped.
 
     Never fewer than the share 1 / (1 + e^epsilon) of them, whatever the float error: the exact
-    e^epsilon is bounded from below by a float two units in the last place smaller.
+    e^epsilon is bounded from below by a float two units in the last place smaller. From an epsilon
+    of about 44 on it is one word, so the labels are more private than asked.
+    Raises: EpsilonInvalid for an epsilon no event can hold.
     """
+    RandomisedResponseEvent(epsilon)
     least = math.exp(epsilon)
     # Privacy: too small a chance would cost more than epsilon.
     for _ in range(2):
@@ -53,11 +58,15 @@ def unbiased(target: NDArray[np.uint8], epsilon: float) -> FloatArray:
     """Return soft labels whose expectation is the true label, shape (rows,).
 
     With p the flip probability, a drawn label d stands for (d - p) / (1 - 2 p), outside [0, 1].
+    Raises: EpsilonInvalid for an epsilon no event can hold.
     """
     share = flip_threshold(epsilon) / _WORDS
     return np.asarray((np.minimum(target, 1) - share) / (1 - 2 * share), dtype=np.float64)
 
 
 def guess_accuracy(epsilon: float) -> float:
-    """Return how often the randomised label is the true one."""
+    """Return how often the randomised label is the true one.
+
+    Raises: EpsilonInvalid for an epsilon no event can hold.
+    """
     return 1 - flip_threshold(epsilon) / _WORDS

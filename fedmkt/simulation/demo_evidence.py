@@ -13,6 +13,8 @@ from pathlib import Path
 
 from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.home import open_coordinator
+from fedmkt.coordinator.shared_run import SharedOutcome
+from fedmkt.coordinator.training import Outcome
 from fedmkt.core.errors import FedmktError
 from fedmkt.evidence.receipts import Receipt, verify_receipt
 from fedmkt.evidence.report import (
@@ -22,15 +24,19 @@ from fedmkt.evidence.report import (
     KnownToSeveral,
     Protection,
     RefusalShown,
+    UsesShown,
 )
 from fedmkt.identity.hash_chain import Head, Verified, verify_chain
 from fedmkt.identity.keys import PublicIdentity
 from fedmkt.node.app import node_at
 from fedmkt.node.home import NodeHome
 from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.events import ExactEvent
+from fedmkt.privacy.ledger import WindowName
 from fedmkt.simulation.demo_plan import DELTA
 from fedmkt.simulation.demo_study import Trained
 from fedmkt.simulation.world import World
+from fedmkt.storage.balances import Balance
 from fedmkt.storage.losses import epsilon_lost
 
 ALL_PURPOSES = "all purposes"
@@ -56,9 +62,19 @@ def budgets_of(home: NodeHome) -> tuple[Budget, ...]:
                 period_days=one.period_days,
                 delta=one.delta,
                 reported_epsilon=lost if math.isfinite(lost) else None,
+                exact_scores=_counted(one, "exact_scores"),
+                alignments=_counted(one, "alignments"),
             )
         )
     return tuple(rows)
+
+
+def _counted(balance: Balance, window: WindowName) -> UsesShown | None:
+    """Return a count for life of what no epsilon bounds, where the contract caps it."""
+    for uses in balance.uses:
+        if uses.window == window:
+            return UsesShown(allowed=uses.allowed, used=uses.used)
+    return None
 
 
 def refusals_of(world: World) -> tuple[RefusalShown, ...]:
@@ -117,26 +133,40 @@ def _checked(world: World, member: str) -> _Checked:
     return _Checked(held, bool(results), max((one.records for one in results), default=0))
 
 
-def receipts_of(trained: Trained) -> dict[str, Receipt]:
+def receipts_of(world: World, outcome: Outcome | SharedOutcome) -> dict[str, Receipt]:
     """Return the run's receipts, each verified with its member's key. Raises: SignatureInvalid."""
-    home = open_coordinator(trained.world.coordinator)
+    home = open_coordinator(world.coordinator)
     directory = directory_of(home.contract)
     return {
         member: verify_receipt(data, directory[member], member)
-        for member, data in trained.outcome.receipts.items()
+        for member, data in outcome.receipts.items()
     }
 
 
-def protection_of(trained: Trained, receipts: Mapping[str, Receipt], *, shown: bool) -> Protection:
-    """Return what protected a run. shown: whether it trained a model of the report."""
-    everybody = set(receipts) == set(trained.job.members)
+def protection_of(
+    run: str, members: Sequence[str], receipts: Mapping[str, Receipt], *, model: str = ""
+) -> Protection:
+    """Return what protected a run of `members`. model: the model it trained, if it is reported."""
+    everybody = set(receipts) == set(members)
+    exact = {member: _exact(receipt) for member, receipt in receipts.items()}
+    # A member that released nothing has nothing to mask; one that released only what is counted
+    # has nothing to put noise on.
+    sent = [one for one in receipts.values() if one.releases]
+    priced = [one for one in sent if exact[one.member] < len(one.releases)]
     return Protection(
-        run=trained.outcome.run,
-        masked=everybody and all(receipt.masked for receipt in receipts.values()),
-        noised=everybody and all(receipt.noised for receipt in receipts.values()),
-        model=trained.arm.name if shown else "",
+        run=run,
+        masked=everybody and bool(sent) and all(one.masked for one in sent),
+        noised=everybody and bool(priced) and all(one.noised for one in priced),
+        model=model,
         receipts=tuple(sorted(receipts)),
+        epsilon={one.member: one.epsilon for one in priced if one.epsilon is not None},
+        exact={member: count for member, count in exact.items() if count},
     )
+
+
+def _exact(receipt: Receipt) -> int:
+    """Return how many of a receipt's releases are counted, since no epsilon bounds them."""
+    return sum(isinstance(one.release().event, ExactEvent) for one in receipt.releases)
 
 
 def known_to_several(one: Trained, receipts: Mapping[str, Receipt]) -> KnownToSeveral:

@@ -7,9 +7,9 @@ receipts that verified.
 import statistics
 from collections.abc import Mapping, Sequence
 
+from fedmkt.evidence.figures import AucInterval
 from fedmkt.evidence.receipts import Receipt
 from fedmkt.evidence.report import (
-    AucInterval,
     Curve,
     Data,
     ModelResult,

@@ -31,7 +31,7 @@ def build_report(study: Study) -> Report:
     """Return the report of a study. Raises: SignatureInvalid (a receipt does not verify)."""
     medians = {name: median_draw(study, runs) for name, runs in study.trained.items()}
     runs = [one for draws in study.trained.values() for one in draws]
-    receipts = {one.outcome.run: receipts_of(one) for one in runs}
+    receipts = {one.outcome.run: receipts_of(one.world, one.outcome) for one in runs}
     shown, first = tuple(medians.values()), study.worlds[0]
     return Report(
         schema_version=1,
@@ -56,7 +56,12 @@ def build_report(study: Study) -> Report:
         refusals=refusals_of(first),
         audit=tuple(audit_of(study.worlds, member) for member in first.members),
         protection=tuple(
-            protection_of(one, receipts[one.outcome.run], shown=one is medians[one.arm.name])
+            protection_of(
+                one.outcome.run,
+                one.job.members,
+                receipts[one.outcome.run],
+                model=one.arm.name if one is medians[one.arm.name] else "",
+            )
             for one in runs
         ),
         curves=tuple(curve_of(study, one) for one in shown),

@@ -10,11 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmkt.evidence.report import AucInterval, ModelResult, Report
+from fedmkt.evidence.figures import AucInterval
+from fedmkt.evidence.report import ModelResult, Report
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 400.0
 _QUIET = PALETTE["quiet"][0]
+JOINT = ("federated", "vertical")
+"""How a model was trained where several partners took part and nothing was brought together."""
 _ROC_AT = (0.05, 0.1, 0.2, 0.5)
 
 
@@ -28,8 +31,8 @@ class LineStyle:
 
 def line_styles(report: Report) -> dict[str, LineStyle]:
     """Return each model's style: joint models solid, models of one partner or a pool dashed."""
-    joint = [model.name for model in report.models if model.training == "federated"]
-    others = [model.name for model in report.models if model.training != "federated"]
+    joint = [model.name for model in report.models if model.training in JOINT]
+    others = [model.name for model in report.models if model.training not in JOINT]
     turned = SERIES[::-1]
     solid = {name: LineStyle(SERIES[i % len(SERIES)], "-") for i, name in enumerate(joint)}
     dashed = {name: LineStyle(turned[i % len(turned)], "--") for i, name in enumerate(others)}

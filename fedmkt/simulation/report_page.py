@@ -10,7 +10,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from fedmkt.evidence.report import AucInterval, Report
+from fedmkt.evidence.figures import AucInterval
+from fedmkt.evidence.report import Report
 from fedmkt.simulation.budget_plots import budget_plots
 from fedmkt.simulation.plots import (
     epsilon_plot,
@@ -21,9 +22,16 @@ from fedmkt.simulation.plots import (
 )
 from fedmkt.simulation.shape_plots import shape_plots
 from fedmkt.simulation.svg import Plot, css_colour, palette_css
+from fedmkt.simulation.vertical_page import page_parts, vertical_headline
+from fedmkt.simulation.vertical_plots import plain, signed
 from fedmkt.storage.whole_file import write_whole
 
-_TRAINING = {"federated": "together", "pooled": "pooled in one place", "alone": "alone"}
+_TRAINING = {
+    "federated": "together",
+    "vertical": "together",
+    "pooled": "pooled in one place",
+    "alone": "alone",
+}
 _ORDER = tuple(_TRAINING)
 _TRUST = {"local": "at each partner", "distributed": "shared by the partners", "none": "none"}
 
@@ -40,35 +48,49 @@ def render(report: Report) -> str:
     environment.filters |= {
         "interval": interval_text,
         "count": _count,
+        "plain": plain,
+        "signed": signed,
         "size": _size,
         "epsilon": _epsilon,
         "power": _power,
         "svg": _svg,
     }
-    shapes = shape_plots(report)
-    drawn = {shape.model for shape in report.shapes}
-    styles = line_styles(report)
-    return environment.get_template("report.html.j2").render(
+    vertical = report.story == "vertical"
+    parts = page_parts(report) if vertical else _horizontal(report)
+    return environment.get_template("vertical.html.j2" if vertical else "report.html.j2").render(
+        parts,
         report=report,
         headline=headline(report),
         models=sorted(report.models, key=lambda model: _ORDER.index(model.training)),
         light=Markup(palette_css("light")),  # noqa: S704 - our own constants
         dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
         training=_TRAINING,
-        trust=_TRUST,
-        quality=[plot for plot in (roc_plot(report), epsilon_plot(report)) if plot],
-        rounds=round_plots(report),
-        shapes=shapes,
-        shape_keys=[(name, css_colour(s.colour)) for name, s in styles.items() if name in drawn],
         budgets=budget_plots(report),
+        counted=[one for one in report.budget if one.exact_scores or one.alignments],
         example=_example(report),
         draws={model.name: len(model.draws) for model in report.models if model.draws},
-        features=_features(report),
     )
 
 
+def _horizontal(report: Report) -> dict[str, object]:
+    """Return what the horizontal template needs beside what both templates share."""
+    drawn, styles = {shape.model for shape in report.shapes}, line_styles(report)
+    return {
+        "trust": _TRUST,
+        "quality": [plot for plot in (roc_plot(report), epsilon_plot(report)) if plot],
+        "rounds": round_plots(report),
+        "shapes": shape_plots(report),
+        "shape_keys": [
+            (name, css_colour(style.colour)) for name, style in styles.items() if name in drawn
+        ],
+        "features": _features(report),
+    }
+
+
 def headline(report: Report) -> str:
-    """Return the result in one sentence, whichever way it went."""
+    """Return the result in a sentence or two, whichever way it went."""
+    if report.story == "vertical":
+        return vertical_headline(report)
     best = max(report.partners, key=lambda partner: partner.auc.value)
     alone = f"the {best.auc.value:.3f} of the best partner alone ({best.name})"
     joint = [model for model in report.models if model.training == "federated"]

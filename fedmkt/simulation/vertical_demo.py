@@ -7,16 +7,16 @@ for comparison, which the report names as such; no deployment could make them.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedmkt.contract.job import AnyJob
-from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.coordinator.app import exchanges_of
-from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.core.errors import FedmktError, RunRefused
 from fedmkt.data import bundled
+from fedmkt.evidence.report import Report
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.simulation.demo_folder import make_room, whole_or_not_at_all
 from fedmkt.simulation.progress import StudyProgress
 from fedmkt.simulation.vertical_partition import PartyData, make_parties
 from fedmkt.simulation.vertical_plan import (
@@ -32,32 +32,14 @@ from fedmkt.simulation.vertical_plan import (
     terms,
     training_job,
 )
+from fedmkt.simulation.vertical_report import build_report
+from fedmkt.simulation.vertical_study import Done, VerticalStudy
 from fedmkt.simulation.world import World, build_world
 
 PEOPLE_SEED = 20261125
 """Who is whose customer, and how identifiers are spelled, is the same in every demonstration."""
 EXPANDED = ("retailer", "map_provider")
 REFUSED = "joint-again"
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One finished run: its job, its outcome, and how long it took."""
-
-    job: AnyJob
-    outcome: SharedOutcome
-    wall_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class VerticalStudy:
-    """Everything the vertical report is drawn from. runs: by name, in the order they were made."""
-
-    seed: int | None
-    world: World
-    parties: Mapping[str, PartyData] = field(repr=False)
-    runs: Mapping[str, Done]
-    refused: FedmktError | None
 
 
 @dataclass
@@ -74,10 +56,29 @@ class _StepWatcher:
         self.progress.finished_step(number, steps, name)
 
 
-def study_vertical(out: Path, *, seed: int | None, progress: StudyProgress) -> VerticalStudy:
-    """Run the whole story below `out`.
+def run_vertical(out: Path, *, seed: int | None, progress: StudyProgress) -> Report:
+    """Run the whole story below `out` and return its report (which is not written yet).
 
-    Args: seed: None draws noise from the operating system, as a deployment does.
+    Args: seed: None draws noise from the operating system, as a deployment does; a number makes
+        the noise reproducible, which the report names.
+    Raises: SettingInvalid (`out` is no folder); OutputUnwritable, with nothing left of this study;
+        and what a run raises.
+    """
+    aside = make_room(out)
+    if aside is not None:
+        progress.moved(aside)
+    with whole_or_not_at_all(out) as worlds:
+        study = study_vertical(out, seed=seed, progress=progress, worlds=worlds)
+        progress.started("measuring")
+        return build_report(study)
+
+
+def study_vertical(
+    out: Path, *, seed: int | None, progress: StudyProgress, worlds: list[World]
+) -> VerticalStudy:
+    """Make the parties and all runs of the story below `out`.
+
+    Args: worlds: the study's world is put in here as soon as it is made, for the caller to close.
     Raises: what the runs raise.
     """
     progress.started("making customers")
@@ -89,6 +90,7 @@ def study_vertical(out: Path, *, seed: int | None, progress: StudyProgress) -> V
         noise_seed=seed,
         consents={name: party.consent for name, party in parties.items()},
     )
+    worlds.append(world)
     jobs = _jobs(parties)
     progress.planned(sum(exchanges_of(job) for job in jobs.values()))
     runs = {run: _run(world, job, run, progress) for run, job in jobs.items()}
@@ -128,8 +130,3 @@ def _refused(
     except RunRefused as refused:
         return refused
     raise AssertionError("a job past its cap was not refused")
-
-
-def trainings(study: VerticalStudy) -> dict[str, Done]:
-    """Return the study's trainings by run."""
-    return {run: done for run, done in study.runs.items() if isinstance(done.job, VerticalJob)}

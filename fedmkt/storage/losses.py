@@ -3,6 +3,7 @@
 Guarantee: the releases a scope covers, with those that may have left, are together (epsilon,
 delta)-private for one customer, as `privacy.accounting` proves it for releases fixed beforehand.
 It stands beside `spent` and decides nothing: the cap is held by the filter.
+Not guaranteed: anything about exact events. No epsilon bounds them; the ledger counts them instead.
 """
 
 from collections.abc import Sequence

@@ -8,9 +8,10 @@ feature add up to one total, and nothing stands where there are no rows.
 Guarantee: honest sums are refused with probability at most 2^-40 a call. Discrete Gaussians are
 sub-Gaussian, and so are their sums: the noise of k of them passes t = sigma sqrt(k) sqrt(2 ln(2 m
 2^40)) with probability at most 2^-40 / m (arXiv:2004.00010, section 3), for each of m tests.
-Not guaranteed: that an owner reads nothing by chosen totals. Totals within these limits still move
-effects, so a score vector can carry as much about columns as its levels hold; only clipping,
-coarse levels and a cap on the number of vectors limit that.
+Not guaranteed: that an owner reads nothing by chosen totals. Small digits look like honest sums and
+pass; where levels are fine, they are enough to spell out columns. What keeps them out of the scores
+are coarse levels: a vector then says no more than one of F (levels - 1) + 1 totals can, for F
+features, and the number of vectors is capped.
 """
 
 import math

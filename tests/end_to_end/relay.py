@@ -5,7 +5,9 @@ from typing import TypeVar
 
 from fedmkt.contract.job import AnyJob
 from fedmkt.contract.order import sign_order
-from fedmkt.contract.vertical_jobs import SharedJob
+from fedmkt.contract.vertical_jobs import SharedJob, VerticalJob
+from fedmkt.coordinator.vertical import added
+from fedmkt.core.errors import FedmktError
 from fedmkt.identity.sealed import open_sealed
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.node.app import node_at
@@ -26,6 +28,18 @@ from fedmkt.wire.run import (
     OpenRequest,
     Refused,
     is_refusal,
+)
+from fedmkt.wire.shared import (
+    DoneReply,
+    NoisedReply,
+    NoisedRequest,
+    ProductsRequest,
+    ResidualsReply,
+    ResidualsRequest,
+    ResultRequest,
+    ScoresReply,
+    ScoresRequest,
+    SealedReply,
 )
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -74,6 +88,14 @@ class Relay:
             for member in members or job.members
         }
 
+    def failure(self, member: str, step: str, body: Body) -> str:
+        """Send a request that breaks the protocol; return the code of what the node raises."""
+        try:
+            self.raw(member, step, body)
+        except FedmktError as error:
+            return error.code
+        raise AssertionError(f"{member} answered {step}")
+
     def refusal(self, member: str, step: str, body: Body) -> str:
         """Send a request that is refused; return the rule's code."""
         reply = self.raw(member, step, body)
@@ -114,6 +136,84 @@ class Relay:
     def spent(self, member: str) -> list[Event]:
         """Return the events a member's ledger counts as spent."""
         return [entry.event for entry in self.entries(member) if entry.state == "spent"]
+
+
+class Rounds(Relay):
+    """A coordinator that goes through a training step by step."""
+
+    def __init__(self, world: World, job: VerticalJob, run: str = "run-1") -> None:
+        super().__init__(world, run)
+        self.job = job
+        self.bundles: dict[str, bytes] = {}
+
+    def begin(self) -> "Rounds":
+        """Open the run at all members."""
+        self.bundles = self.open(self.job)
+        return self
+
+    def first(self, index: int) -> dict[str, bytes]:
+        """Return the bundles that go with the first round's requests."""
+        return self.bundles if index == 0 else {}
+
+    def residuals_request(self, index: int, total: bytes = b"") -> ResidualsRequest:
+        """Return what asks the owner for a round's residuals."""
+        return ResidualsRequest(index=index, bundles=self.first(index), total=total)
+
+    def products_request(self, index: int, told: ResidualsReply, partner: str) -> ProductsRequest:
+        """Return what asks a partner for its products."""
+        return ProductsRequest(
+            index=index,
+            bundles=self.first(index),
+            residuals=told.residuals,
+            key=told.keys[partner],
+        )
+
+    def residuals(self, index: int, total: bytes = b"") -> ResidualsReply:
+        """Ask the owner for a round's residuals."""
+        asked = self.residuals_request(index, total)
+        return self.ask(self.job.owner, f"residuals/{index}", asked, ResidualsReply)
+
+    def products(self, index: int, told: ResidualsReply) -> dict[str, bytes]:
+        """Ask the partners for products; return what each sealed."""
+        return {
+            partner: self.ask(
+                partner,
+                f"products/{index}",
+                self.products_request(index, told, partner),
+                SealedReply,
+            ).sealed
+            for partner in self.job.partners
+        }
+
+    def noised(self, index: int, sealed: dict[str, bytes]) -> dict[str, bytes]:
+        """Ask the owner for the noised products of each partner."""
+        asked = NoisedRequest(index=index, sealed=sealed)
+        return self.ask(self.job.owner, f"noised/{index}", asked, NoisedReply).sealed
+
+    def scores(self, index: int, noised: dict[str, bytes]) -> dict[str, bytes]:
+        """Ask the partners for their masked scores."""
+        return {
+            partner: self.ask(
+                partner,
+                f"scores/{index}",
+                ScoresRequest(index=index, sealed=noised[partner]),
+                ScoresReply,
+            ).masked
+            for partner in self.job.partners
+        }
+
+    def until_noised(self, index: int, total: bytes = b"") -> dict[str, bytes]:
+        """Go through a round up to the noised products."""
+        return self.noised(index, self.products(index, self.residuals(index, total)))
+
+    def round(self, index: int, total: bytes = b"") -> bytes:
+        """Go through a whole round; return the masked total."""
+        return added(list(self.scores(index, self.until_noised(index, total)).values()))
+
+    def finish(self, total: bytes) -> dict[str, bytes]:
+        """Hand the owner the last total and close; return the receipts."""
+        self.ask(self.job.owner, "result", ResultRequest(total=total), DoneReply)
+        return self.close(self.job.members, finished=True)
 
 
 def _any(job: SharedJob) -> AnyJob:

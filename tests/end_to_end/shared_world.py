@@ -1,5 +1,6 @@
 """Small worlds over shared customers, for tests: Adult's first rows, four parties, real nodes."""
 
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -276,3 +277,10 @@ def home_of(world: World, member: str) -> NodeHome:
 def run(world: World, job: object, name: str) -> SharedOutcome:
     """Run a job."""
     return world.run_shared(job, name, Quiet())  # type: ignore[arg-type]
+
+
+def copied(world: World, folder: Path) -> World:
+    """Return a copy of a world below `folder`, so that a test may break it."""
+    world.close()
+    shutil.copytree(world.folder, folder, dirs_exist_ok=True)
+    return World(folder, world.members)

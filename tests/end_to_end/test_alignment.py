@@ -24,7 +24,6 @@ from end_to_end.shared_world import (
 from fedmkt.core.errors import (
     AlignmentMismatch,
     AlignmentUnknown,
-    MessageInvalid,
     NodeFailed,
     OverlapTooSmall,
     PointInvalid,
@@ -34,9 +33,11 @@ from fedmkt.core.errors import (
     SetReplayed,
     SetSizeWrong,
 )
+from fedmkt.node import alignment
 from fedmkt.node.alignments import Alignment, read_alignment
 from fedmkt.privacy.events import ExactEvent, GaussianEvent
 from fedmkt.security.psi import linking, lists
+from fedmkt.security.psi.group import as_strings
 from fedmkt.simulation.vertical_partition import PartyData, true_overlap
 from fedmkt.simulation.world import World
 from fedmkt.wire.shared import (
@@ -351,26 +352,53 @@ def test_a_hop_is_answered_once_and_repeated_byte_for_byte(world: World) -> None
         relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=again))
 
 
-def test_links_the_first_party_made_up_are_found_by_the_witness(world: World) -> None:
+@pytest.mark.parametrize("witnessed", [True, False])
+def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, witnessed: bool
+) -> None:
     """A first party that links rows it has no customer for would see scores of strangers."""
     relay = Relay(world)
     lists_ = hopped(relay, blinded(relay))
-    matched(relay, lists_)
+    honest = matched(relay, lists_)
     bank = relay.state(OWNER).keys
     rows = int(bank.peers["retailer"].facts["rows"])
-    # The bank compares in the clear of tags: it holds every tag of the retailer's list.
+    shared = linking.links_from_bytes(
+        bank.open_from(OWNER, "links", honest[OWNER]), alignment=relay.run
+    )
+    assert shared.count < rows
+    # The bank compares in the clear of tags: it holds every tag of the retailer's list, and links
+    # all of it, in the order that all links have.
     data = bank.open_from(OWNER, "list of retailer for hop 0", lists_[OWNER][OWNER])
     tags = lists.tags_from_bytes(data, columns=2, rows=rows, member="retailer")
     everybody = linking.Links(
-        np.zeros(rows, dtype=np.uint8), np.sort(tags[0], axis=0)[:rows] * 0 + tags[0]
+        np.zeros(rows, dtype=np.uint8), tags[0][np.argsort(as_strings(tags[0]))]
     )
-    forged = bank.seal_to("retailer", "links", linking.links_to_bytes(everybody))
+    told = linking.links_to_bytes(everybody)
+    assert linking.links_from_bytes(told, alignment=relay.run).count == rows
     request = FinishRequest(
-        links=forged, own=lists_[OWNER]["retailer"], witness=lists_["retailer"]["retailer"]
+        links=bank.seal_to("retailer", "links", told),
+        own=lists_[OWNER]["retailer"],
+        witness=lists_["retailer"]["retailer"],
     )
-    with pytest.raises((AlignmentMismatch, MessageInvalid)):
-        relay.raw("retailer", "finish", request)
-    assert relay.states("retailer") == ["spent", "planned", "planned"]
+    if witnessed:
+        with pytest.raises(AlignmentMismatch, match="a link is not in the own list"):
+            relay.raw("retailer", "finish", request)
+        assert relay.states("retailer") == ["spent", "planned", "planned"]
+        return
+    monkeypatch.setattr(alignment, "_witness", lambda *_: None)
+    assert relay.ask("retailer", "finish", request, FinishReply).overlap == rows
+
+
+def test_a_witness_that_is_shown_nothing_or_another_list_does_not_finish(world: World) -> None:
+    relay = Relay(world)
+    lists_ = hopped(relay, blinded(relay))
+    links = matched(relay, lists_)
+    own = lists_[OWNER]["retailer"]
+    for witness in (b"", own, lists_["retailer"][OWNER]):
+        request = FinishRequest(links=links["retailer"], own=own, witness=witness)
+        with pytest.raises(SealBroken):
+            relay.raw("retailer", "finish", request)
+    finish(relay, lists_, links)
 
 
 def test_the_coordinator_cannot_open_a_list(world: World) -> None:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from end_to_end.shared_world import overlap_job, parties_of, terms_for, world_of
+from end_to_end.small_world import small_job, small_world
 
 from fedmkt.cli.main import main
 from fedmkt.core.clock import SystemClock
@@ -63,6 +65,9 @@ def test_an_epsilon_that_bounds_nothing_is_a_mistake(tmp_path: Path, epsilon: st
         (("data", "check", "empty.csv", "--schema", "adlt"), "file_missing"),
         (("data", "check", ".", "--schema", "adult"), "file_missing"),
         (("demo", "--out", "a-file"), "setting_invalid"),
+        (("demo", "horizontal", "--out", "a-file"), "setting_invalid"),
+        (("result", "alignment", "run-1"), "file_missing"),
+        (("result", "value", "run-1"), "file_missing"),
         (("demo", "--out", "a-file/below"), "output_unwritable"),
         (("demo", "--out", "/proc/nowhere"), "output_unwritable"),
         (("node", "dry-run", "utf-16.toml"), "setting_invalid"),
@@ -238,3 +243,47 @@ def test_help_is_there_for_every_command(tmp_path: Path) -> None:
         done = fedmkt(*group, "--help", cwd=tmp_path)
         assert done.returncode == 0
         assert "Usage" in done.stdout
+
+
+def test_the_help_of_demo_tells_of_both_stories_and_knows_no_other(tmp_path: Path) -> None:
+    said = fedmkt("demo", "--help", cwd=tmp_path).stdout
+    for words in ("[vertical|horizontal]", "STORY is vertical", "or horizontal", "both run"):
+        assert words in said
+    other = fedmkt("demo", "diagonal", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "'vertical', 'horizontal'" in other.stderr
+
+
+@pytest.fixture
+def demonstrations(tmp_path: Path) -> Path:
+    """Lay out both stories' nodes and a job of each, as `fedmkt demo` does; nothing was run."""
+    horizontal = small_world(tmp_path / "fedmkt-demo" / "horizontal")
+    horizontal.order(small_job(horizontal, name="prospects"), "prospects")
+    parties = parties_of(200)
+    vertical = world_of(tmp_path / "fedmkt-demo" / "vertical", parties, terms_for(parties))
+    vertical.order(overlap_job(), "overlap")
+    return tmp_path
+
+
+def test_without_a_home_the_nodes_of_both_stories_are_asked(demonstrations: Path) -> None:
+    done = fedmkt("ledger", "show", cwd=demonstrations)
+    assert done.returncode == 0, done.stderr
+    titles = {line.strip() for line in done.stdout.splitlines()}
+    for story in ("vertical", "horizontal"):
+        nodes = demonstrations / "fedmkt-demo" / story / "nodes"
+        assert {path.name for path in nodes.iterdir()} <= titles
+
+
+@pytest.mark.parametrize(
+    ("job", "members"),
+    [("overlap", ["bank", "retailer"]), ("prospects", ["member-0", "member-1", "member-2"])],
+)
+def test_a_job_named_alone_is_that_of_its_story_and_asks_its_members(
+    job: str, members: list[str], demonstrations: Path
+) -> None:
+    done = fedmkt("node", "dry-run", job, cwd=demonstrations)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.endswith(f": job {job}")]
+    assert said == [f"{member}: job {job}" for member in members]
+    assert done.stdout.count("would leave this node:") == len(members)
+    assert "costs: epsilon" in done.stdout

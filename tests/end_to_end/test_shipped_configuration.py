@@ -4,17 +4,28 @@ import shutil
 from pathlib import Path
 
 import pytest
+from end_to_end.shared_world import Quiet, home_of
 from end_to_end.small_world import Trial
 
 from fedmkt.contract.collaboration import parse_collaboration
 from fedmkt.contract.signatures import sign_contract
 from fedmkt.identity.keys import Identity
+from fedmkt.node.dry_run import dry_run
+from fedmkt.node.model_parts import read_table, read_value
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_job, write_contract
 from fedmkt.storage.key_file import write_key
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = ("bank", "map_provider", "retailer")
+STORY = {
+    "overlap-1": "vertical-overlap",
+    "alignment-1": "vertical-alignment",
+    "training-1": "vertical-training",
+    "scoring-1": "vertical-scoring",
+    "expansion-1": "vertical-expansion",
+}
+"""The runs of the vertical story, in order, and their jobs. Later jobs name earlier runs."""
 
 
 @pytest.fixture
@@ -42,4 +53,31 @@ def test_three_partners_with_files_of_their_own_train_the_shipped_job(world: Wor
     outcome = Trial(world).run(job, "run-1")
     assert set(outcome.receipts) == set(MEMBERS)
     assert outcome.model.effects.any()
+    world.close()
+
+
+def test_the_shipped_vertical_jobs_run_one_after_another(world: World) -> None:
+    outcomes = {
+        run: world.run_shared(read_job(ROOT / "server" / "jobs" / f"{job}.toml"), run, Quiet())
+        for run, job in STORY.items()
+    }
+    for run, job in STORY.items():
+        members = read_job(ROOT / "server" / "jobs" / f"{job}.toml").members
+        assert set(outcomes[run].receipts) == set(members)
+    bank, partner = home_of(world, "bank"), home_of(world, "map_provider")
+    assert read_value(bank, "training-1")["verdict"] in ("worth_it", "adds_nothing", "not_shown")
+    aligned = set(read_table(bank, "scores", "scoring-1")["customer"])
+    assert len(aligned) > 300  # of 600 people, most are everybody's customers
+    assert read_table(partner, "segments", "expansion-1").height > 0
+    world.close()
+
+
+def test_every_shipped_job_is_one_its_nodes_can_judge(world: World) -> None:
+    """What a job over an alignment lacks before there is one is the alignment, and nothing else."""
+    for file in sorted((ROOT / "server" / "jobs").glob("*.toml")):
+        job = read_job(file)
+        assert job.name == file.stem
+        for member in job.members:
+            refusal = dry_run(home_of(world, member), job).refusal
+            assert refusal is None or refusal.code == "alignment_unknown", file.name
     world.close()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fedmkt.evidence.report import AucInterval, CapUse, ModelResult, Report, Shape
+from fedmkt.evidence.figures import AucInterval
+from fedmkt.evidence.report import CapUse, ModelResult, Report, Shape
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "contract" / "report_v1.json").read_text())
 NOISED = next(model for model in DOCUMENT["models"] if model["epsilon"] is not None)
