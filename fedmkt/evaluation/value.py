@@ -86,12 +86,12 @@ def recall_at(target: Target, scores: FloatArray, share: float) -> float:
 def verdict(gain: Interval) -> Verdict:
     """Return what a gain is called, by its interval.
 
-    `adds_nothing` if it lies below .005; else `worth_it` if it lies above 0; else `not_shown`. An
-    interval between 0 and .005 meets both rules: the gain is real, and shown to be worth nothing.
+    `worth_it` if it lies above 0 (however little that is: the figure says how much), else
+    `adds_nothing` if it lies below .005, else `not_shown`.
     """
-    if gain.high < NOTHING:
-        return "adds_nothing"
-    return "worth_it" if gain.low > 0 else "not_shown"
+    if gain.low > 0:
+        return "worth_it"
+    return "adds_nothing" if gain.high < NOTHING else "not_shown"
 
 
 def verdict_words(gain: Interval, who: str) -> str:

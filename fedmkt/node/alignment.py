@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmkt.contract.shared_permissions import allow_shared, terms_of
+from fedmkt.contract.shared_permissions import terms_of
 from fedmkt.contract.vertical_jobs import AlignmentJob
 from fedmkt.core.errors import (
     AlignmentMismatch,
@@ -29,6 +29,7 @@ from fedmkt.node.alignments import Alignment, Counts, customers_of, keep_alignme
 from fedmkt.node.answer import Answer, Priced, Program, Stated
 from fedmkt.node.closing import EXACT
 from fedmkt.node.home import NodeHome
+from fedmkt.node.rounds import LENGTH_BYTES, padded_to, unpadded
 from fedmkt.node.shared_state import SharedState, begin, price_shared
 from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.security.psi import linking, lists, size_noise
@@ -49,6 +50,7 @@ from fedmkt.wire.steps import Request
 SIZE, OVERLAP, MEMBERSHIP = 0, 1, 2
 _NOISED = "PrivateUpdate BlindedList"
 _COUNTED = f"{EXACT} BlindedList"
+_LINK_BYTES = 33  # a key column and a tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class AlignmentProgram(Program):
         """Make this run's keys and state the size of this member's set, dummies included."""
         job = priced.job
         assert isinstance(job, AlignmentJob)
-        dummies = _dummies(home, run, job)
+        dummies = _dummies(home, run, "size", job)
         rows = len(loaded.customer_keys) + dummies
         state, bundle = begin(home, run, job, {"rows": rows})
         state = state.remembering(
@@ -126,7 +128,7 @@ class AlignmentProgram(Program):
             case HopRequest():
                 return _hop(state, request)
             case MatchRequest():
-                return _match(state, request)
+                return _match(home, state, request)
             case FinishRequest():
                 priced, customers = data()
                 unchanged(state, priced, customers)
@@ -201,10 +203,11 @@ def _size_stage(job: AlignmentJob) -> str:
     return _COUNTED if job.exact_sizes else _NOISED
 
 
-def _dummies(home: NodeHome, run: str, job: AlignmentJob) -> int:
+def _dummies(home: NodeHome, run: str, what: str, job: AlignmentJob) -> int:
+    """Return by how much a size is padded, so that it carries noise; 0 where sizes are exact."""
     if job.privacy is None:
         return 0
-    source = home.noise.stream(f"{run}/size/{home.member}")
+    source = home.noise.stream(f"{run}/{what}/{home.member}")
     return size_noise.dummies(noise_multiplier=job.privacy.noise_multiplier, source=source)
 
 
@@ -273,7 +276,13 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
             mixed = lists.tags_to_bytes(lists.shuffled(passed))
             parts[first] = state.keys.seal_to(first, _list_name(origin, 0), mixed)
     facts: dict[str, JSON] = {"hop": hop, "list": origin, "rows": int(tags.shape[1])}
-    return Answer(ListReply(sealed=parts), state, "answered", facts)
+    if hop < len(members) - 1:
+        return Answer(ListReply(sealed=parts), state, "answered", facts)
+    # Privacy: with the last hop the first party can compare, whatever comes of the rest.
+    facts |= {"releases": [OVERLAP, MEMBERSHIP]}
+    passed_on = state.passed(_size_stage(_job(state)), _COUNTED)
+    commits = (OVERLAP, MEMBERSHIP)
+    return Answer(ListReply(sealed=parts), passed_on, "released", facts, commits=commits)
 
 
 def _opened_list(
@@ -286,7 +295,7 @@ def _opened_list(
     return lists.tags_from_bytes(data, columns=len(_job(state).keys), rows=rows, member=origin)
 
 
-def _match(state: SharedState, request: MatchRequest) -> Answer:
+def _match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
     """Compare all fully blinded lists; seal the links to each member."""
     members = state.job.members
     if state.keys.member != members[0] or set(request.sealed) != set(members):
@@ -298,9 +307,12 @@ def _match(state: SharedState, request: MatchRequest) -> Answer:
         for place, member in enumerate(members)
     }
     links, _ = linking.link(tags)
-    data = linking.links_to_bytes(links)
+    padded = links.count + _dummies(home, state.run, "overlap", _job(state))
+    # Privacy: as long as the noised overlap, whose noise all members state from here on.
+    data = padded_to(linking.links_to_bytes(links), padded * _LINK_BYTES)
     sealed = {member: state.keys.seal_to(member, "links", data) for member in members}
-    return Answer(MatchReply(sealed=sealed), state, "answered", {"members": sorted(members)})
+    facts: dict[str, JSON] = {"members": sorted(members), "padded": padded}
+    return Answer(MatchReply(sealed=sealed), state, "answered", facts)
 
 
 def _finish(
@@ -313,7 +325,8 @@ def _finish(
     """Find this member's own customers among the links; state the overlap with its noise."""
     first, before = state.job.members[0], _neighbour(state, -1)
     data = state.keys.open_from(first, "links", request.links)
-    links = linking.links_from_bytes(data, alignment=state.run)
+    padded = (len(data) - LENGTH_BYTES) // _LINK_BYTES
+    links = linking.links_from_bytes(unpadded(data), alignment=state.run)
     own = _opened_list(state, home.member, before, _list_name(home.member, 0), request.own)
     positions = linking.find_positions(own, links, alignment=state.run)
     _witness(state, request, links)
@@ -322,11 +335,12 @@ def _finish(
     if (indices < 0).any():
         raise AlignmentMismatch(alignment=state.run, problem="a dummy was linked")
     keys = [customers.customer_keys[index] for index in indices.tolist()]
-    overlap, size = _sizes(home, state, len(keys))
+    overlap, size = _sizes(state, padded)
     found: dict[str, object] = {
         "dataset": priced.dataset.name,
         "digest": linking.digest_of(links, alignment=state.run),
         "overlap": overlap,
+        "padded": padded,
         "size": size,
         "fingerprint": fingerprint_aligned(
             home.source(priced.dataset.name),
@@ -339,9 +353,7 @@ def _finish(
     # The secrets of the blinding end here; nobody can align another list against this one.
     state = state.remembering(alignment=found, key=b"", order=b"")
     reply = FinishReply(overlap=overlap, size=size, digest=str(found["digest"]))
-    facts: dict[str, JSON] = {"overlap": overlap, "size": size, "releases": [OVERLAP, MEMBERSHIP]}
-    passed = state.passed(_size_stage(_job(state)), _COUNTED)
-    return Answer(reply, passed, "released", facts, commits=(OVERLAP, MEMBERSHIP))
+    return Answer(reply, state, "answered", {"overlap": overlap, "size": size})
 
 
 def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -> None:
@@ -356,15 +368,11 @@ def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -
     linking.find_positions(tags, links, alignment=state.run)
 
 
-def _sizes(home: NodeHome, state: SharedState, shared: int) -> tuple[int, int]:
+def _sizes(state: SharedState, padded: int) -> tuple[int, int]:
     """Return the overlap and this member's set size as they may be stated."""
     privacy, rows = _job(state).privacy, state.memory["rows"]
-    if privacy is None:
-        return shared, rows
-    source = home.noise.stream(f"{state.run}/overlap/{home.member}")
-    noise = size_noise.noise_for(noise_multiplier=privacy.noise_multiplier, source=source)
-    size = rows - size_noise.shift_for(privacy.noise_multiplier)
-    return max(0, shared + noise), max(0, size)
+    shift = 0 if privacy is None else size_noise.shift_for(privacy.noise_multiplier)
+    return max(0, padded - shift), max(0, rows - shift)
 
 
 def _counts(customers: Customers) -> Mapping[str, int]:
@@ -375,9 +383,3 @@ def _counts(customers: Customers) -> Mapping[str, int]:
         "unusable": customers.unusable,
         "offered": len(customers.customer_keys),
     }
-
-
-def datasets_of(home: NodeHome, job: AlignmentJob) -> list[str]:
-    """Return the names of all members' datasets in the job. Raises: a Refusal."""
-    found = allow_shared(home.contract, job, member=home.member, now=home.clock.now())
-    return [dataset.name for dataset in found.values()]

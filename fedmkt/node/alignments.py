@@ -48,7 +48,8 @@ class Alignment:
     """One finished alignment at one member.
 
     customer_keys: own customers that all members share, in the common order. overlap, size: as
-    stated to others, with their noise. digest: what members compare to know they hold the same.
+    stated to others, with their noise. padded: at least the number of rows; messages are padded to
+    it. digest: what members compare to know they hold the same.
     """
 
     run: str
@@ -57,6 +58,7 @@ class Alignment:
     dataset: str
     digest: str
     overlap: int
+    padded: int
     size: int
     fingerprint: str
     counts: Counts

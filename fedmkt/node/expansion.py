@@ -221,11 +221,13 @@ def _targets(
     key, content_key, partner = _key(state), os.urandom(32), job.partners[0]
     encrypted = elgamal.encrypt(key, units, elgamal.prepare(key, len(units)))
     reply = ResidualsReply(
-        residuals=seal_content(content_key, encrypted),
+        residuals=seal_content(
+            content_key, encrypted, size=elgamal.message_bytes(loaded.alignment.padded)
+        ),
         keys={partner: state.keys.seal_to(partner, "residuals/0", content_key)},
     )
     state = state.remembering(**to_turn("noised", 0))
-    return Answer(reply, state, "answered", {"customers": len(units)})
+    return Answer(reply, state, "answered", {"partner": partner})
 
 
 def _products(

@@ -25,12 +25,16 @@ from fedmkt.node.rounds import (
     WORD_BYTES,
     check_turn,
     entered,
+    masked_units,
+    most_steps,
     opened_total,
+    padded_to,
     to_turn,
     turn,
+    unpadded,
 )
 from fedmkt.node.shared_state import SharedState, begin, price_shared
-from fedmkt.node.vertical_partner import STAGE, mask_units
+from fedmkt.node.vertical_partner import STAGE
 from fedmkt.vertical.party import levels_of, step_size
 from fedmkt.vertical.plan import score_releases
 from fedmkt.wire.run import OpenReply
@@ -136,10 +140,12 @@ def _scores(home: NodeHome, state: SharedState, request: ScoresRequest, loaded: 
     state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
     part = loaded.part
     units = levels_of(part.model, loaded.rows.codes, limit=part.limit, levels=part.levels)
-    masked = mask_units(state, units.astype(np.int64), job.owner, 0)
+    padded = loaded.alignment.padded
+    masked = masked_units(state, units.astype(np.int64), job.owner, 0, padded)
     shown = b""
     if job.parts:
-        shown = state.keys.seal_to(job.owner, "part", units.astype("<i4").tobytes())
+        part_of_all = padded_to(units.astype("<i4").tobytes(), WORD_BYTES * padded)
+        shown = state.keys.seal_to(job.owner, "part", part_of_all)
     stage = STAGE if not job.parts else f"{STAGE} ShownPart"
     facts: dict[str, JSON] = {"releases": [0], "stages": stage, "parts": job.parts}
     state = state.passed(stage).remembering(**to_turn("close", 0))
@@ -151,9 +157,9 @@ def _result(home: NodeHome, state: SharedState, request: ResultRequest, loaded: 
     job, part = _job(state), loaded.part
     check_turn(state, "result", 0, expected=turn(state))
     state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
-    rows = len(loaded.rows.codes)
     columns = sum(_declared_columns(home, job, partner) for partner in job.partners)
-    total = opened_total(state, request.total, 0, rows=rows, features=columns, levels=part.levels)
+    most = most_steps(columns, part.levels)
+    total = opened_total(state, request.total, 0, loaded.alignment, most=most)
     parts = _parts(state, request, total)
     size = step_size(limit=part.limit, levels=part.levels)
     own = part.model.scores(loaded.rows.codes)
@@ -165,7 +171,7 @@ def _result(home: NodeHome, state: SharedState, request: ResultRequest, loaded: 
         size=size,
         **to_turn("close", 0),
     )
-    return Answer(DoneReply(), state, "answered", {"customers": rows})
+    return Answer(DoneReply(), state, "answered", {"partners": list(job.partners)})
 
 
 def _declared_columns(home: NodeHome, job: ScoringJob, partner: str) -> int:
@@ -183,7 +189,7 @@ def _parts(state: SharedState, request: ResultRequest, total: IntArray) -> dict[
     if set(request.parts) != set(job.partners if job.parts else ()):
         raise MessageInvalid(kind="scores", problem="not the parts that were agreed")
     parts = {
-        partner: state.keys.open_from(partner, "part", sealed)
+        partner: unpadded(state.keys.open_from(partner, "part", sealed))
         for partner, sealed in request.parts.items()
     }
     if any(len(data) != WORD_BYTES * len(total) for data in parts.values()):

@@ -43,6 +43,10 @@ class Loaded:
         assert self.rows.target is not None
         return self.rows.target
 
+    def padded(self, job: VerticalJob) -> int:
+        """Return to how many customers what is sent of those trained on is padded."""
+        return training_rows(self.alignment.padded, job.model.holdout)
+
     def training(self, job: VerticalJob) -> int:
         """Return the number of customers that are trained on: all but the holdout at the end."""
         return training_rows(self.count, job.model.holdout)

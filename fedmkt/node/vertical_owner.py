@@ -23,7 +23,16 @@ from fedmkt.node.ahead import make_ahead, take
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_part, keep_value
-from fedmkt.node.rounds import check_turn, entered, opened_total, seal_content, to_turn, turn
+from fedmkt.node.rounds import (
+    WORD_BYTES,
+    check_turn,
+    entered,
+    most_steps,
+    opened_total,
+    seal_content,
+    to_turn,
+    turn,
+)
 from fedmkt.node.shared_state import SharedState
 from fedmkt.node.vertical_data import Loaded, PricedTraining
 from fedmkt.privacy.mechanisms import add_noise
@@ -98,25 +107,26 @@ def residuals(
         alignment = loaded.alignment
         state = entered(home, state, request.bundles, job.alignment, alignment.digest)
     else:
-        state = _with_total(state, request.total, index - 1, loaded.count)
+        state = _with_total(state, request.total, index - 1, loaded)
     units = _units(state, loaded)
     content_key = os.urandom(32)
     shown = job.labels.mode == "shared_labels"
     if shown:
-        data = units.astype("<i4").tobytes()
+        data, size = units.astype("<i4").tobytes(), WORD_BYTES * loaded.padded(job)
     else:
         key = _round_key(state, index)
         data = elgamal.encrypt(key, units, take(state.run, key, len(units)))
+        size = elgamal.message_bytes(loaded.padded(job))
         if index + 1 < job.model.rounds:
             make_ahead(state.run, _round_key(state, index + 1), len(units))
     reply = ResidualsReply(
-        residuals=seal_content(content_key, data),
+        residuals=seal_content(content_key, data, size=size),
         keys={
             partner: state.keys.seal_to(partner, f"residuals/{index}", content_key)
             for partner in job.partners
         },
     )
-    facts: dict[str, JSON] = {"round": index, "customers": len(units)}
+    facts: dict[str, JSON] = {"round": index}
     if shown:
         state = _stepped(state, job, units, loaded, noised=None, index=index)
         facts |= {"releases": [index], "stages": _SHOWN}
@@ -168,7 +178,7 @@ def result(
     job = _job(state)
     rounds = job.model.rounds
     check_turn(state, "residuals", rounds, expected=turn(state))
-    state = _with_total(state, request.total, rounds - 1, loaded.count)
+    state = _with_total(state, request.total, rounds - 1, loaded)
     value = _value(state, job, priced, loaded)
     state = state.remembering(value=value, **to_turn("close", 0))
     return Answer(DoneReply(), state, "answered", {"rounds": rounds})
@@ -234,10 +244,11 @@ def _units(state: SharedState, loaded: Loaded) -> IntArray:
     return hard_residuals(loaded.labels[: len(scores)], scores)
 
 
-def _with_total(state: SharedState, data: bytes, index: int, rows: int) -> SharedState:
+def _with_total(state: SharedState, data: bytes, index: int, loaded: Loaded) -> SharedState:
     job = _job(state)
     features = sum(len(party.features) for party in job.parties[1:])
-    total = opened_total(state, data, index, rows=rows, features=features, levels=job.model.levels)
+    most = most_steps(features, job.model.levels)
+    total = opened_total(state, data, index, loaded.alignment, most=most)
     return state.remembering(total=_to_bytes(total))
 
 

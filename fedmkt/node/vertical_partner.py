@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedmkt.contract.vertical_jobs import VerticalJob
-from fedmkt.core.stages import CodeArray, IntArray
+from fedmkt.core.stages import IntArray
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.closing import EXACT
@@ -21,8 +21,8 @@ from fedmkt.node.model_parts import ModelPart, keep_part
 from fedmkt.node.rounds import (
     check_turn,
     entered,
+    masked_units,
     open_content,
-    score_context,
     to_turn,
     turn,
 )
@@ -30,7 +30,6 @@ from fedmkt.node.shared_state import SharedState
 from fedmkt.node.vertical_data import Loaded, PricedTraining
 from fedmkt.node.vertical_owner import limit_of
 from fedmkt.security.inner_product import bins
-from fedmkt.security.score_sum import mask_scores
 from fedmkt.vertical.party import PartyModel, begin, levels_of, step
 from fedmkt.vertical.plan import noise_sigma
 from fedmkt.vertical.plausible import check_totals
@@ -105,7 +104,9 @@ def scores(
     # Security: an owner that returns chosen numbers would read columns out of the scores.
     check_totals(sums, own, limit=limit_of(job), sigma=noise_sigma(job))
     own = step(own, sums, noise=noise_sigma(job), settings=job.model)
-    masked = masked_levels(state, own, loaded.rows.codes, job, index)
+    model = job.model
+    units = levels_of(own.model, loaded.rows.codes, limit=model.limit, levels=model.levels)
+    masked = masked_units(state, units.astype(np.int64), job.owner, index, loaded.alignment.padded)
     following = "scores" if job.labels.mode == "shared_labels" else "products"
     state = state.remembering(party=own.to_json(), **to_turn(following, index + 1)).passed(STAGE)
     facts: dict[str, JSON] = {"round": index, "releases": [index], "stages": STAGE}
@@ -132,28 +133,6 @@ def keep(home: NodeHome, run: str, state: SharedState) -> str:
             model=own.model,
         ),
     )
-
-
-def masked_levels(
-    state: SharedState, own: PartyModel, codes: CodeArray, job: VerticalJob, index: int
-) -> bytes:
-    """Return this partner's scores of all rows, masked: little-endian 32-bit words."""
-    units = levels_of(own.model, codes, limit=job.model.limit, levels=job.model.levels)
-    return mask_units(state, units.astype(np.int64), job.owner, index)
-
-
-def mask_units(state: SharedState, units: IntArray, owner: str, index: int) -> bytes:
-    """Return scores in steps, masked for the total of all partners."""
-    publics = state.keys.public_keys
-    masked = mask_scores(
-        units,
-        member=state.keys.member,
-        secret=state.keys.secret,
-        partners={name: key for name, key in publics.items() if name != owner},
-        owner=(owner, publics[owner]),
-        context=score_context(state, index),
-    )
-    return masked.astype("<u4").tobytes()
 
 
 def _job(state: SharedState) -> VerticalJob:

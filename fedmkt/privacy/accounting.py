@@ -25,6 +25,9 @@ P[M in S] <= P[R in S] + eta <= e^eps P[R' in S] + delta_R + eta
 z_i lose what one with multiplier (sum z_i^-2)^(-1/2) loses (Dong, Roth, Su 2019, arXiv:1905.02383,
 corollary 3.3).
 
+A label that was randomised once has a privacy loss of epsilon or -epsilon; labels compose with each
+other and with noise as their loss distributions do, never above what simple addition says.
+
 On a coarse grid or at a large epsilon that slack passes delta. There the Renyi bound, which holds
 for the discrete Gaussian itself (arXiv:2004.00010, theorem 14), is the smaller one and is reported.
 """
@@ -74,9 +77,8 @@ def epsilon_of(events: Sequence[Event], delta: float) -> float:
     mu = mu_gdp(rest)
     if math.isinf(mu):
         return math.inf
-    labels = _response_epsilon(responses, delta)
     if not rest:
-        return labels
+        return _response_epsilon(responses, delta)
     slack = slack_of(rest)
     alone = min(_loss_epsilon(mu, slack, delta, ()), _renyi_epsilon(mu, delta, ()))
     if not responses:
@@ -221,5 +223,8 @@ def _renyi_epsilon(mu: float, delta: float, responses: Responses) -> float:
 
 
 def _round_up(epsilon: float) -> float:
-    """Return the multiple of 1e-6 next above `epsilon`."""
+    """Return the multiple of 1e-6 next above `epsilon`; infinity as it is."""
+    # A loss distribution bounds nothing at a delta below the mass that was cut off its tails.
+    if math.isinf(epsilon):
+        return epsilon
     return (math.floor(epsilon * MICRO) + 1) / MICRO

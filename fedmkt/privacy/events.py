@@ -159,7 +159,10 @@ def _real(value: object) -> float:
     """Return a JSON number as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EventUnknown(kind=f"with a field of type {type(value).__name__}", known="a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # JSON bounds no integer
+        raise EventUnknown(kind="with an integer past every float", known="a number") from None
 
 
 def _whole(value: object) -> int:

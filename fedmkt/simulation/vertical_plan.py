@@ -23,6 +23,7 @@ from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.simulation.vertical_partition import PARTIES, PURPOSE, PartyData
 from fedmkt.simulation.world import Terms
 from fedmkt.vertical.plan import calibrated_multiplier
+from fedmkt.vertical.student import student_bound
 
 DELTA = 1e-5
 OWNER = PARTIES[0]
@@ -35,6 +36,7 @@ SCORING = "scoring"
 LABEL_EPSILON = 3.0
 _SIZE_EPSILON = 0.5
 _STUDENT_EPSILON = 1.0
+_CLIP = 3.0  # log-odds
 _VALID_DAYS = 365
 _KEYS = ("email", "phone")
 
@@ -175,20 +177,25 @@ def scoring_job() -> ScoringJob:
 
 def expansion_job(partner: str, parties: Mapping[str, PartyData]) -> ExpansionJob:
     """Return the job that teaches `partner` a student of the joint model."""
-    multiplier = noise_multiplier_for(epsilon=_STUDENT_EPSILON, delta=DELTA, releases=1)
+    features = features_of(parties[partner])
+    multiplier = noise_multiplier_for(
+        epsilon=_STUDENT_EPSILON,
+        delta=DELTA,
+        releases=1,
+        grid_bound=student_bound(len(features), _CLIP),
+    )
     return ExpansionJob(
         name=f"expansion-{partner}",
         requester=OWNER,
         purpose=PURPOSE,
         parties=(
             Party(member=OWNER, dataset=dataset_of(OWNER)),
-            Party(
-                member=partner, dataset=dataset_of(partner), features=features_of(parties[partner])
-            ),
+            Party(member=partner, dataset=dataset_of(partner), features=features),
         ),
         alignment=ALIGNMENT,
         owner=OWNER,
         model=JOINT,
+        clip=_CLIP,
         privacy=CountPrivacy(epsilon=_STUDENT_EPSILON, delta=DELTA, noise_multiplier=multiplier),
     )
 

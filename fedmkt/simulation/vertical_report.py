@@ -210,6 +210,8 @@ def _notes(study: VerticalStudy, auc: Mapping[str, float]) -> tuple[str, ...]:
         "opt-outs are each node's own counts, which no run tells to others; they stand here "
         "because this is a simulation.",
         "One process played all members here. In a deployment exchanges also wait for the network.",
+        "Which customers are held out follows from the keys of the alignment, which are new each "
+        "time. So figures differ a little from run to run, even with one seed.",
         "race and sex are kept for audits and are features of no model here.",
         source,
     )

@@ -19,6 +19,8 @@ from fedmkt.core.errors import (
     BudgetExceeded,
     CapConflict,
     DatasetUnknown,
+    ExactScoresExceeded,
+    ExactScoresNotAllowed,
     RequestConflict,
     ReservationClosed,
     ReservationUnknown,
@@ -26,12 +28,13 @@ from fedmkt.core.errors import (
     UsesExceeded,
 )
 from fedmkt.identity.hash_chain import Head
-from fedmkt.privacy.events import GaussianEvent, NonPrivateEvent, Release
+from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, NonPrivateEvent, Release
 from fedmkt.privacy.filter import FilterTerms, cost_nano
 from fedmkt.privacy.ledger import (
     Account,
     DatasetAccounts,
     EpsilonLimit,
+    ExactLimit,
     Reservation,
     Scope,
     UsesLimit,
@@ -47,6 +50,7 @@ EVENT = GaussianEvent(noise_multiplier=5.0, sigma=100.0, shares=1, dimensions=3)
 COST = cost_nano(EVENT, ORDER)
 LIFETIME = Window("lifetime", None)
 PERIOD = Window("period", 30)
+ROOT = Scope("people")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -357,6 +361,121 @@ def test_a_use_for_life_is_not_freed_by_giving_back(
         reserve(asked("second"))
 
 
+# --- what is shown exactly ------------------------------------------------------------------------
+
+SCORES, ALIGNMENT, SIZES = ExactEvent("scores"), ExactEvent("alignment"), ExactEvent("sizes")
+EXACT_SCORES, ALIGNMENTS = Window("exact_scores", None), Window("alignments", None)
+
+
+def showing(run: str, *events: Event, **changed: str) -> Reservation:
+    planned = tuple(Release(index, f"part {index}", event) for index, event in enumerate(events))
+    names = {"job": "spring", "dataset": "cards", "purpose": "lookalike", "requester": "bank"}
+    return Reservation(run=run, releases=planned, **(names | changed))
+
+
+def counting(allowed: int, *, window: Window = EXACT_SCORES, scope: Scope = ROOT) -> Account:
+    return Account(scope, window, ExactLimit(allowed))
+
+
+def test_exact_scores_are_counted_release_by_release_and_alignments_beside_them(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    open_accounts(plan(counting(4), counting(1, window=ALIGNMENTS)))
+    reserve(showing("first", SCORES, ExactEvent("scores", 2), ALIGNMENT, SIZES))
+    with pytest.raises(ExactScoresExceeded, match="first 3"):
+        reserve(showing("too much", SCORES, SCORES))
+    with pytest.raises(ExactScoresExceeded, match="alignments for life"):
+        reserve(showing("again", ALIGNMENT))
+    reserve(showing("last", SCORES, SIZES))
+    with store.transaction() as tx:
+        (balance,) = ledger.balances(tx)
+    found = {one.window: (one.allowed, one.used) for one in balance.uses}
+    assert found == {"exact_scores": (4, 4), "alignments": (1, 1)}
+
+
+def test_an_exact_count_that_was_not_sent_is_given_back_and_what_was_sent_counts_for_life(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore, clock: ManualClock
+) -> None:
+    open_accounts(plan(counting(3)))
+    reserve(showing("first", SCORES, SCORES, SCORES))
+    with store.transaction() as tx:
+        ledger.commit(tx, "first", 0)
+    with pytest.raises(ExactScoresExceeded):
+        reserve(showing("while reserved", SCORES))
+    with store.transaction() as tx:
+        ledger.give_back(tx, "first")
+    clock.advance(timedelta(days=100_000))
+    with pytest.raises(ExactScoresExceeded):
+        reserve(showing("too much", *[SCORES] * 3))
+    reserve(showing("rest", SCORES, SCORES))
+
+
+def test_without_a_count_nothing_exact_leaves_and_nothing_is_written(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    narrow = Scope("people", "cards", "value")
+    open_accounts(plan(Account(ROOT, LIFETIME, epsilon(9 * COST)), counting(9, scope=narrow)))
+    with pytest.raises(ExactScoresNotAllowed):
+        reserve(showing("run", EVENT, SCORES))
+    with store.transaction() as tx:
+        assert ledger.entries(tx) == ()
+    reserve(showing("counted", EVENT, SCORES, purpose="Value"))
+
+
+def test_exact_releases_cost_no_epsilon_and_make_no_run_unprotected(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    open_accounts(plan(Account(ROOT, LIFETIME, epsilon(COST)), counting(9)))
+    reserve(showing("run", SCORES, EVENT, SIZES))
+    reserve(showing("after the budget", SCORES))
+    with store.transaction() as tx:
+        (balance,) = ledger.balances(tx)
+    assert (balance.lifetime_used_nano, balance.uses[0].used) == (COST, 2)
+
+
+def test_a_new_count_is_charged_with_what_its_scope_already_showed(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    wide = counting(99)
+    open_accounts(plan(wide))
+    reserve(showing("first", SCORES, SCORES, ExactEvent("scores", 5)))
+    reserve(showing("elsewhere", SCORES, purpose="value"))
+    with store.transaction() as tx:
+        ledger.commit(tx, "first", 2)
+        ledger.give_back(tx, "first")
+    reserve(showing("planned", SCORES))
+    narrow = counting(6, scope=Scope("people", "cards", "lookalike"))
+    open_accounts(plan(wide, narrow))
+    with store.transaction() as tx:
+        used = [one.used for balance in ledger.balances(tx) for one in balance.uses]
+    # All purposes: 5 + 1 + 1; lookalike alone: 5 sent and 1 planned.
+    assert used == [7, 6]
+    with pytest.raises(ExactScoresExceeded, match="purpose lookalike"):
+        reserve(showing("one more", SCORES))
+
+
+def test_a_new_epsilon_cap_over_people_shown_exactly_is_opened_at_its_whole_budget(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    open_accounts(plan(counting(9), counting(9, window=ALIGNMENTS)))
+    reserve(showing("run", SCORES, ALIGNMENT, SIZES))
+    open_accounts(room_for(2))
+    with store.transaction() as tx:
+        (balance,) = ledger.balances(tx)
+    assert (balance.lifetime_used_nano, balance.lifetime_budget_nano) == (0, 2 * COST)
+
+
+def test_a_new_count_over_people_released_without_noise_counts_exact_releases_alone(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    open_accounts(plan())
+    reserve(showing("run", NonPrivateEvent(3), EVENT))
+    open_accounts(plan(counting(2)))
+    with store.transaction() as tx:
+        (balance,) = ledger.balances(tx)
+    assert balance.uses[0].used == 0
+
+
 # --- scopes ---------------------------------------------------------------------------------------
 
 
@@ -437,12 +556,14 @@ def test_opening_again_keeps_the_order_and_budget_the_account_opened_with(
         (LIFETIME, epsilon(COST, cap=1.0), epsilon(COST, cap=1.5)),
         (LIFETIME, epsilon(COST), EpsilonLimit(1.0, 1e-6, FilterTerms(ORDER, COST))),
         (Window("uses_day", 1), UsesLimit(1), UsesLimit(2)),
+        (Window("exact_scores", None), ExactLimit(1), ExactLimit(2)),
+        (Window("alignments", None), ExactLimit(2), ExactLimit(1)),
     ],
 )
 def test_an_open_account_keeps_its_terms(
     window: Window,
-    first: EpsilonLimit | UsesLimit,
-    second: EpsilonLimit | UsesLimit,
+    first: EpsilonLimit | UsesLimit | ExactLimit,
+    second: EpsilonLimit | UsesLimit | ExactLimit,
     open_accounts: Open,
 ) -> None:
     open_accounts(plan(Account(Scope("people"), window, first)))

@@ -35,6 +35,7 @@ from fedmkt.core.errors import (
 )
 from fedmkt.node import alignment
 from fedmkt.node.alignments import Alignment, read_alignment
+from fedmkt.node.rounds import padded_to, unpadded
 from fedmkt.privacy.events import ExactEvent, GaussianEvent
 from fedmkt.security.psi import linking, lists
 from fedmkt.security.psi.group import as_strings
@@ -363,7 +364,7 @@ def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
     bank = relay.state(OWNER).keys
     rows = int(bank.peers["retailer"].facts["rows"])
     shared = linking.links_from_bytes(
-        bank.open_from(OWNER, "links", honest[OWNER]), alignment=relay.run
+        unpadded(bank.open_from(OWNER, "links", honest[OWNER])), alignment=relay.run
     )
     assert shared.count < rows
     # The bank compares in the clear of tags: it holds every tag of the retailer's list, and links
@@ -376,14 +377,15 @@ def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
     told = linking.links_to_bytes(everybody)
     assert linking.links_from_bytes(told, alignment=relay.run).count == rows
     request = FinishRequest(
-        links=bank.seal_to("retailer", "links", told),
+        links=bank.seal_to("retailer", "links", padded_to(told, len(told))),
         own=lists_[OWNER]["retailer"],
         witness=lists_["retailer"]["retailer"],
     )
     if witnessed:
         with pytest.raises(AlignmentMismatch, match="a link is not in the own list"):
             relay.raw("retailer", "finish", request)
-        assert relay.states("retailer") == ["spent", "planned", "planned"]
+        # Spent with the last hop: from then on the first party can compare.
+        assert relay.states("retailer") == ["spent", "spent", "spent"]
         return
     monkeypatch.setattr(alignment, "_witness", lambda *_: None)
     assert relay.ask("retailer", "finish", request, FinishReply).overlap == rows
@@ -418,3 +420,43 @@ def test_a_job_for_other_members_leaves_no_trace(aligned: World) -> None:
     assert (
         dataset_of(PARTNERS[0]) in (home_of(aligned, "retailer").folder / "audit.log").read_text()
     )
+
+
+def test_message_sizes_tell_the_noised_overlap_and_no_exact_one(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    """Two runs over the same customers differ in the length of what carries their links."""
+    two = {member: parties[member] for member in TWO}
+    world = world_of(tmp_path, two, terms_for(two), seed=None)
+    lengths, stated = set(), []
+    for number in range(3):
+        relay = Relay(world, f"noised-{number}")
+        bundles = relay.open(alignment_job(("retailer",), exact=False))
+        first = {
+            member: relay.ask(member, "blind", BlindRequest(bundles=bundles), ListReply).sealed
+            for member in TWO
+        }
+        lists_ = hopped(relay, first)
+        links = matched(relay, lists_)
+        finish(relay, lists_, links)
+        relay.close(TWO, finished=True)
+        lengths |= {len(sealed) for sealed in links.values()}
+        known = {m: read_alignment(home_of(world, m), f"noised-{number}") for m in TWO}
+        assert len({one.padded for one in known.values()}) == 1
+        assert len({one.overlap for one in known.values()}) == 1
+        assert all(one.padded >= one.rows for one in known.values())
+        stated.append(known[OWNER].overlap)
+    # Noise of 5.3 customers a run: three equal draws are a chance of about 1 in 200.
+    assert len(lengths) > 1
+    assert len(set(stated)) > 1
+    world.close()
+
+
+def test_what_the_first_party_can_compare_is_spent_even_if_nobody_finishes(world: World) -> None:
+    relay = Relay(world)
+    hopped(relay, blinded(relay))
+    relay.close(TWO, finished=False)
+    for member in TWO:
+        assert relay.states(member) == ["spent", "spent", "spent"]
+        with pytest.raises(AlignmentUnknown):
+            read_alignment(home_of(world, member), relay.run)

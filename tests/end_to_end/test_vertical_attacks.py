@@ -30,7 +30,7 @@ from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 from fedmkt.data.binning import Binning
 from fedmkt.evaluation.metrics import auc
 from fedmkt.identity.keys import PublicIdentity
-from fedmkt.node import vertical_owner, vertical_partner
+from fedmkt.node import rounds, vertical_owner, vertical_partner
 from fedmkt.node.model_parts import read_part
 from fedmkt.node.rounds import open_content, score_context
 from fedmkt.privacy.mechanisms import OsNoise
@@ -565,12 +565,12 @@ def test_one_partners_vector_given_to_the_owner_shows_nothing_under_pair_masks(
     scored: Rounds, monkeypatch: pytest.MonkeyPatch, shielded: bool
 ) -> None:
     if not shielded:
-        honest = vertical_partner.mask_scores
+        honest = rounds.mask_scores
 
         def alone(values: IntArray, *, member: str, partners: Any, **others: Any) -> Any:
             return honest(values, member=member, partners={member: partners[member]}, **others)
 
-        monkeypatch.setattr(vertical_partner, "mask_scores", alone)
+        monkeypatch.setattr(rounds, "mask_scores", alone)
     masked = scored.scores(0, scored.until_noised(0))
     for partner in TWO:
         left, truth = taken_off(scored, masked[partner], partner), scores_of(scored, partner)

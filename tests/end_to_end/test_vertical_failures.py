@@ -783,7 +783,7 @@ def test_a_table_read_anew_in_the_middle_of_an_alignment_must_be_the_same(
         witness=passed["retailer"]["retailer"],
     )
     assert relay.refusal("retailer", "finish", request) == "table_changed"
-    assert relay.states("retailer") == ["spent", "planned", "planned"]
+    assert relay.states("retailer") == ["spent", "spent", "spent"]
     # The same table again, and the run goes on.
     path.write_bytes(before)
     forget_nodes([world.node("retailer")])

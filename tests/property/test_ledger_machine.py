@@ -22,13 +22,19 @@ from hypothesis.stateful import (
 )
 
 from fedmkt.core.clock import ManualClock
-from fedmkt.core.errors import BudgetExceeded, ReservationClosed, UsesExceeded
-from fedmkt.privacy.events import GaussianEvent, Release
+from fedmkt.core.errors import (
+    BudgetExceeded,
+    ExactScoresExceeded,
+    ReservationClosed,
+    UsesExceeded,
+)
+from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, Release
 from fedmkt.privacy.filter import FilterTerms
 from fedmkt.privacy.ledger import (
     Account,
     DatasetAccounts,
     EpsilonLimit,
+    ExactLimit,
     Reservation,
     Scope,
     UsesLimit,
@@ -40,6 +46,8 @@ from fedmkt.storage.node_store import NodeStore
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PERIOD_DAYS = 30
 DAILY_RUNS = 4
+SHOWN = 0  # stands, in place of a noise multiplier, for exact scores
+SHOWN_FOR_LIFE, SHOWN_NARROWLY = 4, 2
 # Budgets in nano-RDP for a noise multiplier of 1, 2 or 3: order / (2 z^2), rounded up.
 LIFETIME_ORDER, LIFETIME_BUDGET = 4, 9_000_000_000
 PERIOD_ORDER, PERIOD_BUDGET = 8, 9_000_000_000
@@ -62,11 +70,17 @@ ACCOUNTS = (
         EpsilonLimit(0.5, 1e-5, FilterTerms(NARROW_ORDER, NARROW_BUDGET)),
     ),
     Account(ROOT, Window("uses_day", 1), UsesLimit(DAILY_RUNS)),
+    Account(ROOT, Window("exact_scores", None), ExactLimit(SHOWN_FOR_LIFE)),
+    Account(
+        Scope("people", "cards", "value"),
+        Window("exact_scores", None),
+        ExactLimit(SHOWN_NARROWLY),
+    ),
 )
 
 
 def price(multiplier: int, order: int) -> int:
-    return -(-order * 10**9 // (2 * multiplier**2))
+    return 0 if multiplier == SHOWN else -(-order * 10**9 // (2 * multiplier**2))
 
 
 @dataclass
@@ -126,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
         target=runs,
         dataset=st.sampled_from(["cards", "visits"]),
         purpose=st.sampled_from(["value", "VALUE", "lookalike"]),
-        multipliers=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+        multipliers=st.lists(st.sampled_from((SHOWN, SHOWN, 1, 2, 3)), min_size=1, max_size=3),
     )
     def reserve(self, dataset: str, purpose: str, multipliers: list[int]) -> object:
         run = f"run-{len(self.reserved)}-{len(self.model)}"
@@ -137,7 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         try:
             with self.store.transaction() as tx:
                 self.ledger.reserve(tx, _reservation(asked))
-        except (BudgetExceeded, UsesExceeded):
+        except (BudgetExceeded, UsesExceeded, ExactScoresExceeded):
             assert not allowed
             return multiple()
         assert allowed
@@ -158,6 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
             and _sum(recent, PERIOD_ORDER) <= PERIOD_BUDGET
             and (not asked[0].under_narrow_cap() or _sum(narrow, NARROW_ORDER) <= NARROW_BUDGET)
             and len(today) < DAILY_RUNS
+            and _within_counts(everything, narrow, asked)
         )
 
     @rule(run=runs)
@@ -218,8 +233,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_ledger_says_what_the_model_says(self) -> None:
         with self.store.transaction() as tx:
             entries, balances = self.ledger.entries(tx), self.ledger.balances(tx)
-        roots = [one.lifetime_used_nano for one in balances if one.purpose is None]
-        assert set(roots) <= {_sum(self.held(), LIFETIME_ORDER)}
+        roots = [one for one in balances if one.purpose is None]
+        assert {one.lifetime_used_nano for one in roots} <= {_sum(self.held(), LIFETIME_ORDER)}
+        counts = {one.used for root in roots for one in root.uses if one.window == "exact_scores"}
+        assert counts <= {_shown(self.held())}
         found = {(one.run, one.release): (one.state, one.at) for one in entries}
         assert found == {
             (run, place): (release.state, release.at)
@@ -233,6 +250,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert _sum(held, LIFETIME_ORDER) <= LIFETIME_BUDGET
         narrow = [release for release in held if release.under_narrow_cap()]
         assert _sum(narrow, NARROW_ORDER) <= NARROW_BUDGET
+        assert _shown(held) <= SHOWN_FOR_LIFE
+        assert _shown(narrow) <= SHOWN_NARROWLY
         spent = [release for release in held if release.state == "spent"]
         for last in spent:
             # Any 30 days, not only those that end at a reservation.
@@ -250,10 +269,26 @@ class LedgerMachine(RuleBasedStateMachine):
 def _reservation(planned: list[Planned]) -> Reservation:
     first = planned[0]
     releases = tuple(
-        Release(place, f"sum {place}", GaussianEvent(float(one.multiplier), 100.0, 1, 3))
-        for place, one in enumerate(planned)
+        Release(place, f"sum {place}", _event(one.multiplier)) for place, one in enumerate(planned)
     )
     return Reservation(first.run, "job", first.dataset, first.purpose, "bank", releases)
+
+
+def _event(multiplier: int) -> Event:
+    if multiplier == SHOWN:
+        return ExactEvent("scores")
+    return GaussianEvent(float(multiplier), 100.0, 1, 3)
+
+
+def _shown(releases: list[Planned]) -> int:
+    return sum(release.multiplier == SHOWN for release in releases)
+
+
+def _within_counts(everything: list[Planned], narrow: list[Planned], asked: list[Planned]) -> bool:
+    concerned = asked[0].under_narrow_cap()
+    return _shown(everything) <= SHOWN_FOR_LIFE and (
+        not concerned or _shown(narrow) <= SHOWN_NARROWLY
+    )
 
 
 def _sum(releases: list[Planned], order: int) -> int:

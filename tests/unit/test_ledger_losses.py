@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent
+from fedmkt.privacy.events import (
+    Event,
+    ExactEvent,
+    GaussianEvent,
+    NonPrivateEvent,
+    RandomisedResponseEvent,
+)
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.ledger_store import Entry
 from fedmkt.storage.losses import epsilon_lost
@@ -82,6 +88,19 @@ def test_one_release_without_noise_leaves_no_bound() -> None:
     entries = [entry(), entry(event=NonPrivateEvent(dimensions=8))]
     assert epsilon_lost(ROOT, BALANCES, entries) == float("inf")
     assert epsilon_lost(OTHERS, BALANCES, entries) == 0.0
+
+
+@pytest.mark.parametrize("what", ["scores", "alignment", "sizes"])
+def test_exact_releases_are_no_part_of_the_epsilon_that_was_lost(what: str) -> None:
+    exact = entry(event=ExactEvent(what, 3))  # type: ignore[arg-type]
+    assert epsilon_lost(ROOT, BALANCES, [exact]) == 0.0
+    assert epsilon_lost(ROOT, BALANCES, [entry(), exact]) == cost(1)
+
+
+def test_randomised_labels_are_part_of_it() -> None:
+    label = entry(event=RandomisedResponseEvent(2.0))
+    assert epsilon_lost(ROOT, BALANCES, [label]) == 2.0
+    assert cost(1) < epsilon_lost(ROOT, BALANCES, [entry(), label]) <= cost(1) + 2.0 + 1e-6
 
 
 def test_a_scope_that_only_counts_uses_is_priced_at_its_populations_delta() -> None:

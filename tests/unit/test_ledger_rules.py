@@ -10,15 +10,25 @@ from fedmkt.core.errors import (
     BudgetExceeded,
     CapConflict,
     EpsilonInvalid,
+    ExactScoresExceeded,
+    ExactScoresNotAllowed,
     UnprotectedNotAllowed,
     UsesExceeded,
 )
-from fedmkt.privacy.events import GaussianEvent, NonPrivateEvent, Release
+from fedmkt.privacy.events import (
+    Event,
+    ExactEvent,
+    GaussianEvent,
+    NonPrivateEvent,
+    RandomisedResponseEvent,
+    Release,
+)
 from fedmkt.privacy.filter import FilterTerms, cost_nano, filter_terms
 from fedmkt.privacy.ledger import (
     Account,
     Charge,
     EpsilonLimit,
+    ExactLimit,
     Reservation,
     Scope,
     Standing,
@@ -33,6 +43,9 @@ ROOT = {"period_epsilon": 1.0, "period_days": 30, "lifetime_epsilon": 3.0}
 EVENT = GaussianEvent(noise_multiplier=5.0, sigma=100.0, shares=1, dimensions=3)
 ROOT_SCOPE = Scope("people")
 LIFETIME = Window("lifetime", None)
+SCORES = ExactEvent("scores")
+ALIGNMENT = ExactEvent("alignment")
+SIZES = ExactEvent("sizes")
 
 
 def contract(*caps: Cap, datasets: tuple[str, ...] = ("cards",)) -> Collaboration:
@@ -64,7 +77,7 @@ def planned(*caps: Cap) -> tuple[Account, ...]:
     return accounts_for(collaboration, collaboration.datasets[0]).accounts
 
 
-def asked(*events: GaussianEvent | NonPrivateEvent) -> Reservation:
+def asked(*events: Event) -> Reservation:
     releases = tuple(Release(index, f"sum {index}", event) for index, event in enumerate(events))
     return Reservation("run", "spring", "cards", "lookalike", "bank", releases)
 
@@ -153,6 +166,15 @@ def test_a_scope_covers_a_use_unless_a_named_part_differs(change: str) -> None:
     assert not other.covers(use)
 
 
+def test_each_exact_cap_is_an_account_for_life() -> None:
+    cap = Cap(dataset="cards", purpose="value", exact_scores_lifetime=40, alignments_lifetime=3)
+    scope = Scope("people", "cards", "value")
+    assert planned(cap)[2:] == (
+        Account(scope, Window("exact_scores", None), ExactLimit(40)),
+        Account(scope, Window("alignments", None), ExactLimit(3)),
+    )
+
+
 # --- judging --------------------------------------------------------------------------------------
 
 
@@ -216,6 +238,90 @@ def test_an_event_without_noise_is_refused_by_an_epsilon_account_of_any_size() -
 def test_an_event_without_noise_passes_where_only_uses_are_counted() -> None:
     account = Account(ROOT_SCOPE, Window("uses_day", 1), UsesLimit(2))
     assert judge(asked(NonPrivateEvent(dimensions=3)), [Standing(account, 1)]) == ()
+
+
+def counted(
+    window: str, allowed: int, *, used: dict[str, int] | None = None, number: int = 3
+) -> Standing:
+    account = Account(ROOT_SCOPE, Window(window, None), ExactLimit(allowed))  # type: ignore[arg-type]
+    return Standing(account, number, used or {})
+
+
+def test_a_randomised_label_is_charged_at_the_accounts_order() -> None:
+    label = RandomisedResponseEvent(1.0)
+    charges = judge(asked(label, label), [standing(10**12)])
+    assert [charge.nano for charge in charges] == [cost_nano(label, 10)] * 2
+
+
+def test_each_kind_of_exact_event_is_charged_to_its_own_account_and_to_no_epsilon() -> None:
+    accounts = (
+        standing(1),
+        counted("exact_scores", 9, number=4),
+        counted("alignments", 9, number=5),
+    )
+    charges = judge(asked(SCORES, ExactEvent("scores", 3), ALIGNMENT, SIZES), accounts)
+    assert charges == (Charge(4, 0, 1), Charge(4, 1, 3), Charge(5, 2, 1))
+
+
+def test_exact_releases_pass_where_history_overfilled_the_epsilon_account() -> None:
+    accounts = (standing(5, used={"earlier": 6}), counted("exact_scores", 9))
+    assert judge(asked(SCORES), accounts) == (Charge(3, 0, 1),)
+    with pytest.raises(BudgetExceeded):
+        judge(asked(SCORES, EVENT), accounts)
+
+
+@pytest.mark.parametrize(
+    ("event", "other", "what", "setting"),
+    [
+        (SCORES, "alignments", "exact scores", "exact_scores_lifetime"),
+        (ALIGNMENT, "exact_scores", "alignments", "alignments_lifetime"),
+    ],
+)
+def test_what_nothing_counts_is_refused_whatever_else_is_allowed(
+    event: Event, other: str, what: str, setting: str
+) -> None:
+    uses = Standing(Account(ROOT_SCOPE, Window("uses_day", 1), UsesLimit(9)), 1)
+    for accounts in ((), (standing(10**12), uses, counted(other, 9))):
+        with pytest.raises(ExactScoresNotAllowed) as refusal:
+            judge(asked(event), accounts)
+        assert refusal.value.fields == {"what": what, "dataset": "cards", "setting": setting}
+
+
+def test_exact_sizes_are_a_term_of_the_contract_and_charged_nowhere() -> None:
+    assert judge(asked(SIZES), [standing(1), counted("alignments", 1, used={"a": 1})]) == ()
+
+
+def test_an_exact_count_is_reached_and_not_passed_and_the_refusal_says_by_whom() -> None:
+    used = {"first": 2, "second": 5}
+    assert judge(asked(*[SCORES] * 3), [counted("exact_scores", 10, used=used)])
+    with pytest.raises(ExactScoresExceeded) as refusal:
+        judge(asked(*[SCORES] * 4), [counted("exact_scores", 10, used=used)])
+    assert refusal.value.fields == {
+        "cap": "exact scores for life of people",
+        "dataset": "cards",
+        "allowed": 10,
+        "used": 7,
+        "spent_by": "second 5, first 2",
+        "asked": 4,
+    }
+
+
+def test_every_matching_count_must_allow_it() -> None:
+    with pytest.raises(ExactScoresExceeded):
+        judge(
+            asked(SCORES), [counted("exact_scores", 9), counted("exact_scores", 1, used={"a": 1})]
+        )
+
+
+def test_a_used_up_count_of_one_kind_refuses_no_other() -> None:
+    full = counted("alignments", 1, used={"a": 1})
+    assert judge(asked(EVENT), [standing(10**12), full])
+    assert judge(asked(SCORES), [counted("exact_scores", 1), full])
+
+
+def test_an_exact_account_makes_no_release_without_noise_allowed() -> None:
+    with pytest.raises(UnprotectedNotAllowed):
+        judge(asked(NonPrivateEvent(3)), [standing(10**12), counted("exact_scores", 9)])
 
 
 @pytest.mark.parametrize("multiplier", [float("nan"), float("inf"), 1e-320, 0.0, -1.0])

@@ -156,6 +156,11 @@ def encrypt(
     return public + Ciphertexts(multiples.first, second).to_bytes(compressed=compressed)
 
 
+def message_bytes(rows: int, *, compressed: bool = False) -> int:
+    """Return the length of the message that `encrypt` makes of so many numbers."""
+    return (1 + 2 * rows) * wire_bytes(compressed=compressed)
+
+
 def read_encrypted(
     data: bytes, *, rows: int, member: str, compressed: bool = False
 ) -> tuple[Points, Ciphertexts]:
