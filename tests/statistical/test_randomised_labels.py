@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chisquare
 
 from fedmkt.privacy.mechanisms import OsNoise, ReproducibleNoise
 from fedmkt.privacy.randomised_response import guess_accuracy, randomise_labels, unbiased
@@ -59,6 +59,32 @@ def test_flips_of_rows_draws_and_streams_are_uncorrelated(source):
     limit = 6 / math.sqrt(ROWS)
     for left, right in ((one, two), (one, other), (one[:-1], one[1:]), (one, TARGET)):
         assert abs(np.corrcoef(left, right)[0, 1]) < limit
+
+
+def patterns_fit(flipped, chance: float) -> bool:
+    """Chi-square over the 256 patterns of eight neighbours' flips."""
+    patterns = flipped.astype(np.int64).reshape(-1, 8) @ (1 << np.arange(8))
+    ones = np.array([pattern.bit_count() for pattern in range(256)])
+    expected = len(patterns) * chance**ones * (1 - chance) ** (8 - ones)
+    found = chisquare(np.bincount(patterns, minlength=256), expected)
+    return bool(found.pvalue > FALSE_ALARM)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_neighbours_are_flipped_in_every_pattern_as_often_as_independence_says(source):
+    flipped = flips(source, 0.1)
+    assert patterns_fit(flipped, rate(0.1))
+    # Labels that share one draw have the right rate, and are found out.
+    shared = np.repeat(flipped[: ROWS // 2], 2)
+    assert fits(shared[::2], rate(0.1))
+    assert not patterns_fit(shared, rate(0.1))
+
+
+def test_the_operating_systems_words_are_uniform_in_every_byte():
+    octets = OsNoise().words(ROWS).view(np.uint8).reshape(ROWS, 8)
+    for place in range(8):
+        counts = np.bincount(octets[:, place], minlength=256)
+        assert chisquare(counts).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)

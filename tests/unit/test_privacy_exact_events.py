@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,15 @@ def test_a_count_of_nothing_or_of_too_much_is_no_event(count: int) -> None:
         ExactEvent("scores", count)
 
 
+@pytest.mark.parametrize(
+    ("event", "field"), [(RESPONSE, "epsilon"), (RESPONSE, "labels"), (SCORES, "count")]
+)
+def test_an_integer_past_every_float_is_refused_by_name(event: Event, field: str) -> None:
+    # JSON bounds no integer, and 10^400 is no float.
+    with pytest.raises((EventUnknown, EpsilonInvalid)):
+        event_from_json({**event_to_json(event), field: 10**400})
+
+
 # --- price ----------------------------------------------------------------------------------------
 
 
@@ -204,6 +213,31 @@ def test_very_many_labels_still_get_a_figure_below_simple_addition(events: list[
     alone = epsilon_of([event for event in events if event not in labels], DELTA)
     added = alone + sum(event.epsilon * event.labels for event in labels)
     assert 0 < epsilon_of(events, DELTA) <= added + 1e-6
+
+
+@pytest.mark.parametrize("delta", [1e-30, 1e-18, 0.99])
+@pytest.mark.parametrize(
+    "events",
+    [
+        [RandomisedResponseEvent(1.0, 30)],
+        [GaussianEvent(1.0, 2.0**60, 1, 3)],
+        [RandomisedResponseEvent(1.0), GaussianEvent(1.0, 2.0**60, 1, 3)],
+    ],
+)
+def test_a_delta_past_what_loss_distributions_hold_still_gets_a_finite_figure(
+    events: list[Event], delta: float
+) -> None:
+    """They cut off tails of 1e-15 and more, which bounds nothing at a smaller delta."""
+    labels = [event for event in events if isinstance(event, RandomisedResponseEvent)]
+    alone = epsilon_of([event for event in events if event not in labels], delta)
+    added = alone + sum(event.epsilon * event.labels for event in labels)
+    assert math.isfinite(added)
+    assert 0 < epsilon_of(events, delta) <= added + 1e-6
+
+
+def test_the_order_of_events_does_not_matter() -> None:
+    events = [gaussian(2.0), RandomisedResponseEvent(0.4), SCORES, RESPONSE]
+    assert len({epsilon_of(some, DELTA) for some in permutations(events)}) == 1
 
 
 def test_where_the_slack_passes_delta_labels_are_added_by_the_renyi_bound() -> None:

@@ -1,4 +1,4 @@
-"""What one score adds to another: the gain, the top's lift and recall, and what a gain is called."""
+"""What one score adds to another: its gain, lift and recall in the top, and what it is called."""
 
 from itertools import permutations
 
