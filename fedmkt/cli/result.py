@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.cli.homes import HomeOption, opened
-from fedmkt.core.errors import AlignmentUnknown, ModelUnknown
+from fedmkt.core.errors import (
+    AlignmentUnknown,
+    CustomerUnknown,
+    FedmktError,
+    ModelUnknown,
+    ResultUnknown,
+)
 from fedmkt.evaluation.metrics import Interval
 from fedmkt.evaluation.value import verdict_words
 from fedmkt.node.alignments import Alignment, read_alignment
@@ -111,7 +117,7 @@ def why(
 
     def say(one: NodeHome) -> None:
         for reason in reasons(one, run, customer):
-            console.print(f"because {reason}", markup=False)
+            console.print(f"because {reason}" if reason.feature else str(reason), markup=False)
 
     _first(home, say, run)
 
@@ -141,13 +147,15 @@ def scores(
 
 
 def _first(home: Path | None, say: Callable[[NodeHome], None], run: str) -> None:
-    """Do it for the first node that knows the run. Raises: ModelUnknown."""
-    last = ModelUnknown(run=run, problem="any job")
+    """Do it for the first node that knows the run. Raises: ResultUnknown, CustomerUnknown."""
+    last: FedmktError = ResultUnknown(run=run, what="result")
     with opened(home) as homes:
         for one in homes:
             try:
                 say(one)
-            except ModelUnknown as error:
+            except (ModelUnknown, AlignmentUnknown):
+                continue
+            except (ResultUnknown, CustomerUnknown) as error:
                 last = error
             else:
                 return

@@ -48,6 +48,9 @@ def allow_shared(
             owner, partner = (datasets[party.member] for party in job.parties)
             _allow_delta(contract, (owner,), job.privacy.delta)
             allow_features(partner, job.parties[1].features, job.purpose, guarded=False)
+        case _:
+            problem = "no rule of the contract covers such a job"
+            raise VerticalNotAllowed(dataset=job.parties[0].dataset, problem=problem)
     return datasets
 
 

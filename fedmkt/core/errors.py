@@ -65,6 +65,26 @@ class RunUnknown(UserError):
     template = "No node here knows a run called {run}. Known runs: {known}."
 
 
+class ResultUnknown(UserError):
+    """A node keeps no result of that kind from that run."""
+
+    code = "result_unknown"
+    template = (
+        "No node that was asked keeps a {what} of run {run}. Name the run that made it, and the "
+        "member whose node keeps it."
+    )
+
+
+class CustomerUnknown(UserError):
+    """A node's table holds no customer of that key."""
+
+    code = "customer_unknown"
+    template = (
+        "{member} has no customer of that key in dataset {dataset}. Give the key as it stands in "
+        "its table."
+    )
+
+
 class RunFinished(UserError):
     """An order was handed in whose run is over."""
 

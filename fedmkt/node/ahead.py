@@ -25,6 +25,13 @@ def make_ahead(run: str, key: OwnerKey, count: int) -> None:
         _waiting[run, key.to_bytes()] = _maker.submit(prepare, key, count)
 
 
+def forget(run: str) -> None:
+    """Let go of what was made ahead for a run that is over."""
+    with _lock:
+        for named in [one for one in _waiting if one[0] == run]:
+            _waiting.pop(named).cancel()
+
+
 def take(run: str, key: OwnerKey, count: int) -> Multiples:
     """Return `count` multiples for a round's key, made ahead or now."""
     with _lock:

@@ -14,28 +14,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedmkt.contract.shared_permissions import terms_of
 from fedmkt.contract.vertical_jobs import AlignmentJob
 from fedmkt.core.errors import (
     AlignmentMismatch,
-    AudienceTooSmall,
     StepOutOfOrder,
-    TableChanged,
 )
 from fedmkt.data.aligned import fingerprint_aligned
-from fedmkt.data.identifiers import Customers, identifier_bytes, read_customers
+from fedmkt.data.identifiers import Customers, identifier_bytes
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.alignments import Alignment, Counts, customers_of, keep_alignment
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.closing import EXACT
+from fedmkt.node.customers import covered_customers, opened_list, reading_of, unchanged
 from fedmkt.node.home import NodeHome
 from fedmkt.node.rounds import LENGTH_BYTES, padded_to, unpadded
-from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.security.psi import linking, lists, size_noise
 from fedmkt.security.psi.group import BlindingKey
-from fedmkt.wire.canonical import digest, encode
-from fedmkt.wire.run import OpenReply
 from fedmkt.wire.shared import (
     BlindRequest,
     FinishReply,
@@ -54,7 +50,7 @@ _LINK_BYTES = 33  # a key column and a tag
 
 
 @dataclass(frozen=True, slots=True)
-class AlignmentProgram(Program):
+class AlignmentProgram(SharedProgram):
     """Finds the customers all members share."""
 
     def price(self, home: NodeHome, job: AlignmentJob) -> Priced:
@@ -75,14 +71,7 @@ class AlignmentProgram(Program):
             releases,
             claimed=job.privacy.epsilon if job.privacy else None,
             delta=job.privacy.delta if job.privacy else 1e-5,
-            mode=_mode(job),
         )
-
-    def stated(self, home: NodeHome, job: AlignmentJob) -> Stated:
-        """Return what a receipt says of the job."""
-        party = job.party(home.member)
-        assert party is not None
-        return Stated(party.dataset, _mode(job), job.privacy.delta if job.privacy else None)
 
     def load(self, home: NodeHome, priced: Priced) -> Customers:
         """Read the customers consent covers, each once."""
@@ -100,19 +89,8 @@ class AlignmentProgram(Program):
         state = state.remembering(
             key=BlindingKey.generate().to_bytes(), rows=rows, read=reading_of(loaded)
         )
-        facts: dict[str, JSON] = {
-            "job": job.name,
-            "job_hash": job.hash,
-            "purpose": job.purpose,
-            "rows": rows,
-        }
-        return Answer(
-            OpenReply(bundle=bundle),
-            state.passed(_size_stage(job)),
-            "opened",
-            {**facts, "dataset": priced.dataset.name, "releases": [SIZE]},
-            commits=(SIZE,),
-        )
+        passed = state.passed(_size_stage(job))
+        return opened(bundle, passed, priced.dataset.name, {"rows": rows}, commits=1)
 
     def step(
         self,
@@ -135,10 +113,6 @@ class AlignmentProgram(Program):
                 return _finish(home, state, request, priced, customers)
         raise StepOutOfOrder(step=request.kind, run=state.run)
 
-    def state(self, data: bytes) -> SharedState:
-        """Read a state's bytes."""
-        return SharedState.from_bytes(data)
-
     def keep(
         self,
         home: NodeHome,
@@ -156,47 +130,6 @@ class AlignmentProgram(Program):
             plain = {**found, "counts": counts, "customer_keys": keys, "members": members}
             keep_alignment(home, Alignment(**plain, run=run, purpose=state.job.purpose))
         return ""
-
-
-def covered_customers(home: NodeHome, priced: Priced, keys: tuple[str, ...]) -> Customers:
-    """Read a dataset's customers whose consent covers the purpose, each once.
-
-    Raises: DataError; AudienceTooSmall.
-    """
-    dataset, purpose = priced.dataset, priced.job.purpose
-    terms = terms_of(dataset)
-    columns = [column for key in keys if (column := terms.key(key)) is not None]
-    # Privacy: who did not agree is left out before anything is computed from them.
-    covered = (
-        home.consent(dataset.name).covered(purpose, now=home.clock.now()) if terms.consent else None
-    )
-    found = read_customers(
-        home.source(dataset.name),
-        customer_key=dataset.table.customer_key,
-        columns=columns,
-        dataset=dataset.name,
-        covered=covered,
-    )
-    if len(found.customer_keys) < dataset.minimum_audience:
-        raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
-    return found
-
-
-def reading_of(customers: Customers) -> str:
-    """Return what tells two readings of the customers apart, for sealed state alone."""
-    return digest(encode([list(customers.customer_keys), identifier_bytes(customers)]))
-
-
-def unchanged(state: SharedState, priced: Priced, customers: Customers) -> Customers:
-    """Return the customers, if they are those the run was opened with. Raises: TableChanged."""
-    # Security: another process may have read the table anew; positions would name others.
-    if reading_of(customers) != state.memory["read"]:
-        raise TableChanged(dataset=priced.dataset.name, alignment=state.run)
-    return customers
-
-
-def _mode(job: AlignmentJob) -> str:
-    return "exact_sizes" if job.exact_sizes else "noised_sizes"
 
 
 def _size_stage(job: AlignmentJob) -> str:
@@ -257,8 +190,13 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
     if not 1 <= hop < len(members):
         raise StepOutOfOrder(step=f"hop/{hop}", run=state.run)
     origin, first = _neighbour(state, -hop), members[0]
-    tags = _opened_list(
-        state, origin, _neighbour(state, -1), _list_name(origin, hop), request.sealed
+    tags = opened_list(
+        state,
+        origin,
+        _neighbour(state, -1),
+        _list_name(origin, hop),
+        request.sealed,
+        columns=len(_job(state).keys),
     )
     passed = lists.pass_on(tags, _key(state), member=origin)
     data = lists.tags_to_bytes(passed)
@@ -279,20 +217,9 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
     if hop < len(members) - 1:
         return Answer(ListReply(sealed=parts), state, "answered", facts)
     # Privacy: with the last hop the first party can compare, whatever comes of the rest.
-    facts |= {"releases": [OVERLAP, MEMBERSHIP]}
     passed_on = state.passed(_size_stage(_job(state)), _COUNTED)
     commits = (OVERLAP, MEMBERSHIP)
     return Answer(ListReply(sealed=parts), passed_on, "released", facts, commits=commits)
-
-
-def _opened_list(
-    state: SharedState, origin: str, sender: str, name: str, sealed: bytes
-) -> lists.Tags:
-    """Open a list, of exactly the size its member signed. Raises: SetSizeWrong, PointInvalid."""
-    declared = state.keys.peers[origin].facts.get("rows")
-    rows = declared if isinstance(declared, int) else -1
-    data = state.keys.open_from(sender, name, sealed)
-    return lists.tags_from_bytes(data, columns=len(_job(state).keys), rows=rows, member=origin)
 
 
 def _match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
@@ -301,8 +228,13 @@ def _match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
     if state.keys.member != members[0] or set(request.sealed) != set(members):
         raise StepOutOfOrder(step="match", run=state.run)
     tags = {
-        member: _opened_list(
-            state, member, members[place - 1], _list_name(member, 0), request.sealed[member]
+        member: opened_list(
+            state,
+            member,
+            members[place - 1],
+            _list_name(member, 0),
+            request.sealed[member],
+            columns=len(_job(state).keys),
         )
         for place, member in enumerate(members)
     }
@@ -327,7 +259,14 @@ def _finish(
     data = state.keys.open_from(first, "links", request.links)
     padded = (len(data) - LENGTH_BYTES) // _LINK_BYTES
     links = linking.links_from_bytes(unpadded(data), alignment=state.run)
-    own = _opened_list(state, home.member, before, _list_name(home.member, 0), request.own)
+    own = opened_list(
+        state,
+        home.member,
+        before,
+        _list_name(home.member, 0),
+        request.own,
+        columns=len(_job(state).keys),
+    )
     positions = linking.find_positions(own, links, alignment=state.run)
     _witness(state, request, links)
     order = np.frombuffer(state.memory["order"], dtype="<i4")

@@ -7,7 +7,7 @@ those it was made over: each aligned customer is still there, unchanged in every
 (held by a keyed fingerprint), and consent still covers the purpose.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from fedmkt.contract.collaboration import Dataset
@@ -159,8 +159,3 @@ def check_consent(home: NodeHome, dataset: Dataset, alignment: Alignment) -> Non
         raise ConsentWithdrawn(
             alignment=alignment.run, purpose=alignment.purpose, dataset=dataset.name
         )
-
-
-def counts_of(alignment: Alignment) -> Mapping[str, int]:
-    """Return the node's own counts of an alignment, for its own people."""
-    return asdict(alignment.counts)

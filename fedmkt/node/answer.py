@@ -15,6 +15,7 @@ from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.core.stages import Trust
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.home import NodeHome
+from fedmkt.node.records import StepRecord
 from fedmkt.privacy.events import Release
 from fedmkt.privacy.ledger import Reservation
 from fedmkt.wire.run import Body
@@ -47,7 +48,6 @@ class Priced:
     """A job the contract allows, with everything it would release at this node, and what it costs.
 
     epsilon, delta: of all releases that carry noise. leaves: what leaves, in words, one a release.
-    mode: how the run is protected, in the words of its job.
     """
 
     job: Job | SharedJob
@@ -56,7 +56,6 @@ class Priced:
     epsilon: float
     delta: float
     leaves: tuple[str, ...]
-    mode: str
 
     def reservation(self, run: str) -> Reservation:
         """Return what a run of this job asks of the ledger."""
@@ -83,11 +82,14 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A step's outcome: reply, state to keep, releases to commit, audit record."""
+    """A step's outcome: reply, state to keep, releases to commit, audit record.
+
+    commits: the releases that leave with the reply; the node commits them and writes them down.
+    """
 
     body: Body
     state: RunState = field(repr=False)
-    record: str
+    record: StepRecord
     facts: Mapping[str, JSON]
     commits: tuple[int, ...] = ()
 

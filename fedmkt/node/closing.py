@@ -1,7 +1,8 @@
 """The receipt a node signs at the end of a run: what it spent and released, and how protected.
 
-Guarantee: drawn from the ledger's committed entries and from the types the releases passed
-through, never from what the job promised.
+Guarantee: drawn from the ledger's committed entries and from what each release passed through, as
+the step that made it wrote down. In a horizontal training those are the types of its updates; over
+shared customers a program names them, and tests hold its words to what leaves.
 """
 
 from collections.abc import Mapping, Sequence

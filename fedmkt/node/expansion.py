@@ -21,13 +21,13 @@ from fedmkt.data.aligned import AlignedRows, load_aligned
 from fedmkt.data.binning import Binning, binning_from_schema
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.node.alignment import covered_customers
 from fedmkt.node.alignments import Alignment, aligned_rows, alignment_for, customers_of
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, Priced
+from fedmkt.node.customers import covered_customers
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_part, keep_table, part_for
 from fedmkt.node.rounds import check_turn, entered, open_content, seal_content, to_turn, turn
-from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_partner import SEARCHED_SIGMAS
 from fedmkt.privacy.events import GaussianEvent
 from fedmkt.privacy.mechanisms import add_noise
@@ -42,7 +42,6 @@ from fedmkt.vertical.student import (
     target_limit,
     target_units,
 )
-from fedmkt.wire.run import OpenReply
 from fedmkt.wire.shared import (
     DoneReply,
     NoisedReply,
@@ -76,7 +75,7 @@ class Loaded:
     part: ModelPart | None
 
 
-class ExpansionProgram(Program):
+class ExpansionProgram(SharedProgram):
     """Teaches one partner to rank its own customers as the joint model would."""
 
     def price(self, home: NodeHome, job: ExpansionJob) -> PricedExpansion:
@@ -93,7 +92,6 @@ class ExpansionProgram(Program):
             (student_release(job, bins=binning.total),) if mine else (),
             claimed=job.privacy.epsilon if mine else None,
             delta=job.privacy.delta,
-            mode="encrypted",
         )
         alignment = alignment_for(home, job, base.dataset)
         least = max(terms_of(dataset).least_seed for dataset in datasets.values())
@@ -108,16 +106,8 @@ class ExpansionProgram(Program):
             epsilon=base.epsilon,
             delta=base.delta,
             leaves=base.leaves,
-            mode=base.mode,
             binning=binning,
         )
-
-    def stated(self, home: NodeHome, job: ExpansionJob) -> Stated:
-        """Return what a receipt says of the job."""
-        party = job.party(home.member)
-        assert party is not None
-        delta = job.privacy.delta if home.member == job.owner else None
-        return Stated(party.dataset, "encrypted", delta)
 
     def load(self, home: NodeHome, priced: PricedExpansion) -> Loaded:
         """Read the aligned customers: the owner's model columns, or the partner's features."""
@@ -135,9 +125,7 @@ class ExpansionProgram(Program):
         state, bundle = begin(home, run, job, {"alignment": loaded.alignment.digest})
         first = "residuals" if home.member == job.owner else "products"
         state = state.remembering(**to_turn(first, 0))
-        facts: dict[str, JSON] = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose}
-        facts |= {"dataset": priced.dataset.name, "model": job.model}
-        return Answer(OpenReply(bundle=bundle), state, "opened", facts)
+        return opened(bundle, state, priced.dataset.name, {"model": job.model})
 
     def step(
         self,
@@ -158,10 +146,6 @@ class ExpansionProgram(Program):
             case StudentRequest() if not owner:
                 return _student(home, state, request, *data())
         raise StepOutOfOrder(step=request.kind, run=state.run)
-
-    def state(self, data: bytes) -> SharedState:
-        """Read a state's bytes."""
-        return SharedState.from_bytes(data)
 
     def keep(
         self,
@@ -187,7 +171,7 @@ class ExpansionProgram(Program):
                 owner=job.owner,
                 members=job.members,
                 target="joint score",
-                levels=3,
+                levels=None,
                 limit=job.clip,
                 customers=int(memory["seed"]),
                 model=student,
@@ -215,7 +199,7 @@ def _targets(
     part = loaded.part
     joint = part.model.scores(loaded.rows.codes)
     if part.total is not None:
-        joint = joint + part.total * step_size(limit=part.limit, levels=part.levels)
+        joint = joint + part.total * step_size(limit=part.limit, levels=part.steps)
     # The intercept follows from noised sums, so the centre is a released number.
     units = target_units(joint, centre=part.model.intercept, clip=job.clip)
     key, content_key, partner = _key(state), os.urandom(32), job.partners[0]
@@ -271,7 +255,7 @@ def _noised(
     ).values
     points = opening.open_noised(_key(state), data, noise, member=partner)
     sealed = state.keys.seal_to(partner, "noised/0", points)
-    facts: dict[str, JSON] = {"releases": [0], "stages": _STAGE}
+    facts: dict[str, JSON] = {"stages": _STAGE}
     state = state.passed(_STAGE).remembering(**to_turn("close", 0))
     return Answer(NoisedReply(sealed={partner: sealed}), state, "released", facts, commits=(0,))
 
@@ -315,7 +299,10 @@ def _student(
 def _ranked(
     home: NodeHome, priced: PricedExpansion, loaded: Loaded, student: AdditiveModel
 ) -> tuple[list[str], list[int]]:
-    """Return own customers beyond the overlap, in size bins of their rank."""
+    """Return own customers beyond the overlap, in size bins of their rank.
+
+    Those who could have been aligned: under consent, each once, with an identifier.
+    """
     job, dataset = priced.job, priced.dataset
     terms = terms_of(dataset)
     everybody = covered_customers(home, priced, tuple(one.key for one in terms.keys))

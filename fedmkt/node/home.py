@@ -7,7 +7,9 @@ collaboration.signatures.json   everybody's signatures on it
 node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
 alignments/                     sealed: which own customers are shared with whom
-parts/, scores/, value/         parts of models over several members' columns, and what came of them
+parts/, scores/, value/, segments/   parts of models over several members' columns, and what came
+                                of them (fedmkt.node.model_parts)
+models/, quality/               finished models and scorecards (fedmkt.node.kept_files)
 """
 
 import json
@@ -34,6 +36,7 @@ from fedmkt.data.consent import ConsentTable, read_consent
 from fedmkt.data.sources import Source, SourceSettings, open_source
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
+from fedmkt.node.records import STEP_RECORDS
 from fedmkt.node.settings import NodeSettings, read_settings
 from fedmkt.privacy.mechanisms import NoiseSource
 from fedmkt.storage.audit_log import AuditLog
@@ -194,12 +197,9 @@ def _count(
         home.ledger.commit(tx, run, release)
 
 
-_STEP_RECORDS = frozenset({"opened", "shared", "released", "voted", "unmasked", "answered"})
-
-
 def _step_of(record: Mapping[str, Any]) -> str | None:
     facts = record["facts"]
-    known = record["kind"] in _STEP_RECORDS and "run" in facts
+    known = record["kind"] in STEP_RECORDS and "run" in facts
     return facts.get("step") if known else None
 
 

@@ -22,11 +22,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fedmkt.contract.vertical_jobs import OwnedJob
-from fedmkt.core.errors import ModelUnknown, SealBroken
+from fedmkt.core.errors import ModelUnknown, ResultUnknown, SealBroken
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
 from fedmkt.storage.whole_file import write_private
+from fedmkt.vertical.party import as_shown
 from fedmkt.wire.canonical import decode, digest, encode
 
 _LABEL = "model part"
@@ -38,7 +39,8 @@ class ModelPart:
 
     model: over this member's public bins; the owner's holds the intercept of all. total: at the
     owner, (aligned rows,) whole steps that the partners' parts add to each customer's score.
-    levels, limit: how parts are shown. customers: training rows.
+    levels, limit: how finely a part counts in scores; no levels for a student, which counts in
+    nobody's. customers: training rows; for a student the noised overlap it was learnt from.
     """
 
     run: str
@@ -46,11 +48,24 @@ class ModelPart:
     owner: str
     members: tuple[str, ...]
     target: str
-    levels: int
+    levels: int | None
     limit: float
     customers: int
     model: AdditiveModel = field(repr=False)
     total: NDArray[np.int32] | None = field(default=None, repr=False)
+
+    def counted(self, member: str) -> AdditiveModel:
+        """Return the part as it counts in a score: rounded at partners, as it is at the owner."""
+        if self.levels is None or member == self.owner:
+            return self.model
+        return as_shown(self.model, limit=self.limit, levels=self.levels)
+
+    @property
+    def steps(self) -> int:
+        """Return the levels of a part that counts in scores. Raises: ModelUnknown for a student."""
+        if self.levels is None:
+            raise ModelUnknown(run=self.run, problem="scores: it is a student")
+        return self.levels
 
 
 def keep_part(home: NodeHome, part: ModelPart) -> str:
@@ -113,10 +128,10 @@ def keep_value(home: NodeHome, run: str, value: Mapping[str, Any]) -> None:
 
 
 def read_value(home: NodeHome, run: str) -> dict[str, Any]:
-    """Return what `keep_value` wrote. Raises: ModelUnknown."""
+    """Return what `keep_value` wrote. Raises: ResultUnknown."""
     path = home.folder / "value" / f"{file_name(run)}.json"
     if not path.is_file():
-        raise ModelUnknown(run=run, problem="a value report")
+        raise ResultUnknown(run=run, what="value report")
     value: dict[str, Any] = json.loads(path.read_bytes())
     return value
 
@@ -129,10 +144,10 @@ def keep_table(home: NodeHome, folder: str, run: str, table: pl.DataFrame) -> No
 
 
 def read_table(home: NodeHome, folder: str, run: str) -> pl.DataFrame:
-    """Return what `keep_table` wrote. Raises: ModelUnknown."""
+    """Return what `keep_table` wrote. Raises: ResultUnknown."""
     path = table_path(home, folder, run)
     if not path.is_file():
-        raise ModelUnknown(run=run, problem=f"its {folder}")
+        raise ResultUnknown(run=run, what=folder)
     return pl.read_parquet(path, memory_map=False)
 
 

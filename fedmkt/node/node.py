@@ -170,6 +170,9 @@ class Node:
         """Make an answer durable, return its reply. loaded: the sealed state it was made from."""
         home = self._home
         facts = {"run": message.run, "step": message.step, **answer.facts}
+        if answer.commits:
+            # Recovery counts by the record what `commits` spends, so both are written from one.
+            facts["releases"] = list(answer.commits)
         # The record comes first: a crash leaves a record too many, never one too few.
         head = home.audit.append(answer.record, facts)
         reply = self._reply(message, answer.body, head)

@@ -13,15 +13,14 @@ from fedmkt.contract.vertical_jobs import OverlapJob
 from fedmkt.core.errors import StepOutOfOrder
 from fedmkt.data.identifiers import Customers, identifier_bytes
 from fedmkt.identity.hash_chain import JSON
-from fedmkt.node.alignment import covered_customers, reading_of, unchanged
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, Priced
+from fedmkt.node.customers import covered_customers, opened_list, reading_of, unchanged
 from fedmkt.node.home import NodeHome
-from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.privacy.events import Release
 from fedmkt.security.psi import lists, size_noise
 from fedmkt.security.psi.group import BlindingKey
 from fedmkt.security.psi.linking import link
-from fedmkt.wire.run import OpenReply
 from fedmkt.wire.shared import BlindRequest, CountReply, CountRequest, HopRequest, ListReply
 from fedmkt.wire.steps import Request
 
@@ -30,7 +29,7 @@ _NOISED = "PrivateUpdate BlindedList"
 
 
 @dataclass(frozen=True, slots=True)
-class OverlapProgram(Program):
+class OverlapProgram(SharedProgram):
     """Counts the customers two members share."""
 
     def price(self, home: NodeHome, job: OverlapJob) -> Priced:
@@ -47,14 +46,7 @@ class OverlapProgram(Program):
             releases,
             claimed=privacy.epsilon,
             delta=privacy.delta,
-            mode="noised_count",
         )
-
-    def stated(self, home: NodeHome, job: OverlapJob) -> Stated:
-        """Return what a receipt says of the job."""
-        party = job.party(home.member)
-        assert party is not None
-        return Stated(party.dataset, "noised_count", job.privacy.delta)
 
     def load(self, home: NodeHome, priced: Priced) -> Customers:
         """Read the customers consent covers, each once."""
@@ -76,19 +68,8 @@ class OverlapProgram(Program):
         state = state.remembering(
             key=BlindingKey.generate().to_bytes(), rows=rows, read=reading_of(loaded)
         )
-        facts: dict[str, JSON] = {
-            "job": job.name,
-            "job_hash": job.hash,
-            "purpose": job.purpose,
-            "rows": rows,
-        }
-        return Answer(
-            OpenReply(bundle=bundle),
-            state.passed(_NOISED),
-            "opened",
-            {**facts, "dataset": priced.dataset.name, "releases": [SIZE]},
-            commits=(SIZE,),
-        )
+        passed = state.passed(_NOISED)
+        return opened(bundle, passed, priced.dataset.name, {"rows": rows}, commits=1)
 
     def step(
         self,
@@ -106,22 +87,6 @@ class OverlapProgram(Program):
             case CountRequest():
                 return _count(state, request, data()[0])
         raise StepOutOfOrder(step=request.kind, run=state.run)
-
-    def state(self, data: bytes) -> SharedState:
-        """Read a state's bytes."""
-        return SharedState.from_bytes(data)
-
-    def keep(
-        self,
-        home: NodeHome,  # noqa: ARG002
-        run: str,  # noqa: ARG002
-        state: SharedState,  # noqa: ARG002
-        *,
-        finished: bool,  # noqa: ARG002
-        model: bytes,  # noqa: ARG002
-    ) -> str:
-        """Keep nothing: the number is with the coordinator."""
-        return ""
 
 
 def _job(state: SharedState) -> OverlapJob:
@@ -160,7 +125,7 @@ def _blind(
         key=BlindingKey.from_bytes(state.memory["key"]),
     )
     sealed = state.keys.seal_to(other, "list", lists.tags_to_bytes(tags))
-    facts: dict[str, JSON] = {"members": sorted(request.bundles), "releases": [OVERLAP]}
+    facts: dict[str, JSON] = {"members": sorted(request.bundles)}
     return Answer(
         ListReply(sealed={other: sealed}),
         state.passed(_NOISED),
@@ -175,7 +140,7 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
     if request.index != 1:
         raise StepOutOfOrder(step=f"hop/{request.index}", run=state.run)
     other, counter = _other(state), state.job.members[0]
-    tags = _opened_list(state, other, other, "list", request.sealed)
+    tags = opened_list(state, other, other, "list", request.sealed, columns=1)
     key = BlindingKey.from_bytes(state.memory["key"])
     # Privacy: in a new order, so that nobody can follow a shared customer back to a row.
     passed = lists.shuffled(lists.pass_on(tags, key, member=other))
@@ -192,20 +157,15 @@ def _count(state: SharedState, request: CountRequest, priced: Priced) -> Answer:
         raise StepOutOfOrder(step="count", run=state.run)
     counter, other = members
     tags = {
-        counter: _opened_list(state, counter, other, f"passed {counter}", request.sealed[counter]),
-        other: _opened_list(state, other, counter, f"passed {other}", request.sealed[other]),
+        counter: opened_list(
+            state, counter, other, f"passed {counter}", request.sealed[counter], columns=1
+        ),
+        other: opened_list(
+            state, other, counter, f"passed {other}", request.sealed[other], columns=1
+        ),
     }
     links, _ = link(tags)
     shift = size_noise.shift_for(_job(state).privacy.noise_multiplier)
     overlap = max(0, size_noise.noised_overlap(links.count, shift=shift))
     told = overlap if overlap >= priced.dataset.minimum_overlap else None
     return Answer(CountReply(overlap=told), state, "answered", {"overlap": told})
-
-
-def _opened_list(
-    state: SharedState, origin: str, sender: str, name: str, sealed: bytes
-) -> lists.Tags:
-    declared = state.keys.peers[origin].facts.get("rows")
-    rows = declared if isinstance(declared, int) else -1
-    data = state.keys.open_from(sender, name, sealed)
-    return lists.tags_from_bytes(data, columns=1, rows=rows, member=origin)

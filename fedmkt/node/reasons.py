@@ -1,22 +1,25 @@
 """Why a customer scores as it does: this member's own parts, in the words of its schema.
 
-Guarantee: it speaks of one customer of this node, to this node's people, from what this node keeps;
-nobody is asked and nothing leaves. Each member can explain its own columns only.
+Guarantee: the reasons are what counts in a score, rounded as it is where scores are shown, and with
+the constant they add up to this member's part of it. They speak of one customer of this node, to
+this node's people, from what this node keeps; nobody is asked and nothing leaves. Each member can
+explain its own columns only.
 """
 
 from dataclasses import dataclass
 
-from fedmkt.contract.collaboration import Dataset
-from fedmkt.core.errors import ModelUnknown, TableChanged
+from fedmkt.core.errors import CustomerUnknown, DatasetUnknown, TableChanged
 from fedmkt.data.aligned import load_aligned
-from fedmkt.node.alignments import customers_of
+from fedmkt.node.alignments import customers_of, read_alignment
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import read_part
+
+CONSTANT = "for every customer"
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One part of a score. effect: in log-odds."""
+    """One part of a score. feature: empty for the constant. effect: in log-odds."""
 
     feature: str
     unit: str
@@ -25,38 +28,37 @@ class Reason:
 
     def __str__(self) -> str:
         """Return it in words: "education is Masters: +0.61"."""
+        if not self.feature:
+            return f"{self.label}: {self.effect:+.2f}"
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.feature} is {self.label}{unit}: {self.effect:+.2f}"
 
 
 def reasons(home: NodeHome, run: str, customer: str) -> tuple[Reason, ...]:
-    """Return the parts of a customer's score that this member's columns make, largest first.
+    """Return the parts of a customer's score that this member makes, largest first.
 
-    Raises: ModelUnknown (no part of such a run, or no such customer here).
+    The constant, which is the same for every customer, stands last.
+    Raises: ModelUnknown, AlignmentUnknown, CustomerUnknown, DataError.
     """
     part = read_part(home, run)
-    dataset = _dataset_with(home, part.model.binning.names)
+    name = read_alignment(home, part.alignment).dataset
+    dataset = home.contract.dataset(name)
+    if dataset is None:
+        raise DatasetUnknown(member=home.member, dataset=name)
+    model = part.counted(home.member)
     try:
         rows = load_aligned(
             home.source(dataset.name),
             dataset.table,
             customers_of(home, dataset, part.alignment, (customer,)),
-            binning=part.model.binning,
+            binning=model.binning,
             target=None,
             quality_floor=0,
         )
     except TableChanged:
-        raise ModelUnknown(run=run, problem="a customer of that key") from None
-    return tuple(
+        raise CustomerUnknown(member=home.member, dataset=name) from None
+    found = [
         Reason(feature, dataset.table.column(feature).unit, label, effect)
-        for feature, label, effect in part.model.explain(rows.codes[0])
-    )
-
-
-def _dataset_with(home: NodeHome, columns: tuple[str, ...]) -> Dataset:
-    """Return this member's dataset that declares the model's columns. Raises: ModelUnknown."""
-    for dataset in home.contract.datasets:
-        declared = {column.name for column in dataset.table.columns}
-        if home.member in dataset.holders and declared.issuperset(columns):
-            return dataset
-    raise ModelUnknown(run="of the part", problem="a dataset with its columns")
+        for feature, label, effect in model.explain(rows.codes[0])
+    ]
+    return (*found, Reason("", "", CONSTANT, model.intercept))

@@ -18,7 +18,7 @@ from fedmkt.core.stages import IntArray
 from fedmkt.data.aligned import AlignedRows
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.alignments import Alignment, aligned_rows, alignment_for
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_table, part_for
 from fedmkt.node.rounds import (
@@ -33,11 +33,10 @@ from fedmkt.node.rounds import (
     turn,
     unpadded,
 )
-from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_partner import STAGE
 from fedmkt.vertical.party import levels_of, step_size
 from fedmkt.vertical.plan import score_releases
-from fedmkt.wire.run import OpenReply
 from fedmkt.wire.shared import DoneReply, ResultRequest, ScoresReply, ScoresRequest
 from fedmkt.wire.steps import Request
 
@@ -53,26 +52,19 @@ class Loaded:
     rows: AlignedRows
 
 
-class ScoringProgram(Program):
+class ScoringProgram(SharedProgram):
     """Scores the customers of an alignment with a model that members keep in parts."""
 
     def price(self, home: NodeHome, job: ScoringJob) -> Priced:
         """Check and price a job."""
         releases = () if home.member == job.owner else score_releases(job)
-        mode = "parts" if job.parts else "totals"
-        priced = price_shared(home, job, releases, claimed=None, delta=1e-5, mode=mode)
+        priced = price_shared(home, job, releases, claimed=None, delta=1e-5)
         alignment_for(home, job, priced.dataset)
         part = part_for(home, job, job.model)
         # Privacy: totals with and without a partner would show that partner's part of them.
         if set(job.members) != set(part.members):
             raise ModelUnknown(run=job.model, problem="fewer members than trained it")
         return priced
-
-    def stated(self, home: NodeHome, job: ScoringJob) -> Stated:
-        """Return what a receipt says of the job."""
-        party = job.party(home.member)
-        assert party is not None
-        return Stated(party.dataset, "parts" if job.parts else "totals", None)
 
     def load(self, home: NodeHome, priced: Priced) -> Loaded:
         """Read the aligned customers' columns."""
@@ -90,9 +82,7 @@ class ScoringProgram(Program):
         state, bundle = begin(home, run, job, {"alignment": loaded.alignment.digest})
         first = "result" if home.member == job.owner else "scores"
         state = state.remembering(**to_turn(first, 0))
-        facts: dict[str, JSON] = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose}
-        facts |= {"dataset": priced.dataset.name, "model": job.model}
-        return Answer(OpenReply(bundle=bundle), state, "opened", facts)
+        return opened(bundle, state, priced.dataset.name, {"model": job.model})
 
     def step(
         self,
@@ -108,10 +98,6 @@ class ScoringProgram(Program):
             case ResultRequest():
                 return _result(home, state, request, data()[1])
         raise StepOutOfOrder(step=request.kind, run=state.run)
-
-    def state(self, data: bytes) -> SharedState:
-        """Read a state's bytes."""
-        return SharedState.from_bytes(data)
 
     def keep(
         self,
@@ -139,7 +125,7 @@ def _scores(home: NodeHome, state: SharedState, request: ScoresRequest, loaded: 
     check_turn(state, "scores", request.index, expected=turn(state))
     state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
     part = loaded.part
-    units = levels_of(part.model, loaded.rows.codes, limit=part.limit, levels=part.levels)
+    units = levels_of(part.model, loaded.rows.codes, limit=part.limit, levels=part.steps)
     padded = loaded.alignment.padded
     masked = masked_units(state, units.astype(np.int64), job.owner, 0, padded)
     shown = b""
@@ -147,7 +133,7 @@ def _scores(home: NodeHome, state: SharedState, request: ScoresRequest, loaded: 
         part_of_all = padded_to(units.astype("<i4").tobytes(), WORD_BYTES * padded)
         shown = state.keys.seal_to(job.owner, "part", part_of_all)
     stage = STAGE if not job.parts else f"{STAGE} ShownPart"
-    facts: dict[str, JSON] = {"releases": [0], "stages": stage, "parts": job.parts}
+    facts: dict[str, JSON] = {"stages": stage, "parts": job.parts}
     state = state.passed(stage).remembering(**to_turn("close", 0))
     return Answer(ScoresReply(masked=masked, part=shown), state, "released", facts, commits=(0,))
 
@@ -158,10 +144,10 @@ def _result(home: NodeHome, state: SharedState, request: ResultRequest, loaded: 
     check_turn(state, "result", 0, expected=turn(state))
     state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
     columns = sum(_declared_columns(home, job, partner) for partner in job.partners)
-    most = most_steps(columns, part.levels)
+    most = most_steps(columns, part.steps)
     total = opened_total(state, request.total, 0, loaded.alignment, most=most)
     parts = _parts(state, request, total)
-    size = step_size(limit=part.limit, levels=part.levels)
+    size = step_size(limit=part.limit, levels=part.steps)
     own = part.model.scores(loaded.rows.codes)
     state = state.remembering(
         customer_keys=list(loaded.alignment.customer_keys),

@@ -10,15 +10,24 @@ from typing import Any
 
 from fedmkt.contract.job import parse_job_json
 from fedmkt.contract.shared_permissions import allow_shared
-from fedmkt.contract.vertical_jobs import SharedJob
+from fedmkt.contract.vertical_jobs import (
+    AlignmentJob,
+    ExpansionJob,
+    OverlapJob,
+    ScoringJob,
+    SharedJob,
+    VerticalJob,
+)
 from fedmkt.core.errors import ClaimedEpsilonWrong
-from fedmkt.node.answer import Priced
+from fedmkt.identity.hash_chain import JSON
+from fedmkt.node.answer import Answer, Priced, Program, Stated
 from fedmkt.node.home import NodeHome
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.security.run_keys import RunKeys, open_keys, read_bundles
 from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.run import OpenReply
 
 _EPSILON_ROUNDING = 1e-6
 
@@ -90,7 +99,6 @@ def price_shared(
     *,
     claimed: float | None,
     delta: float,
-    mode: str,
 ) -> Priced:
     """Return the price of releases at this node. No data are touched.
 
@@ -109,5 +117,64 @@ def price_shared(
         epsilon=epsilon,
         delta=delta,
         leaves=tuple(f"{one.name}; {noise_words(one.event)}" for one in releases),
-        mode=mode,
+    )
+
+
+class SharedProgram(Program):
+    """What the programs of all runs over shared customers have in common."""
+
+    def stated(self, home: NodeHome, job: SharedJob) -> Stated:
+        """Return what a receipt says of the job: dataset, protection, and where epsilon holds."""
+        party = job.party(home.member)
+        assert party is not None
+        mode, delta = protection_of(job, home.member)
+        return Stated(party.dataset, mode, delta)
+
+    def state(self, data: bytes) -> SharedState:
+        """Read a state's bytes."""
+        return SharedState.from_bytes(data)
+
+    def keep(
+        self,
+        home: NodeHome,  # noqa: ARG002
+        run: str,  # noqa: ARG002
+        state: SharedState,  # noqa: ARG002
+        *,
+        finished: bool,  # noqa: ARG002
+        model: bytes,  # noqa: ARG002
+    ) -> str:
+        """Keep nothing; programs whose runs leave something keep that."""
+        return ""
+
+
+def protection_of(job: SharedJob, member: str) -> tuple[str, float | None]:
+    """Return how a job says it is protected at a member, and the delta its epsilon holds at."""
+    match job:
+        case OverlapJob():
+            return "noised_count", job.privacy.delta
+        case AlignmentJob():
+            if job.privacy is None:
+                return "exact_sizes", None
+            return "noised_sizes", job.privacy.delta
+        case VerticalJob():
+            return job.labels.mode, job.labels.delta if member == job.owner else None
+        case ScoringJob():
+            return ("parts" if job.parts else "totals"), None
+        case ExpansionJob():
+            return "encrypted", job.privacy.delta if member == job.owner else None
+    raise AssertionError("every kind of job over shared customers stands above")
+
+
+def opened(
+    bundle: bytes, state: SharedState, dataset: str, facts: Mapping[str, JSON], *, commits: int = 0
+) -> Answer:
+    """Return the answer that opens a run. commits: how many releases leave with it, the first."""
+    job = state.job
+    told: dict[str, JSON] = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose}
+    return Answer(
+        OpenReply(bundle=bundle),
+        state,
+        "opened",
+        {**told, "dataset": dataset, **facts},
+        commits=tuple(range(commits)),
     )

@@ -131,7 +131,6 @@ def price(home: NodeHome, job: Job) -> PricedJob:
         epsilon=epsilon,
         delta=job.privacy.delta,
         leaves=tuple(map(_leaves, sums, releases)),
-        mode=job.privacy.trust,
         binning=binning,
         sums=sums,
     )
@@ -210,7 +209,6 @@ def mask(
         stages=(*state.stages, stages),
     )
     facts: dict[str, JSON] = {
-        "releases": [index],
         "name": plan.name,
         "event": noise_words(_of_length(event, len(update.values))),
         "stages": stages,

@@ -10,16 +10,15 @@ from fedmkt.contract.shared_permissions import allow_shared, features_of, terms_
 from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.core.errors import StepOutOfOrder
 from fedmkt.data.binning import binning_from_schema
-from fedmkt.identity.hash_chain import JSON
 from fedmkt.node import vertical_owner, vertical_partner
+from fedmkt.node.ahead import forget
 from fedmkt.node.alignments import aligned_rows, alignment_for
-from fedmkt.node.answer import Answer, Program, Stated
+from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
-from fedmkt.node.shared_state import SharedState, begin, price_shared
+from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_data import Loaded, PricedTraining
 from fedmkt.privacy.events import Release
 from fedmkt.vertical.plan import label_releases, score_releases
-from fedmkt.wire.run import OpenReply
 from fedmkt.wire.shared import (
     NoisedRequest,
     ProductsRequest,
@@ -30,7 +29,7 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 
-class VerticalTraining(Program):
+class VerticalTraining(SharedProgram):
     """Members hold different columns of the same customers; one of them holds the labels."""
 
     def price(self, home: NodeHome, job: VerticalJob) -> PricedTraining:
@@ -53,7 +52,6 @@ class VerticalTraining(Program):
             releases,
             claimed=job.labels.epsilon if owner else None,
             delta=job.labels.delta,
-            mode=job.labels.mode,
         )
         # Judged before anything is reserved: no budget waits for customers that are not there.
         alignment_for(home, job, base.dataset)
@@ -64,16 +62,8 @@ class VerticalTraining(Program):
             epsilon=base.epsilon,
             delta=base.delta,
             leaves=base.leaves,
-            mode=base.mode,
             binnings=binnings,
         )
-
-    def stated(self, home: NodeHome, job: VerticalJob) -> Stated:
-        """Return what a receipt says of the job."""
-        party = job.party(home.member)
-        assert party is not None
-        delta = job.labels.delta if home.member == job.owner else None
-        return Stated(party.dataset, job.labels.mode, delta)
 
     def load(self, home: NodeHome, priced: PricedTraining) -> Loaded:
         """Read the aligned customers' columns, and at the owner their labels."""
@@ -93,14 +83,7 @@ class VerticalTraining(Program):
             else vertical_partner.first_memory(home, priced, loaded)
         )
         state = state.remembering(**memory)
-        facts: dict[str, JSON] = {
-            "job": job.name,
-            "job_hash": job.hash,
-            "purpose": job.purpose,
-            "dataset": priced.dataset.name,
-            "alignment": job.alignment,
-        }
-        return Answer(OpenReply(bundle=bundle), state, "opened", facts)
+        return opened(bundle, state, priced.dataset.name, {"alignment": job.alignment})
 
     def step(
         self,
@@ -125,10 +108,6 @@ class VerticalTraining(Program):
                 return vertical_partner.scores(home, state, request, data()[1])
         raise StepOutOfOrder(step=request.kind, run=state.run)
 
-    def state(self, data: bytes) -> SharedState:
-        """Read a state's bytes."""
-        return SharedState.from_bytes(data)
-
     def keep(
         self,
         home: NodeHome,
@@ -139,6 +118,7 @@ class VerticalTraining(Program):
         model: bytes,  # noqa: ARG002
     ) -> str:
         """Keep this member's part of a finished model."""
+        forget(run)
         if not finished:
             return ""
         assert isinstance(state.job, VerticalJob)

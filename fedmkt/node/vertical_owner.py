@@ -129,12 +129,12 @@ def residuals(
     facts: dict[str, JSON] = {"round": index}
     if shown:
         state = _stepped(state, job, units, loaded, noised=None, index=index)
-        facts |= {"releases": [index], "stages": _SHOWN}
-        state = state.passed(_SHOWN).remembering(**to_turn("residuals", index + 1))
+        facts |= {"stages": _SHOWN}
+        state = state.passed(_SHOWN).remembering(**_after(job, index))
         return Answer(reply, state, "released", facts, commits=(index,))
     state = state.remembering(**to_turn("noised", index))
     if job.labels.mode == "label_private" and index == 0:
-        facts |= {"releases": [0], "stages": _RANDOMISED}
+        facts |= {"stages": _RANDOMISED}
         return Answer(reply, state.passed(_RANDOMISED), "released", facts, commits=(0,))
     return Answer(reply, state, "answered", facts)
 
@@ -161,11 +161,11 @@ def noised(
         points = opening.open_noised(key, data, noise[partner], member=partner)
         sealed[partner] = state.keys.seal_to(partner, f"noised/{index}", points)
     state = _stepped(state, job, units, loaded, noised=sums, index=index)
-    state = state.remembering(**to_turn("residuals", index + 1))
+    state = state.remembering(**_after(job, index))
     facts: dict[str, JSON] = {"round": index, "sums": sum(lengths.values()) + 1}
     if stage is None:
         return Answer(NoisedReply(sealed=sealed), state, "answered", facts)
-    facts |= {"releases": [index], "stages": stage}
+    facts |= {"stages": stage}
     return Answer(
         NoisedReply(sealed=sealed), state.passed(stage), "released", facts, commits=(index,)
     )
@@ -177,7 +177,7 @@ def result(
     """Take in the last scores and measure, on the holdout, what the partners' columns add."""
     job = _job(state)
     rounds = job.model.rounds
-    check_turn(state, "residuals", rounds, expected=turn(state))
+    check_turn(state, "result", 0, expected=turn(state))
     state = _with_total(state, request.total, rounds - 1, loaded)
     value = _value(state, job, priced, loaded)
     state = state.remembering(value=value, **to_turn("close", 0))
@@ -218,6 +218,12 @@ def keep(home: NodeHome, run: str, state: SharedState) -> str:
 def _job(state: SharedState) -> VerticalJob:
     assert isinstance(state.job, VerticalJob)
     return state.job
+
+
+def _after(job: VerticalJob, index: int) -> dict[str, Any]:
+    """Return the turn after a round: the next one, or the result."""
+    last = index + 1 == job.model.rounds
+    return to_turn("result", 0) if last else to_turn("residuals", index + 1)
 
 
 def _round_key(state: SharedState, index: int) -> elgamal.OwnerKey:

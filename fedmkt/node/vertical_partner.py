@@ -108,8 +108,10 @@ def scores(
     units = levels_of(own.model, loaded.rows.codes, limit=model.limit, levels=model.levels)
     masked = masked_units(state, units.astype(np.int64), job.owner, index, loaded.alignment.padded)
     following = "scores" if job.labels.mode == "shared_labels" else "products"
-    state = state.remembering(party=own.to_json(), **to_turn(following, index + 1)).passed(STAGE)
-    facts: dict[str, JSON] = {"round": index, "releases": [index], "stages": STAGE}
+    last = index + 1 == job.model.rounds
+    after = to_turn("close", 0) if last else to_turn(following, index + 1)
+    state = state.remembering(party=own.to_json(), **after).passed(STAGE)
+    facts: dict[str, JSON] = {"round": index, "stages": STAGE}
     return Answer(ScoresReply(masked=masked), state, "released", facts, commits=(index,))
 
 

@@ -18,11 +18,10 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.expansion import SEGMENTS
 from fedmkt.node.model_parts import read_part, read_table
 from fedmkt.simulation.vertical_partition import PARTIES
-from fedmkt.simulation.vertical_plan import JOINT, OWNER, TARGET
+from fedmkt.simulation.vertical_plan import JOINT, TARGET
 from fedmkt.simulation.vertical_rows import Together, totals_seen
 from fedmkt.simulation.vertical_study import VerticalStudy
 from fedmkt.vertical.columns_guess import column_guess
-from fedmkt.vertical.party import levels_of, step_size
 
 KNOWN = 1000
 """Customers whose column the attacker knew beforehand."""
@@ -104,7 +103,7 @@ def explained(study: VerticalStudy) -> tuple[Explained, ...]:
     row = pl.DataFrame([MADE_CUSTOMER])
     told = []
     for member in PARTIES:
-        model = read_part(study.home(member), JOINT).model
+        model = read_part(study.home(member), JOINT).counted(member)
         codes = encode(row, model.binning, dataset="the made customer")
         reasons = [
             f"{name} is {_said(name)}: {effect:+.2f}" for name, _, effect in model.explain(codes[0])
@@ -132,12 +131,7 @@ def _joint_scores(study: VerticalStudy, frame: pl.DataFrame) -> FloatArray:
         part = read_part(study.home(member), JOINT)
         if not {feature.name for feature in part.model.binning.features} <= set(frame.columns):
             continue
-        if member == OWNER:
-            total += _scores(part.model, frame)
-        else:
-            codes = encode(frame, part.model.binning, dataset="the public table")
-            units = levels_of(part.model, codes, limit=part.limit, levels=part.levels)
-            total += units * step_size(limit=part.limit, levels=part.levels)
+        total += _scores(part.counted(member), frame)
     return total
 
 

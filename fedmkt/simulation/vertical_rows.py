@@ -87,7 +87,7 @@ def scores_of_run(together: Together) -> FloatArray:
     part = read_part(together.study.home(OWNER), JOINT)
     assert part.total is not None
     own = part.model.scores(together.columns[OWNER].codes)
-    size = step_size(limit=part.limit, levels=part.levels)
+    size = step_size(limit=part.limit, levels=part.steps)
     return np.asarray(own + part.total * size)[together.training :]
 
 

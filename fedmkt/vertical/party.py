@@ -155,20 +155,35 @@ def levels_of(model: AdditiveModel, codes: CodeArray, *, limit: float, levels: i
     Guarantee: each feature adds at most (levels - 1) / 2 steps either way, the offset at most as
         much as all features together, which is the same for every row.
     """
-    features = len(model.binning.features)
-    half = (levels - 1) // 2
+    features, half = len(model.binning.features), (levels - 1) // 2
     if 2 * features * half * MOST_PARTIES > LARGEST_TOTAL:
         raise RangeExceeded(problem=f"{features} features of {levels} levels pass 32 bits")
-    size = step_size(limit=limit, levels=levels)
-    offset = np.clip(np.rint(model.intercept / size), -half * features, half * features)
+    offset, units = _in_steps(model, limit=limit, levels=levels)
     total = np.full(codes.shape[0], offset, dtype=np.int32)
-    # Privacy: clipped and rounded for each feature, so that none can carry digits of the others.
-    units = np.clip(np.rint(model.effects / size), -half, half).astype(np.int32)
     for place, (start, feature) in enumerate(
         zip(model.binning.offsets, model.binning.features, strict=True)
     ):
         total += units[start : start + feature.bins][codes[:, place]]
     return total
+
+
+def as_shown(model: AdditiveModel, *, limit: float, levels: int) -> AdditiveModel:
+    """Return the part as it counts in a shown score: clipped and rounded to whole steps.
+
+    Its score of a row is `levels_of` the row times the step's size.
+    """
+    offset, units = _in_steps(model, limit=limit, levels=levels)
+    size = step_size(limit=limit, levels=levels)
+    return replace(model, intercept=offset * size, effects=units.astype(np.float64) * size)
+
+
+def _in_steps(model: AdditiveModel, *, limit: float, levels: int) -> tuple[int, LevelArray]:
+    """Return the offset and the effects (total,) of a part in whole steps."""
+    features, half = len(model.binning.features), (levels - 1) // 2
+    size = step_size(limit=limit, levels=levels)
+    offset = int(np.clip(np.rint(model.intercept / size), -half * features, half * features))
+    # Privacy: clipped and rounded for each feature, so that none can carry digits of the others.
+    return offset, np.clip(np.rint(model.effects / size), -half, half).astype(np.int32)
 
 
 def step_size(*, limit: float, levels: int) -> float:

@@ -497,6 +497,20 @@ def test_datasets_about_one_population_share_the_root(
     ]
 
 
+def test_datasets_about_one_population_share_its_exact_count(
+    open_accounts: Open, reserve: Reserve, store: NodeStore, ledger: LedgerStore
+) -> None:
+    open_accounts(plan(counting(3), dataset="cards"))
+    open_accounts(plan(counting(3), dataset="visits"))
+    reserve(showing("first", SCORES, SCORES, dataset="cards"))
+    with pytest.raises(ExactScoresExceeded):
+        reserve(showing("second", SCORES, SCORES, dataset="visits"))
+    reserve(showing("second", SCORES, dataset="visits"))
+    with store.transaction() as tx:
+        used = [(one.dataset, one.uses[0].used) for one in ledger.balances(tx)]
+    assert used == [("cards", 3), ("visits", 3)]
+
+
 def test_caps_nest_and_the_narrower_one_refuses_alone(
     open_accounts: Open, reserve: Reserve
 ) -> None:
@@ -658,6 +672,38 @@ def test_concurrent_reservations_never_pass_a_cap(location: str | Path, clock: M
         assert len(LedgerStore(last).entries(tx)) == room
     last.close()
     assert len(refused) == threads * tries - room
+
+
+def test_runs_at_once_never_pass_an_exact_count(location: str | Path, clock: ManualClock) -> None:
+    allowed, shown, threads, tries = 31, 2, 4, 8
+    first = NodeStore.open(location, clock)
+    with first.transaction() as tx:
+        LedgerStore(first).open_accounts(tx, plan(counting(allowed)))
+    refused: list[str] = []
+
+    def show(name: int) -> None:
+        mine = NodeStore.open(location, clock)
+        for number in range(tries):
+            run = f"{name}/{number}"
+            try:
+                with mine.transaction() as tx:
+                    LedgerStore(mine).reserve(tx, showing(run, ExactEvent("scores", shown)))
+            except ExactScoresExceeded:
+                refused.append(run)
+        mine.close()
+
+    workers = [threading.Thread(target=show, args=(name,)) for name in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    with first.transaction() as tx:
+        (balance,) = LedgerStore(first).balances(tx)
+        # Fifteen times two fit under 31; the one that is left fits a run that asks for no more.
+        assert balance.uses[0].used == 30
+        LedgerStore(first).reserve(tx, showing("the last", SCORES))
+    first.close()
+    assert len(refused) == threads * tries - allowed // shown
 
 
 def test_opening_at_once_makes_one_schema(location: str | Path, clock: ManualClock) -> None:

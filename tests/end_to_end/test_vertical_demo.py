@@ -26,7 +26,6 @@ from fedmkt.simulation.vertical_demo import PEOPLE_SEED, run_vertical
 from fedmkt.simulation.vertical_partition import PartyData, make_parties, true_overlap
 from fedmkt.storage.contract_files import read_contract
 
-
 DELTA = 1e-5
 SEED = 11
 MEMBERS = ("bank", "retailer", "map_provider", "weather_service")

@@ -1,8 +1,12 @@
 """Multiples made ahead are used once, for the key they were made for."""
 
-import numpy as np
+import time
 
-from fedmkt.node.ahead import make_ahead, take
+import numpy as np
+import pytest
+
+from fedmkt.node import ahead
+from fedmkt.node.ahead import forget, make_ahead, take
 from fedmkt.security.inner_product.elgamal import OwnerKey, encrypt, prepare, read_encrypted
 
 
@@ -14,6 +18,25 @@ def test_what_was_made_ahead_encrypts_like_what_is_made_now() -> None:
     data = encrypt(key, np.arange(5), made)
     _, ciphertexts = read_encrypted(data, rows=5, member="bank")
     assert len(ciphertexts.first) == 5
+
+
+def test_what_was_made_ahead_is_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = OwnerKey.generate()
+    make_ahead("run", key, 3)
+    while not ahead._waiting["run", key.to_bytes()].done():
+        time.sleep(0.001)
+    made = ahead._waiting["run", key.to_bytes()].result()
+    monkeypatch.setattr(ahead, "prepare", None)  # nothing is made now
+    assert take("run", key, 3) is made
+
+
+def test_what_was_made_for_a_run_that_is_over_is_let_go() -> None:
+    key, other = OwnerKey.generate(), OwnerKey.generate()
+    make_ahead("over", key, 2)
+    make_ahead("going on", other, 2)
+    forget("over")
+    assert ("over", key.to_bytes()) not in ahead._waiting
+    assert ("going on", other.to_bytes()) in ahead._waiting
 
 
 def test_what_is_taken_is_never_given_again() -> None:

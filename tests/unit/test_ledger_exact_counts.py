@@ -1,6 +1,5 @@
 """What no epsilon bounds is counted for life, whatever order runs come in, and said so in words."""
 
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -312,37 +311,6 @@ def test_agreeing_again_on_another_count_is_a_conflict(node: Node) -> None:
     node.agree(Cap(dataset="cards", **ROOT))
     with pytest.raises(ExactScoresExceeded):
         node.reserve("second", SCORES)
-
-
-# --- runs at once -----------------------------------------------------------------------------
-
-
-def test_runs_at_once_never_pass_a_count_together(node: Node) -> None:
-    node.agree(Cap(dataset="cards", lifetime_epsilon=3.0, exact_scores_lifetime=31))
-    refused: list[str] = []
-    ready = threading.Barrier(4)
-
-    def show(worker: int) -> None:
-        store = NodeStore.open(node.path, node.clock)
-        ready.wait()
-        for number in range(8):
-            name = f"{worker}/{number}"
-            try:
-                with store.transaction() as tx:
-                    LedgerStore(store).reserve(tx, asked(name, ExactEvent("scores", 2)))
-            except ExactScoresExceeded:
-                refused.append(name)
-        store.close()
-
-    workers = [threading.Thread(target=show, args=(worker,)) for worker in range(4)]
-    for one in workers:
-        one.start()
-    for one in workers:
-        one.join()
-    # 32 tries of 2 against 31: fifteen fit, and the last one left fits nobody.
-    assert node.used() == {("cards", None): 30}
-    assert len(refused) == 32 - 15
-    node.reserve("the last", SCORES)
 
 
 # --- what an officer reads --------------------------------------------------------------------

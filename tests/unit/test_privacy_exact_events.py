@@ -374,10 +374,8 @@ def test_randomised_labels_are_explained_as_a_bound_on_the_label(home: Home) -> 
     assert "row was in the table" not in told
 
 
-def test_the_officers_table_shows_what_is_counted(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spent(home, "run", *[SCORES] * 3, ALIGNMENT)
+def table(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The rows of `fedmkt ledger show`, each in words."""
 
     @contextmanager
     def opened(folder: object) -> Iterator[list[Home]]:
@@ -386,8 +384,31 @@ def test_the_officers_table_shows_what_is_counted(
     monkeypatch.setattr(ledger_commands, "opened", opened)
     shown = CliRunner().invoke(ledger_commands.app, ["show"], env={"COLUMNS": "120"})
     assert shown.exit_code == 0, shown.output
-    rows = [line.split() for line in shown.output.splitlines()]
+    return [line.split() for line in shown.output.splitlines()]
+
+
+def test_the_officers_table_shows_what_is_counted(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent(home, "run", *[SCORES] * 3, ALIGNMENT)
+    rows = table(home, monkeypatch)
     assert ["cards", "all", "exact", "scores", "for", "life", "40", "3", "37"] in rows
     assert ["cards", "all", "alignments", "for", "life", "2", "1", "1"] in rows
     # Exact releases make no run unprotected: what was lost of epsilon is 0.
     assert ["cards", "all", "life", "8.000", "0.000", "8.000", "0.000"] in rows
+
+
+def test_a_count_agreed_on_below_what_was_shown_leaves_nothing_and_no_less(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent(home, "run", *[SCORES] * 3)
+    later = Account(Scope("people", "cards", "value"), Window("exact_scores", None), ExactLimit(2))
+    with home.store.transaction() as tx:
+        home.ledger.open_accounts(tx, DatasetAccounts("cards", "people", (later,)))
+    told = explain(home, "run")  # type: ignore[arg-type]
+    assert told[-1].endswith(
+        "(purpose value and all requesters) it took 3; 0 left now, after all runs."
+    )
+    assert ["cards", "value", "exact", "scores", "for", "life", "2", "3", "0"] in table(
+        home, monkeypatch
+    )

@@ -23,12 +23,20 @@ SHIFTS = (0.8, 0.6)  # standard deviations between the classes, of two independe
 
 
 def sample(
-    rows: int, seed: int, *, levels: int | None = None, share: float = 0.3
+    rows: int,
+    seed: int,
+    *,
+    levels: int | None = None,
+    share: float = 0.3,
+    times: float = 1.0,
 ) -> tuple[Target, FloatArray, FloatArray]:
-    """A target, the score of one column, and the best score of two; `levels` makes ties."""
+    """A target, the score of one column, and the best score of two; `levels` makes ties.
+
+    times: how much further the classes lie apart.
+    """
     rng = np.random.default_rng(seed)
     target = (rng.random(rows) < share).astype(np.uint8)
-    one, two = (rng.normal(shift * target, 1.0) for shift in SHIFTS)
+    one, two = (rng.normal(times * shift * target, 1.0) for shift in SHIFTS)
     both = (SHIFTS[0] * one + SHIFTS[1] * two) / np.hypot(*SHIFTS)
     if levels:
         one, both = np.round(one * levels) / levels, np.round(both * levels) / levels
@@ -225,17 +233,25 @@ def test_everybody_in_the_top_has_lift_one_and_recall_one() -> None:
     assert recall_at(target, before, 1.0) == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("levels", [None, 3])
-@pytest.mark.parametrize(("share", "top"), [(0.3, 0.1), (0.1, 0.1), (0.3, 0.3)])
+@pytest.mark.parametrize(
+    ("share", "top", "times", "levels"),
+    [
+        (0.3, 0.1, 1.0, None),
+        (0.1, 0.1, 1.0, 3),
+        (0.3, 0.3, 1.0, 3),
+        # Scores so good that hardly a yes is left at the top's edge.
+        (0.3, 0.3, 2.0, None),
+    ],
+)
 def test_the_interval_of_a_lift_covers_the_truth_about_95_times_in_100(
-    share: float, top: float, levels: int | None
+    share: float, top: float, times: float, levels: int | None
 ) -> None:
-    # The truth by a sample of a million, whose own error is a tenth of a sample of ten thousand's.
-    target, _, after = sample(1_000_000, 11, levels=levels, share=share)
+    # The truth by a million rows, whose own error is 1/25 of a sample's of 1,500.
+    target, _, after = sample(1_000_000, 11, levels=levels, share=share, times=times)
     truth = lift_in_top(target, after, top).value
     covered = 0
     for seed in range(500):
-        target, _, after = sample(1_500, 30_000 + seed, levels=levels, share=share)
+        target, _, after = sample(1_500, 30_000 + seed, levels=levels, share=share, times=times)
         lift = lift_in_top(target, after, top)
         assert lift.low <= lift.value <= lift.high
         covered += lift.low <= truth <= lift.high
@@ -244,15 +260,15 @@ def test_the_interval_of_a_lift_covers_the_truth_about_95_times_in_100(
 
 
 def test_a_top_without_a_yes_or_of_yes_alone_has_an_interval_all_the_same() -> None:
-    target = np.repeat(np.array([1, 0], dtype=np.uint8), [20, 180])
+    target = np.repeat(np.array([1, 0], dtype=np.uint8), 100)
     ranked = -np.arange(200.0)
-    # Wilson's limits of 0 and of 20 in 20: z^2 / (20 + z^2) = .161 from either end; prevalence .1.
+    # Wilson's limits of 0 and of 20 in 20: z^2 / (20 + z^2) = .161 from either end.
     limit = Z95**2 / (20 + Z95**2)
     best, worst = lift_in_top(target, ranked), lift_in_top(target, -ranked)
-    assert best.value == pytest.approx(10.0)
-    assert best.low <= (1 - limit) / 0.1 + 1e-9
+    assert best.value == pytest.approx(2.0)
+    assert best.low == pytest.approx((1 - limit) / 0.5)
     assert (worst.value, worst.low) == (0.0, 0.0)
-    assert worst.high == pytest.approx(limit / 0.1)
+    assert worst.high == pytest.approx(limit / 0.5)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.0001, float("nan"), float("inf")])

@@ -73,6 +73,21 @@ def test_a_sum_where_no_rows_are_is_refused(value: int, sigma: float) -> None:
     assert "without rows" in _refusal(values, party, sigma)
 
 
+def test_the_tail_is_where_two_to_the_minus_forty_over_all_tests_lies() -> None:
+    """t = sqrt(2 ln(2 * 9 * 2^40)) = 7.826 standard deviations: 8 bins and one pair of features."""
+    party, sums = _honest()
+    inside, outside = sums.copy(), sums.copy()
+    inside[1], outside[1] = round(7.82 * SIGMA), round(7.83 * SIGMA)
+    check_totals(inside, party, limit=LIMIT, sigma=SIGMA)
+    assert "without rows" in _refusal(outside, party, SIGMA)
+    inside, outside = sums.copy(), sums.copy()
+    # 4 groups of one feature, 3 of the other.
+    inside[2] += round(7.82 * np.sqrt(7) * SIGMA)
+    outside[2] += round(7.83 * np.sqrt(7) * SIGMA)
+    check_totals(inside, party, limit=LIMIT, sigma=SIGMA)
+    assert "one total" in _refusal(outside, party, SIGMA)
+
+
 @pytest.mark.parametrize("sigma", [0.0, SIGMA])
 def test_features_that_disagree_on_the_total_are_refused(sigma: float) -> None:
     party, sums = _honest()
