@@ -214,9 +214,10 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
             mixed = lists.tags_to_bytes(lists.shuffled(passed))
             parts[first] = state.keys.seal_to(first, _list_name(origin, 0), mixed)
     facts: dict[str, JSON] = {"hop": hop, "list": origin, "rows": int(tags.shape[1])}
-    if hop < len(members) - 1:
+    if hop > 1:
         return Answer(ListReply(sealed=parts), state, "answered", facts)
-    # Privacy: with the last hop the first party can compare, whatever comes of the rest.
+    # Privacy: from its first hop on this member's key is on others' lists, and they may come to be
+    # compared without it, whatever comes of the rest.
     passed_on = state.passed(_size_stage(_job(state)), _COUNTED)
     commits = (OVERLAP, MEMBERSHIP)
     return Answer(ListReply(sealed=parts), passed_on, "released", facts, commits=commits)
@@ -259,6 +260,7 @@ def _finish(
     data = state.keys.open_from(first, "links", request.links)
     padded = (len(data) - LENGTH_BYTES) // _LINK_BYTES
     links = linking.links_from_bytes(unpadded(data), alignment=state.run)
+    _check_padding(state, padded - links.count)
     own = opened_list(
         state,
         home.member,
@@ -293,6 +295,17 @@ def _finish(
     state = state.remembering(alignment=found, key=b"", order=b"")
     reply = FinishReply(overlap=overlap, size=size, digest=str(found["digest"]))
     return Answer(reply, state, "answered", {"overlap": overlap, "size": size})
+
+
+def _check_padding(state: SharedState, dummies: int) -> None:
+    """Refuse a stated overlap further from the true one than any honest draw of its noise."""
+    privacy = _job(state).privacy
+    most = 0 if privacy is None else 2 * size_noise.shift_for(privacy.noise_multiplier)
+    # Security: by more the first party could pass any agreed minimum.
+    if not 0 <= dummies <= most:
+        raise AlignmentMismatch(
+            alignment=state.run, problem="the overlap is padded beyond its noise"
+        )
 
 
 def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -> None:

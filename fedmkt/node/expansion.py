@@ -6,6 +6,7 @@ it makes of it ranks its own customers; ranks stay at its node, in size bins.
 Not guaranteed: that a student knows what the joint model knows; it has this partner's columns only.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import polars as pl
 
 from fedmkt.contract.shared_permissions import allow_shared, terms_of
 from fedmkt.contract.vertical_jobs import ExpansionJob
-from fedmkt.core.errors import SeedTooSmall, StepOutOfOrder
+from fedmkt.core.errors import SeedTooSmall, StepOutOfOrder, TotalsImplausible
 from fedmkt.core.stages import IntArray, LocalUpdate
 from fedmkt.data.aligned import AlignedRows, load_aligned
 from fedmkt.data.binning import Binning, binning_from_schema
@@ -55,6 +56,7 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 SEGMENTS = "segments"
+_log = logging.getLogger(__name__)
 _STAGE = "LocalUpdate PrivateUpdate MaskedProducts"
 
 
@@ -274,24 +276,30 @@ def _student(
     event = student_release(job, bins=priced.binning.total).event
     assert isinstance(event, GaussianEvent)
     counts = bin_sums(np.ones(len(codes), dtype=np.int64), codes, priced.binning)
-    sums: IntArray = bins.unmasked_sums(
-        points,
-        bins=priced.binning.total,
-        mask_seed=state.keys.derive_secret("products/0"),
-        limit=(counts * target_limit(job.clip) + SEARCHED_SIGMAS * event.sigma + 1).astype(
-            np.int64
-        ),
-        round_number=1,
-        member=job.owner,
-    )
-    student = fit_student(loaded.rows.codes, priced.binning, sums, noise=event.sigma, settings=job)
+    state = state.remembering(**to_turn("close", 0))
+    try:
+        sums: IntArray = bins.unmasked_sums(
+            points,
+            bins=priced.binning.total,
+            mask_seed=state.keys.derive_secret("products/0"),
+            limit=(counts * target_limit(job.clip) + SEARCHED_SIGMAS * event.sigma + 1).astype(
+                np.int64
+            ),
+            round_number=1,
+            member=job.owner,
+        )
+    except TotalsImplausible:
+        # Privacy: whether a sum is plausible depends on this node's counts, so the answer is the
+        # same either way; nothing is kept of sums that honest scores do not give.
+        _log.warning("run %s: implausible sums; no student is kept", state.run)
+        return Answer(DoneReply(), state, "answered", {"bins": priced.binning.total})
+    student = fit_student(codes, priced.binning, sums, noise=event.sigma, settings=job)
     customers, reach = _ranked(home, priced, loaded, student)
     state = state.remembering(
         student=student.to_json(),
         customers=customers,
         reach=reach,
         seed=loaded.alignment.overlap,
-        **to_turn("close", 0),
     )
     return Answer(DoneReply(), state, "answered", {"bins": priced.binning.total})
 

@@ -6,11 +6,13 @@ Guarantee: a residual is r = G y - rint(G p) with G = `GRID` and p the probabili
    scores depend on earlier sums, which are released with noise; given those, 2 holds in each round.
 A row lands in one bin of each of the F features of all parties and in the owner's total, which
 feeds the intercept: a residual that moves by d moves F + 1 entries of all sums by d each,
-sqrt(F + 1) d in L2 norm. So, at most (`label_bound`, times the factor):
+sqrt(F + 1) d in L2 norm. So, at most (`label_bound`, times the factor), for fixed bins and scores:
     one label flipped            d = G    factor 1
-    one row added or removed     d <= G   factor 1, by 1 (the number of rows n is public, though)
+    one row added or removed     d <= G   factor 1
     one row replaced             at most the sum of removing and adding one: factor 2
-Not guaranteed: privacy. Residuals are as good as labels; they leave the owner encrypted, or made of
+Not guaranteed: the last two over a whole training. Bins merge by exact counts and scores follow from
+columns, so a row that comes, leaves or changes moves other rows' residuals too; labels move neither.
+Nor privacy. Residuals are as good as labels; they leave the owner encrypted, or made of
 labels that were randomised before. The bound on labels counts on *every* sum being noised, the
 owner's own included, for its own block moves everybody's next residuals.
 """
