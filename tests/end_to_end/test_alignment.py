@@ -460,3 +460,36 @@ def test_what_the_first_party_can_compare_is_spent_even_if_nobody_finishes(world
         assert relay.states(member) == ["spent", "spent", "spent"]
         with pytest.raises(AlignmentUnknown):
             read_alignment(home_of(world, member), relay.run)
+
+
+def test_the_first_party_sees_a_members_rows_in_another_order_than_their_owner(
+    world: World,
+) -> None:
+    """In one order, it could follow each linked customer to the row the member first sent."""
+    relay = Relay(world)
+    lists_ = hopped(relay, blinded(relay))
+    name = "list of retailer for hop 0"
+    compared = relay.state(OWNER).keys.open_from(OWNER, name, lists_[OWNER][OWNER])
+    owned = relay.state("retailer").keys.open_from(OWNER, name, lists_[OWNER]["retailer"])
+    rows = [
+        [data[place : place + 32] for place in range(0, len(data), 32)]
+        for data in (compared, owned)
+    ]
+    assert sorted(rows[0]) == sorted(rows[1])
+    assert sum(one == other for one, other in zip(*rows, strict=True)) < 10
+
+
+def test_an_overlap_padded_beyond_its_noise_is_refused(world: World) -> None:
+    """By more padding a first party could pass any agreed minimum."""
+    relay = Relay(world)
+    lists_ = hopped(relay, blinded(relay))
+    honest = matched(relay, lists_)
+    bank = relay.state(OWNER).keys
+    told = unpadded(bank.open_from(OWNER, "links", honest[OWNER]))
+    request = FinishRequest(
+        links=bank.seal_to("retailer", "links", padded_to(told, len(told) + 33 * 500)),
+        own=lists_[OWNER]["retailer"],
+        witness=lists_["retailer"]["retailer"],
+    )
+    with pytest.raises(AlignmentMismatch, match="padded beyond its noise"):
+        relay.raw("retailer", "finish", request)
