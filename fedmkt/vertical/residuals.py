@@ -10,9 +10,9 @@ sqrt(F + 1) d in L2 norm. So, at most (`label_bound`, times the factor), for fix
     one label flipped            d = G    factor 1
     one row added or removed     d <= G   factor 1
     one row replaced             at most the sum of removing and adding one: factor 2
-Not guaranteed: the last two over a whole training. Bins merge by exact counts and scores follow from
-columns, so a row that comes, leaves or changes moves other rows' residuals too; labels move neither.
-Nor privacy. Residuals are as good as labels; they leave the owner encrypted, or made of
+Not guaranteed: the last two over a whole training. Bins merge by exact counts and scores follow
+from columns, so a row that comes, leaves or changes moves other rows' residuals too; labels move
+neither. Nor privacy: residuals are as good as labels; they leave the owner encrypted, or made of
 labels that were randomised before. The bound on labels counts on *every* sum being noised, the
 owner's own included, for its own block moves everybody's next residuals.
 """
