@@ -25,7 +25,13 @@ from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.alignments import Alignment, Counts, customers_of, keep_alignment
 from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.closing import EXACT
-from fedmkt.node.customers import covered_customers, opened_list, reading_of, unchanged
+from fedmkt.node.customers import (
+    covered_customers,
+    opened_list,
+    reading_of,
+    still_covered,
+    unchanged,
+)
 from fedmkt.node.home import NodeHome
 from fedmkt.node.rounds import LENGTH_BYTES, padded_to, unpadded
 from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
@@ -78,6 +84,10 @@ class AlignmentProgram(SharedProgram):
         job = priced.job
         assert isinstance(job, AlignmentJob)
         return covered_customers(home, priced, job.keys)
+
+    def recheck(self, home: NodeHome, priced: Priced, loaded: Customers) -> None:
+        """Check that everybody who was read still agrees. Raises: ConsentWithdrawn, DataError."""
+        still_covered(home, priced, loaded)
 
     def open(self, home: NodeHome, run: str, priced: Priced, loaded: Customers) -> Answer:
         """Make this run's keys and state the size of this member's set, dummies included."""

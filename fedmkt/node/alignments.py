@@ -9,6 +9,7 @@ those it was made over: each aligned customer is still there, unchanged in every
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.shared_permissions import terms_of
@@ -22,8 +23,10 @@ from fedmkt.core.errors import (
 from fedmkt.data.aligned import AlignedCustomers, AlignedRows, load_aligned
 from fedmkt.data.binning import Binning
 from fedmkt.identity.sealed import open_sealed, seal
+from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import file_name
+from fedmkt.node.shared_state import SharedProgram
 from fedmkt.storage.whole_file import write_private
 from fedmkt.wire.canonical import decode, encode
 
@@ -68,6 +71,15 @@ class Alignment:
     def rows(self) -> int:
         """Return how many customers are aligned, exactly; for this node alone."""
         return len(self.customer_keys)
+
+
+class OverAlignment(Protocol):
+    """What a run over aligned customers loaded."""
+
+    @property
+    def alignment(self) -> Alignment:
+        """Return whose customers they are."""
+        ...
 
 
 def keep_alignment(home: NodeHome, alignment: Alignment) -> None:
@@ -147,6 +159,14 @@ def aligned_rows(
     if rows.fingerprint != alignment.fingerprint:
         raise customers.changed()
     return rows
+
+
+class AlignedProgram(SharedProgram):
+    """What the programs of all runs over aligned customers have in common."""
+
+    def recheck(self, home: NodeHome, priced: Priced, loaded: OverAlignment) -> None:
+        """Check that every aligned customer still agrees. Raises: ConsentWithdrawn, DataError."""
+        check_consent(home, priced.dataset, loaded.alignment)
 
 
 def check_consent(home: NodeHome, dataset: Dataset, alignment: Alignment) -> None:

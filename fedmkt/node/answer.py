@@ -112,6 +112,12 @@ class Program(ABC):
     def load(self, home: NodeHome, priced: Any) -> object:
         """Read what the run needs of this node's data. Raises: DataError, Refusal."""
 
+    def recheck(self, home: NodeHome, priced: Any, loaded: Any) -> None:  # noqa: B027
+        """Check that what `load` returned before may still be used. Raises: a Refusal, DataError.
+
+        Most kinds of run have nothing to check: what they loaded stays what it was.
+        """
+
     @abstractmethod
     def open(self, home: NodeHome, run: str, priced: Any, loaded: Any) -> Answer:
         """Begin the run: make its keys."""

@@ -5,7 +5,7 @@ size its member signed, and made of points that a list should hold.
 """
 
 from fedmkt.contract.shared_permissions import terms_of
-from fedmkt.core.errors import AudienceTooSmall, StepOutOfOrder, TableChanged
+from fedmkt.core.errors import AudienceTooSmall, ConsentWithdrawn, StepOutOfOrder, TableChanged
 from fedmkt.data.identifiers import Customers, identifier_bytes, read_customers
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
@@ -19,13 +19,11 @@ def covered_customers(home: NodeHome, priced: Priced, keys: tuple[str, ...]) -> 
 
     Raises: DataError; AudienceTooSmall.
     """
-    dataset, purpose = priced.dataset, priced.job.purpose
+    dataset = priced.dataset
     terms = terms_of(dataset)
     columns = [column for key in keys if (column := terms.key(key)) is not None]
     # Privacy: who did not agree is left out before anything is computed from them.
-    covered = (
-        home.consent(dataset.name).covered(purpose, now=home.clock.now()) if terms.consent else None
-    )
+    covered = _covered(home, priced)
     found = read_customers(
         home.source(dataset.name),
         customer_key=dataset.table.customer_key,
@@ -36,6 +34,22 @@ def covered_customers(home: NodeHome, priced: Priced, keys: tuple[str, ...]) -> 
     if len(found.customer_keys) < dataset.minimum_audience:
         raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
     return found
+
+
+def still_covered(home: NodeHome, priced: Priced, customers: Customers) -> None:
+    """Check that consent still covers everybody who was read. Raises: ConsentWithdrawn."""
+    covered = _covered(home, priced)
+    if covered is not None and not covered.issuperset(customers.customer_keys):
+        job = priced.job
+        raise ConsentWithdrawn(alignment=job.name, purpose=job.purpose, dataset=priced.dataset.name)
+
+
+def _covered(home: NodeHome, priced: Priced) -> frozenset[str] | None:
+    """Return whose consent covers the purpose now; None where the contract asks for no consent."""
+    dataset = priced.dataset
+    if not terms_of(dataset).consent:
+        return None
+    return home.consent(dataset.name).covered(priced.job.purpose, now=home.clock.now())
 
 
 def reading_of(customers: Customers) -> str:

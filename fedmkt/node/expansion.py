@@ -22,13 +22,19 @@ from fedmkt.data.aligned import AlignedRows, load_aligned
 from fedmkt.data.binning import Binning, binning_from_schema
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.node.alignments import Alignment, aligned_rows, alignment_for, customers_of
+from fedmkt.node.alignments import (
+    AlignedProgram,
+    Alignment,
+    aligned_rows,
+    alignment_for,
+    customers_of,
+)
 from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.customers import covered_customers
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_part, keep_table, part_for
 from fedmkt.node.rounds import check_turn, entered, open_content, seal_content, to_turn, turn
-from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
+from fedmkt.node.shared_state import SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_partner import SEARCHED_SIGMAS
 from fedmkt.privacy.events import GaussianEvent
 from fedmkt.privacy.mechanisms import add_noise
@@ -77,7 +83,7 @@ class Loaded:
     part: ModelPart | None
 
 
-class ExpansionProgram(SharedProgram):
+class ExpansionProgram(AlignedProgram):
     """Teaches one partner to rank its own customers as the joint model would."""
 
     def price(self, home: NodeHome, job: ExpansionJob) -> PricedExpansion:

@@ -5,6 +5,8 @@ Guarantees, whatever the coordinator sends:
 - a release is committed in the same transaction that stores its reply, before the reply leaves:
   what crashes in between either never existed or is spent and sent again byte for byte;
 - a step of a run is answered once: an equal request gets the stored bytes, another is refused;
+- over shared customers a step that fails is answered too: the run is over and counts one release
+  more, whatever the cause, unless the cause is this node's own table or the contract's end;
 - a refusal carries the rule's code alone; the reason stays in this node's audit log.
 It does not hide that the node took part, nor how long it took.
 """
@@ -17,6 +19,9 @@ from fedmkt.contract.permissions import in_force
 from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.core.errors import (
     AuditCut,
+    ConsentWithdrawn,
+    ContractExpired,
+    DataError,
     FedmktError,
     JobInvalid,
     NotAParty,
@@ -25,14 +30,16 @@ from fedmkt.core.errors import (
     RequestConflict,
     RunNotOpen,
     SignatureInvalid,
+    StepOutOfOrder,
+    TableChanged,
 )
 from fedmkt.identity.hash_chain import Head
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
-from fedmkt.node.answer import Answer, Priced, Program, RunState
+from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.closing import Ended, receipt_of
 from fedmkt.node.home import CLOSED, NodeHome, hold_to_log
-from fedmkt.node.programs import opened_state, program_for, state_bytes
+from fedmkt.node.programs import OpenedRun, opened_state, over_bytes, program_for, state_bytes
 from fedmkt.privacy.ledger import accounts_for
 from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
@@ -40,6 +47,8 @@ from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenRequest, Refused
 from fedmkt.wire.steps import Request, parse_request
 
 _log = logging.getLogger(__name__)
+_ANYBODY_COULD_TELL = (StepOutOfOrder, ContractExpired, ConsentWithdrawn, TableChanged, DataError)
+"""Failures of turn, date or this node's own table: they do not depend on what was asked."""
 
 
 class Node:
@@ -97,10 +106,21 @@ class Node:
         if isinstance(request, OpenRequest):
             return self._release(message, request_hash, self._open(message.run, request), None)
         sealed = self._sealed_state(message.run)
-        program, state = self._opened(message.run, sealed)
-        answer = program.step(
-            self._home, state, request, lambda: self._data(message.run, program, state)
-        )
+        found = self._opened(message.run, sealed)
+        if found.over:
+            raise RunNotOpen(run=message.run)
+        try:
+            answer = found.program.step(
+                self._home, found.state, request, lambda: self._data(message.run, found)
+            )
+        except _ANYBODY_COULD_TELL:
+            raise
+        except Exception as error:
+            if isinstance(found.state.job, SharedJob):
+                # Privacy: whether a step fails can depend on customers and on what was sent, so a
+                # failure is an answer; free and repeatable, it would answer any question bit by bit
+                self._end(message, request_hash, found, sealed, error)
+            raise
         return self._release(message, request_hash, answer, sealed)
 
     def _open(self, run: str, request: OpenRequest) -> Answer:
@@ -129,13 +149,16 @@ class Node:
         self._cache[run] = (priced, loaded)
         return answer
 
-    def _data(self, run: str, program: Program, state: RunState) -> tuple[Priced, object]:
+    def _data(self, run: str, found: OpenedRun) -> tuple[Priced, object]:
         """Return the priced job and its data, read anew where this process does not hold them."""
-        # The contract may have ended since the run was opened.
-        in_force(self._home.contract, self._home.clock.now())
-        if run not in self._cache:
-            priced = program.price(self._home, state.job)
-            self._cache[run] = (priced, program.load(self._home, priced))
+        home, program = self._home, found.program
+        # The contract may have ended, or a customer changed their mind, since the run was opened.
+        in_force(home.contract, home.clock.now())
+        if run in self._cache:
+            program.recheck(home, *self._cache[run])
+        else:
+            priced = program.price(home, found.state.job)
+            self._cache[run] = (priced, program.load(home, priced))
         return self._cache[run]
 
     # --- the ledger --------------------------------------------------------------------------
@@ -192,6 +215,34 @@ class Node:
             home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
         return reply
 
+    def _end(
+        self,
+        message: Envelope,
+        request_hash: str,
+        found: OpenedRun,
+        sealed: bytes,
+        error: Exception,
+    ) -> None:
+        """End a run whose step failed: it can be closed and no more, and one release is spent."""
+        home, run = self._home, message.run
+        with home.store.transaction() as tx:
+            entries = home.ledger.entries(tx, run)
+        planned = [entry.release for entry in entries if entry.state == "planned"][:1]
+        code = error.code if isinstance(error, FedmktError) else "internal_error"
+        head = home.audit.append(
+            "ended", {"run": run, "step": message.step, "code": code, "releases": planned}
+        )
+        over = seal(self._state_key(), over_bytes(found.state), context=run.encode())
+        with home.store.transaction() as tx:
+            # Security: another process may have answered meanwhile; then the run goes on there.
+            if home.runs.load(tx, run) != sealed:
+                raise RequestConflict(step=message.step, run=run)
+            for release in planned:
+                home.ledger.commit(tx, run, release)
+            home.runs.save(tx, run, over)
+            home.runs.remember_head(tx, home.member, head.sequence, head.hash)
+            home.runs.remember_reply(tx, run, message.step, request_hash, b"")
+
     def _refuse(self, message: Envelope, request: Request, refusal: Refusal) -> bytes:
         facts = {
             "run": message.run,
@@ -229,7 +280,7 @@ class Node:
             raise RunNotOpen(run=run)
         return sealed
 
-    def _opened(self, run: str, sealed: bytes) -> tuple[Program, RunState]:
+    def _opened(self, run: str, sealed: bytes) -> OpenedRun:
         data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
         return opened_state(data)
 
@@ -237,9 +288,10 @@ class Node:
 
     def _close(self, message: Envelope, request: CloseRequest, request_hash: str) -> bytes:
         home, run = self._home, message.run
-        program, state = self._opened(run, self._sealed_state(run))
+        found = self._opened(run, self._sealed_state(run))
+        program, state = found.program, found.state
         self._check_heads(run, request)
-        finished = request.outcome == "finished"
+        finished = request.outcome == "finished" and not found.over
         model_hash = program.keep(home, run, state, finished=finished, model=request.model)
         facts = {"run": run, "outcome": request.outcome, "model": model_hash}
         seen = {member: head for member, (head, _) in request.heads.items()}

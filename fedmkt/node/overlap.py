@@ -14,7 +14,13 @@ from fedmkt.core.errors import StepOutOfOrder
 from fedmkt.data.identifiers import Customers, identifier_bytes
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer, Priced
-from fedmkt.node.customers import covered_customers, opened_list, reading_of, unchanged
+from fedmkt.node.customers import (
+    covered_customers,
+    opened_list,
+    reading_of,
+    still_covered,
+    unchanged,
+)
 from fedmkt.node.home import NodeHome
 from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
 from fedmkt.privacy.events import Release
@@ -53,6 +59,10 @@ class OverlapProgram(SharedProgram):
         job = priced.job
         assert isinstance(job, OverlapJob)
         return covered_customers(home, priced, (job.key,))
+
+    def recheck(self, home: NodeHome, priced: Priced, loaded: Customers) -> None:
+        """Check that everybody who was read still agrees. Raises: ConsentWithdrawn, DataError."""
+        still_covered(home, priced, loaded)
 
     def open(self, home: NodeHome, run: str, priced: Priced, loaded: Customers) -> Answer:
         """Make this run's keys and state the size of this member's list."""

@@ -1,5 +1,7 @@
 """Which program runs which kind of job, and how a run's state tells its kind."""
 
+from dataclasses import dataclass
+
 from fedmkt.contract.job import AnyJob
 from fedmkt.node.alignment import AlignmentProgram
 from fedmkt.node.answer import Program, RunState
@@ -25,13 +27,27 @@ def program_for(job: AnyJob) -> Program:
     return _PROGRAMS[job.kind]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run as it was stored. over: one of its steps failed, so it can be closed and no more."""
+
+    program: Program
+    state: RunState
+    over: bool
+
+
 def state_bytes(state: RunState) -> bytes:
-    """Return a state's bytes with the kind of its job."""
-    return encode([state.job.kind, state.to_bytes()])
+    """Return the bytes of a run that goes on."""
+    return encode([state.job.kind, state.to_bytes(), False])
 
 
-def opened_state(data: bytes) -> tuple[Program, RunState]:
-    """Return the program and the state that `state_bytes` wrote."""
-    kind, state = decode(data, kind="run state")
+def over_bytes(state: RunState) -> bytes:
+    """Return the bytes of a run that is over and was not closed yet."""
+    return encode([state.job.kind, state.to_bytes(), True])
+
+
+def opened_state(data: bytes) -> OpenedRun:
+    """Return the run that `state_bytes` or `over_bytes` wrote."""
+    kind, state, over = decode(data, kind="run state")
     program = _PROGRAMS[kind]
-    return program, program.state(state)
+    return OpenedRun(program, program.state(state), over)

@@ -6,5 +6,5 @@ the record of an answer.
 
 from typing import Literal, get_args
 
-StepRecord = Literal["opened", "shared", "released", "voted", "unmasked", "answered"]
+StepRecord = Literal["opened", "shared", "released", "voted", "unmasked", "answered", "ended"]
 STEP_RECORDS: frozenset[str] = frozenset(get_args(StepRecord))

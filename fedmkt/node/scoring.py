@@ -17,7 +17,7 @@ from fedmkt.core.errors import MessageInvalid, ModelUnknown, StepOutOfOrder
 from fedmkt.core.stages import IntArray
 from fedmkt.data.aligned import AlignedRows
 from fedmkt.identity.hash_chain import JSON
-from fedmkt.node.alignments import Alignment, aligned_rows, alignment_for
+from fedmkt.node.alignments import AlignedProgram, Alignment, aligned_rows, alignment_for
 from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import ModelPart, keep_table, part_for
@@ -33,7 +33,7 @@ from fedmkt.node.rounds import (
     turn,
     unpadded,
 )
-from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
+from fedmkt.node.shared_state import SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_partner import STAGE
 from fedmkt.vertical.party import levels_of, step_size
 from fedmkt.vertical.plan import score_releases
@@ -52,7 +52,7 @@ class Loaded:
     rows: AlignedRows
 
 
-class ScoringProgram(SharedProgram):
+class ScoringProgram(AlignedProgram):
     """Scores the customers of an alignment with a model that members keep in parts."""
 
     def price(self, home: NodeHome, job: ScoringJob) -> Priced:

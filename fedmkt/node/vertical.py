@@ -12,10 +12,10 @@ from fedmkt.core.errors import StepOutOfOrder
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.node import vertical_owner, vertical_partner
 from fedmkt.node.ahead import forget
-from fedmkt.node.alignments import aligned_rows, alignment_for
+from fedmkt.node.alignments import AlignedProgram, aligned_rows, alignment_for
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
-from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
+from fedmkt.node.shared_state import SharedState, begin, opened, price_shared
 from fedmkt.node.vertical_data import Loaded, PricedTraining
 from fedmkt.privacy.events import Release
 from fedmkt.vertical.plan import label_releases, score_releases
@@ -29,7 +29,7 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 
-class VerticalTraining(SharedProgram):
+class VerticalTraining(AlignedProgram):
     """Members hold different columns of the same customers; one of them holds the labels."""
 
     def price(self, home: NodeHome, job: VerticalJob) -> PricedTraining:

@@ -53,6 +53,7 @@ class Relay:
         self.contract = read_contract(world.coordinator)
         self.identity = read_key(world.coordinator / "identity.key")
         self.heads: dict[str, tuple[str, bytes]] = {}
+        self.bundles: dict[str, bytes] = {}
 
     def node(self, member: str) -> Node:
         """Return a member's node."""
@@ -83,10 +84,11 @@ class Relay:
         base = self.run.partition(" without ")[0]
         order = sign_order(self.contract, base, _any(job), requester)
         request = OpenRequest(job=job.signed_bytes(), order_signature=order.signature, lost=lost)
-        return {
+        self.bundles = {
             member: self.ask(member, "open", request, OpenReply).bundle
             for member in members or job.members
         }
+        return self.bundles
 
     def failure(self, member: str, step: str, body: Body) -> str:
         """Send a request that breaks the protocol; return the code of what the node raises."""
@@ -117,9 +119,8 @@ class Relay:
             sealed = home.runs.load(tx, self.run)
         assert sealed
         key = home.identity.derive_key("run state")
-        _, state = opened_state(
-            open_sealed(key, sealed, context=self.run.encode(), what="run state")
-        )
+        data = open_sealed(key, sealed, context=self.run.encode(), what="run state")
+        state = opened_state(data).state
         assert isinstance(state, SharedState)
         return state
 
@@ -144,11 +145,10 @@ class Rounds(Relay):
     def __init__(self, world: World, job: VerticalJob, run: str = "run-1") -> None:
         super().__init__(world, run)
         self.job = job
-        self.bundles: dict[str, bytes] = {}
 
     def begin(self) -> "Rounds":
         """Open the run at all members."""
-        self.bundles = self.open(self.job)
+        self.open(self.job)
         return self
 
     def first(self, index: int) -> dict[str, bytes]:

@@ -319,9 +319,10 @@ def test_a_point_that_no_list_should_hold_is_refused(
     sealed = keys.seal_to(OWNER, "list of retailer for hop 1", bytes(data))
     with pytest.raises(error):
         relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=sealed))
-    # Nothing was answered, so the honest list still can be.
-    honest = HopRequest(index=1, sealed=first["retailer"][OWNER])
-    relay.ask(OWNER, "hop/1", honest, ListReply)
+    # Nothing left, but that it did not is an answer: the run is over and counts a release more.
+    assert relay.states(OWNER) == ["spent", "spent", "planned"]
+    again = HopRequest(index=1, sealed=sealed)
+    assert relay.failure(OWNER, "hop/1", again) == "run_not_open"
 
 
 def test_yesterdays_list_is_refused(world: World) -> None:
@@ -392,15 +393,19 @@ def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
 
 
 def test_a_witness_that_is_shown_nothing_or_another_list_does_not_finish(world: World) -> None:
-    relay = Relay(world)
-    lists_ = hopped(relay, blinded(relay))
-    links = matched(relay, lists_)
-    own = lists_[OWNER]["retailer"]
-    for witness in (b"", own, lists_["retailer"][OWNER]):
+    for number in range(3):
+        relay = Relay(world, f"shown-{number}")
+        lists_ = hopped(relay, blinded(relay))
+        links = matched(relay, lists_)
+        own = lists_[OWNER]["retailer"]
+        witness = (b"", own, lists_["retailer"][OWNER])[number]
         request = FinishRequest(links=links["retailer"], own=own, witness=witness)
         with pytest.raises(SealBroken):
             relay.raw("retailer", "finish", request)
-    finish(relay, lists_, links)
+        assert relay.failure("retailer", "finish", request) == "run_not_open"
+        relay.close(TWO, finished=True)
+        with pytest.raises(AlignmentUnknown):
+            read_alignment(home_of(world, "retailer"), relay.run)
 
 
 def test_the_coordinator_cannot_open_a_list(world: World) -> None:

@@ -451,10 +451,15 @@ def chosen_by(
 def test_totals_chosen_as_digits_are_refused_and_would_spell_out_columns(
     aligned: World, parties: dict[str, PartyData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = chosen_by(copied(aligned, tmp_path), parties, monkeypatch, even=False)
-    assert owner.rounds.failure(PARTNER, "scores/0", owner.asked()) == "totals_implausible"
-    assert owner.rounds.states(PARTNER) == ["planned"] * ROUNDS
+    owner = chosen_by(copied(aligned, tmp_path / "held"), parties, monkeypatch, even=False)
+    asked = owner.asked()
+    assert owner.rounds.failure(PARTNER, "scores/0", asked) == "totals_implausible"
+    # The refusal is one answer: it counts, and nothing more can be asked in this run.
+    assert owner.rounds.states(PARTNER) == ["spent", *["planned"] * (ROUNDS - 1)]
+    assert owner.rounds.failure(PARTNER, "scores/0", asked) == "run_not_open"
+    owner.rounds.world.close()
     monkeypatch.setattr(vertical_partner, "check_totals", lambda *_, **__: None)
+    owner = chosen_by(copied(aligned, tmp_path / "open"), parties, monkeypatch, even=False)
     reply = owner.rounds.ask(PARTNER, "scores/0", owner.asked(), ScoresReply)
     assert owner.accuracy(reply.masked) == 1.0
     owner.rounds.world.close()
@@ -674,6 +679,9 @@ def test_a_key_the_coordinator_puts_in_a_members_place_opens_no_list(
     with pytest.raises(SignatureInvalid):
         relay.raw(OWNER, "blind", BlindRequest(bundles=shown))
     assert "order" not in relay.state(OWNER).memory
+    relay = Middleman(world, "middle again")
+    bundles = relay.open(alignment_job((PARTNER,)))
+    secret, shown = relay.forged(bundles, PARTNER)
     verify = PublicIdentity.verify
 
     def lenient(self: PublicIdentity, label: str, *rest: bytes, member: str) -> None:

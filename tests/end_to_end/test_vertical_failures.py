@@ -36,7 +36,7 @@ from end_to_end.shared_world import (
     world_of,
 )
 
-from fedmkt.contract.vertical_jobs import VerticalJob
+from fedmkt.contract.vertical_jobs import ScoringJob, VerticalJob
 from fedmkt.coordinator import app
 from fedmkt.coordinator.vertical import added
 from fedmkt.core.errors import (
@@ -294,7 +294,8 @@ def test_a_partner_that_refuses_chosen_sums_is_not_left_out(
         Trial(world).run(restarting, "run-1")
     assert failed.value.fields["error"] == "totals_implausible"
     monkeypatch.undo()
-    assert states_of(world, "retailer", "run-1") == ["returned"] * ROUNDS
+    # Whether it refuses depends on its columns: that is one answer, and it counts.
+    assert states_of(world, "retailer", "run-1") == ["spent", "returned"]
     assert states_of(world, OWNER, "run-1") == ["spent", "returned"]
     assert all(kept_by(world, member) == set() for member in EVERYBODY)
     check_logs(world)
@@ -382,6 +383,21 @@ def test_a_table_that_changes_in_the_middle_is_refused_by_a_node_that_reads_it_a
     is_finished(world, job, "run-2")
 
 
+def test_consent_withdrawn_in_the_middle_stops_a_node_that_holds_the_rows(
+    rounds: Rounds, parties: dict[str, PartyData]
+) -> None:
+    world = rounds.world
+    told = rounds.residuals(0)
+    mend = withdrawn_consent(world, parties["retailer"])
+    asked = rounds.products_request(0, told, "retailer")
+    assert rounds.refusal("retailer", "products/0", asked) == "consent_withdrawn"
+    # Nothing was computed of anybody, so nothing is spent, and the run waits.
+    assert rounds.states("retailer") == ["planned"] * ROUNDS
+    mend()
+    noised = rounds.noised(0, rounds.products(0, told))
+    goes_on(rounds, added(list(rounds.scores(0, noised).values())), from_round=1)
+
+
 def test_another_purpose_than_the_alignments_is_refused(world: World, job: VerticalJob) -> None:
     other = job.model_copy(update={"purpose": "measurement"})
     refused(world, other, "run-1", "alignment_unknown")
@@ -408,7 +424,9 @@ def test_members_with_different_alignments_under_one_name_stop_before_anything_i
     with pytest.raises(NodeFailed) as failed:
         Trial(world).run(job, "run-1")
     assert failed.value.fields["error"] == "alignment_mismatch"
-    for member in EVERYBODY:
+    # The owner found it, and what it found is an answer.
+    assert states_of(world, OWNER, "run-1") == ["spent", "returned"]
+    for member in PARTNERS:
         assert states_of(world, member, "run-1") == ["returned"] * ROUNDS
     keep_alignment(home, honest)
     run(world, job, "run-2")
@@ -448,8 +466,10 @@ def test_labels_of_one_class_are_refused_by_the_noised_total(
     run(world, alignment_job(("retailer",)), "alignment")
     job = training_job(parties, ("retailer",), mode="encrypted", epsilon=8.0, settings=SETTINGS)
     refused(world, job, "run-1", "positives_too_few")
+    # The refusal tells something of the noised total, so that total counts as released.
+    assert states_of(world, OWNER, "run-1") == ["spent", "returned"]
+    assert states_of(world, "retailer", "run-1") == ["returned", "returned"]
     for member in ALONE:
-        assert set(states_of(world, member, "run-1")) == {"returned"}
         assert kept_by(world, member) == set()
     path.write_bytes(before)
     forget_nodes([world.node(OWNER)])
@@ -549,62 +569,130 @@ def goes_on(rounds: Rounds, total: bytes, *, from_round: int) -> None:
     check_logs(rounds.world)
 
 
-def test_a_total_of_the_wrong_length_is_refused(rounds: Rounds) -> None:
+def ends(rounds: Rounds, member: str, step: str, body: Any, error: str) -> None:
+    """Check that a message ends the run at a member, and that its next release counts as made."""
+    before = rounds.states(member)
+    assert rounds.failure(member, step, body) == error
+    assert rounds.failure(member, step, body) == "run_not_open"
+    assert rounds.failure(member, "result", ResultRequest(total=b"")) == "run_not_open"
+    after = list(before)
+    after[before.index("planned")] = "spent"
+    assert rounds.states(member) == after
+    rounds.close(rounds.job.members, finished=True)
+    assert rounds.states(member) == [one.replace("planned", "returned") for one in after]
+    assert kept_by(rounds.world, member) == set()
+    check_logs(rounds.world)
+
+
+def short(total: bytes) -> bytes:
+    return total[:-4]
+
+
+def long(total: bytes) -> bytes:
+    return total + total[:4]
+
+
+def cut(total: bytes) -> bytes:
+    return total[:-1]
+
+
+@pytest.mark.parametrize("spoil", [lambda _: b"", short, long, cut])
+def test_a_total_of_the_wrong_length_ends_the_run(
+    rounds: Rounds, spoil: Callable[[bytes], bytes]
+) -> None:
     total = rounds.round(0)
-    for wrong in (b"", total[:-4], total + total[:4], total[:-1]):
-        asked = rounds.residuals_request(1, wrong)
-        assert rounds.failure(OWNER, "residuals/1", asked) == "message_invalid"
-    goes_on(rounds, total, from_round=1)
+    asked = rounds.residuals_request(1, spoil(total))
+    ends(rounds, OWNER, "residuals/1", asked, "message_invalid")
 
 
-def test_a_total_that_lacks_a_partner_is_refused(rounds: Rounds) -> None:
+def test_a_total_that_lacks_a_partner_ends_the_run(rounds: Rounds) -> None:
     masked = rounds.scores(0, rounds.until_noised(0))
-    for alone in masked.values():
-        asked = rounds.residuals_request(1, alone)
-        assert rounds.failure(OWNER, "residuals/1", asked) == "message_invalid"
-    goes_on(rounds, added(list(masked.values())), from_round=1)
+    asked = rounds.residuals_request(1, next(iter(masked.values())))
+    ends(rounds, OWNER, "residuals/1", asked, "message_invalid")
 
 
-def test_the_total_of_another_round_is_refused(rounds: Rounds) -> None:
+def test_the_total_of_another_round_ends_the_run(rounds: Rounds) -> None:
     first = rounds.round(0)
-    second = rounds.round(1, first)
-    asked = ResultRequest(total=first)
-    assert rounds.failure(OWNER, "result", asked) == "message_invalid"
-    goes_on(rounds, second, from_round=ROUNDS)
+    rounds.residuals(1, first)
+    assert rounds.states(OWNER) == ["spent", "planned"]
+    rounds.noised(1, rounds.products(1, rounds.residuals(1, first)))
+    assert rounds.failure(OWNER, "result", ResultRequest(total=first)) == "message_invalid"
+    # All that was planned is spent; the run is over all the same.
+    assert rounds.states(OWNER) == ["spent", "spent"]
+    assert rounds.failure(OWNER, "result", ResultRequest(total=first)) == "run_not_open"
 
 
-def test_partners_parts_that_are_swapped_or_left_out_are_refused(rounds: Rounds) -> None:
+Parts = Callable[[str, str, dict[str, bytes]], dict[str, bytes]]
+WRONG_PARTS: list[tuple[Parts, str]] = [
+    (lambda one, other, sealed: {one: sealed[other], other: sealed[one]}, "seal_broken"),
+    (lambda one, _, sealed: {one: sealed[one]}, "message_invalid"),
+    (lambda _, __, sealed: {}, "message_invalid"),
+    (lambda one, _, sealed: {**sealed, "weather_service": sealed[one]}, "message_invalid"),
+    (lambda one, other, sealed: {one: sealed[one], other: sealed[one]}, "seal_broken"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "error"), WRONG_PARTS)
+def test_partners_parts_that_are_swapped_or_left_out_end_the_run(
+    rounds: Rounds, spoil: Parts, error: str
+) -> None:
     sealed = rounds.products(0, rounds.residuals(0))
+    asked = NoisedRequest(index=0, sealed=spoil(*rounds.job.partners, sealed))
+    ends(rounds, OWNER, "noised/0", asked, error)
+
+
+def test_noised_sums_of_another_partner_end_the_run(rounds: Rounds) -> None:
     one, other = rounds.job.partners
-    swapped = NoisedRequest(index=0, sealed={one: sealed[other], other: sealed[one]})
-    assert rounds.failure(OWNER, "noised/0", swapped) == "seal_broken"
-    for fewer in ({one: sealed[one]}, {}, {**sealed, "weather_service": sealed[one]}):
-        asked = NoisedRequest(index=0, sealed=fewer)
-        assert rounds.failure(OWNER, "noised/0", asked) == "message_invalid"
-    twice = NoisedRequest(index=0, sealed={one: sealed[one], other: sealed[one]})
-    assert rounds.failure(OWNER, "noised/0", twice) == "seal_broken"
-    assert rounds.states(OWNER) == ["planned"] * ROUNDS
-    noised = rounds.noised(0, sealed)
-    for partner, wrong in ((one, noised[other]), (other, noised[one])):
-        asked_scores = ScoresRequest(index=0, sealed=wrong)
-        assert rounds.failure(partner, "scores/0", asked_scores) == "seal_broken"
-    assert rounds.states(one) == ["planned"] * ROUNDS
-    goes_on(rounds, added(list(rounds.scores(0, noised).values())), from_round=1)
+    noised = rounds.until_noised(0)
+    asked = ScoresRequest(index=0, sealed=noised[other])
+    ends(rounds, one, "scores/0", asked, "seal_broken")
 
 
-def test_the_residuals_of_another_partner_or_round_are_refused(rounds: Rounds) -> None:
+def test_the_residuals_of_another_partner_end_the_run(rounds: Rounds) -> None:
     told = rounds.residuals(0)
     one, other = rounds.job.partners
     crossed = told.model_copy(update={"keys": {one: told.keys[other], other: told.keys[one]}})
-    for partner in (one, other):
-        asked = rounds.products_request(0, crossed, partner)
-        assert rounds.failure(partner, "products/0", asked) == "seal_broken"
+    asked = rounds.products_request(0, crossed, one)
+    ends(rounds, one, "products/0", asked, "seal_broken")
+
+
+def test_the_residuals_of_another_round_end_the_run(rounds: Rounds) -> None:
+    told = rounds.residuals(0)
     noised = rounds.noised(0, rounds.products(0, told))
-    total = added(list(rounds.scores(0, noised).values()))
-    rounds.residuals(1, total)
-    again = rounds.products_request(1, told, one)
-    assert rounds.failure(one, "products/1", again) == "seal_broken"
-    goes_on(rounds, total, from_round=1)
+    rounds.residuals(1, added(list(rounds.scores(0, noised).values())))
+    one = rounds.job.partners[0]
+    ends(rounds, one, "products/1", rounds.products_request(1, told, one), "seal_broken")
+
+
+def test_what_fails_for_no_foreseen_reason_ends_the_run_too(
+    rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(vertical_owner, "_units", fails)
+    with pytest.raises(ZeroDivisionError):
+        rounds.residuals(0)
+    monkeypatch.undo()
+    assert rounds.states(OWNER) == ["spent", "planned"]
+    asked = rounds.residuals_request(0)
+    assert rounds.failure(OWNER, "residuals/0", asked) == "run_not_open"
+
+
+def test_a_failure_whose_store_was_lost_counts_by_the_log(rounds: Rounds) -> None:
+    store = rounds.world.node(OWNER)
+    forget_nodes([store])
+    before = {path: path.read_bytes() for path in store.glob("node.db*")}
+    asked = ResidualsRequest(index=0)
+    assert rounds.failure(OWNER, "residuals/0", asked) == "message_invalid"
+    forget_nodes([store])
+    for path in store.glob("node.db*"):
+        path.unlink()
+    for path, data in before.items():
+        path.write_bytes(data)
+    assert rounds.states(OWNER) == ["spent", "planned"]
+    asked = rounds.residuals_request(0)
+    assert rounds.failure(OWNER, "residuals/0", asked) == "run_not_open"
 
 
 def test_a_step_before_the_one_it_needs_is_refused(rounds: Rounds) -> None:
@@ -629,23 +717,33 @@ def test_a_step_before_the_one_it_needs_is_refused(rounds: Rounds) -> None:
     goes_on(rounds, b"", from_round=0)
 
 
-def test_products_without_residuals_cannot_be_asked_for(rounds: Rounds) -> None:
+def test_products_of_made_up_residuals_end_the_run(rounds: Rounds) -> None:
     one = rounds.job.partners[0]
     made_up = ProductsRequest(index=0, bundles=rounds.bundles, residuals=b"x" * 64, key=b"y" * 60)
-    assert rounds.failure(one, "products/0", made_up) == "seal_broken"
-    goes_on(rounds, b"", from_round=0)
+    ends(rounds, one, "products/0", made_up, "seal_broken")
 
 
-def test_bundles_that_lack_a_member_or_are_anothers_are_refused(rounds: Rounds) -> None:
-    fewer = {name: one for name, one in rounds.bundles.items() if name != "retailer"}
-    swapped = {**rounds.bundles, "retailer": rounds.bundles["map_provider"]}
-    for bundles, error in ((fewer, "message_invalid"), (swapped, "signature_invalid")):
-        asked = ResidualsRequest(index=0, bundles=bundles)
-        assert rounds.failure(OWNER, "residuals/0", asked) == error
+Bundles = Callable[[dict[str, bytes]], dict[str, bytes]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda b: {m: one for m, one in b.items() if m != "retailer"}, "message_invalid"),
+        (lambda b: {**b, "retailer": b["map_provider"]}, "signature_invalid"),
+    ],
+)
+def test_bundles_that_lack_a_member_or_are_anothers_end_the_run(
+    rounds: Rounds, spoil: Bundles, error: str
+) -> None:
+    asked = ResidualsRequest(index=0, bundles=spoil(rounds.bundles))
+    ends(rounds, OWNER, "residuals/0", asked, error)
+
+
+def test_the_bundles_of_another_run_end_the_run(rounds: Rounds) -> None:
     yesterday = Rounds(rounds.world, rounds.job, "run-2").begin()
     asked = ResidualsRequest(index=0, bundles=yesterday.bundles)
-    assert rounds.failure(OWNER, "residuals/0", asked) == "message_invalid"
-    goes_on(rounds, b"", from_round=0)
+    ends(rounds, OWNER, "residuals/0", asked, "message_invalid")
 
 
 @pytest.mark.parametrize("forget", [False, True], ids=["", "forgetful"])
@@ -715,37 +813,55 @@ def test_a_run_is_opened_once_and_for_one_set_of_members(rounds: Rounds) -> None
 # --- scoring ----------------------------------------------------------------------------------
 
 
-def test_parts_and_totals_that_do_not_fit_each_other_are_refused(
+def scored(relay: Relay, job: ScoringJob) -> tuple[bytes, dict[str, bytes], dict[str, bytes]]:
+    """Open a scoring and ask the partners; return total, parts and bundles."""
+    bundles = relay.open(job)
+    asked = ScoresRequest(index=0, bundles=bundles)
+    told = {name: relay.ask(name, "scores/0", asked, ScoresReply) for name in job.partners}
+    parts = {name: reply.part for name, reply in told.items()}
+    return added([reply.masked for reply in told.values()]), parts, bundles
+
+
+def resealed(
+    relay: Relay, partner: str, parts: dict[str, bytes], change: Callable[[bytes], bytes]
+) -> bytes:
+    """Return a partner's part, changed and sealed as that partner itself would."""
+    owner = relay.state(OWNER).knowing(relay.node(OWNER).home, relay.bundles)
+    opened = owner.keys.open_from(partner, "part", parts[partner])
+    return relay.state(partner).keys.seal_to(OWNER, "part", change(opened))
+
+
+def more(part: bytes) -> bytes:
+    return (np.frombuffer(part, dtype="<i4") + 1).astype("<i4").tobytes()
+
+
+def test_parts_and_totals_that_do_not_fit_each_other_end_the_scoring(
     world: World, parties: dict[str, PartyData]
 ) -> None:
     one, other = partners = PARTNERS[:2]
     run(world, training_job(parties, partners, settings=SETTINGS), "run-1")
-    relay, job = Relay(world, "scored"), scoring_job("run-1", partners, parts=True)
-    bundles = relay.open(job)
-    asked = ScoresRequest(index=0, bundles=bundles)
-    told = {name: relay.ask(name, "scores/0", asked, ScoresReply) for name in partners}
-    total = added([reply.masked for reply in told.values()])
-    parts = {name: reply.part for name, reply in told.items()}
-    keys = relay.state(one).keys
-    opened = (
-        relay.state(OWNER)
-        .knowing(relay.node(OWNER).home, bundles)
-        .keys.open_from(one, "part", parts[one])
-    )
-    more = (np.frombuffer(opened, dtype="<i4") + 1).astype("<i4").tobytes()
-    wrong: list[tuple[bytes, dict[str, bytes], str]] = [
-        (told[one].masked, parts, "message_invalid"),
-        (total[:-4], parts, "message_invalid"),
-        (total, {one: parts[one]}, "message_invalid"),
-        (total, {}, "message_invalid"),
-        (total, {one: parts[other], other: parts[one]}, "seal_broken"),
+    job = scoring_job("run-1", partners, parts=True)
+    wrong: list[tuple[Callable[[Relay, dict[str, bytes]], dict[str, bytes]], str]] = [
+        (lambda _, parts: {one: parts[one]}, "message_invalid"),
+        (lambda _, __: {}, "message_invalid"),
+        (lambda _, parts: {one: parts[other], other: parts[one]}, "seal_broken"),
         # What a partner itself sealed, but of other numbers or of fewer customers.
-        (total, {**parts, one: keys.seal_to(OWNER, "part", more)}, "message_invalid"),
-        (total, {**parts, one: keys.seal_to(OWNER, "part", opened[:-4])}, "message_invalid"),
+        (lambda relay, parts: {**parts, one: resealed(relay, one, parts, more)}, "message_invalid"),
+        (
+            lambda relay, parts: {**parts, one: resealed(relay, one, parts, short)},
+            "message_invalid",
+        ),
     ]
-    for shown, sealed, error in wrong:
-        request = ResultRequest(bundles=bundles, total=shown, parts=sealed)
+    for place, (spoil, error) in enumerate(wrong):
+        relay = Relay(world, f"scored-{place}")
+        total, parts, bundles = scored(relay, job)
+        request = ResultRequest(bundles=bundles, total=total, parts=spoil(relay, parts))
         assert relay.failure(OWNER, "result", request) == error
+        assert relay.failure(OWNER, "result", request) == "run_not_open"
+        relay.close(job.members, finished=True)
+        assert kept_by(world, OWNER) == {"parts", "value"}
+    relay = Relay(world, "scored")
+    total, parts, bundles = scored(relay, job)
     relay.ask(OWNER, "result", ResultRequest(bundles=bundles, total=total, parts=parts), DoneReply)
     relay.close(job.members, finished=True)
     assert kept_by(world, OWNER) == {"parts", "scores", "value"}
