@@ -467,6 +467,26 @@ def test_what_the_first_party_can_compare_is_spent_even_if_nobody_finishes(world
             read_alignment(home_of(world, member), relay.run)
 
 
+def test_of_three_members_each_has_spent_all_once_its_key_is_on_anothers_list(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    """Two who work together can compare lists that carry its key without its last hop."""
+    three = {member: parties[member] for member in (*TWO, "map_provider")}
+    world = world_of(tmp_path, three, terms_for(three))
+    relay = Relay(world)
+    names = tuple(three)
+    bundles = relay.open(alignment_job(names[1:]))
+    first = {
+        m: relay.ask(m, "blind", BlindRequest(bundles=bundles), ListReply).sealed for m in names
+    }
+    for place, member in enumerate(names):
+        assert relay.states(member) == ["spent", "planned", "planned"]
+        asked = HopRequest(index=1, sealed=first[names[place - 1]][member])
+        relay.ask(member, "hop/1", asked, ListReply)
+        assert relay.states(member) == ["spent", "spent", "spent"]
+    world.close()
+
+
 def test_the_first_party_sees_a_members_rows_in_another_order_than_their_owner(
     world: World,
 ) -> None:
