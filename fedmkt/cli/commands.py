@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fedmkt import __version__
-from fedmkt.cli import audit, data, demo, ledger, node, result
+from fedmkt.cli import audit, data, demo, job, ledger, node, result, up
 
 app = typer.Typer(
     name="fedmkt",
@@ -17,6 +17,9 @@ app = typer.Typer(
     suggest_commands=False,  # click suggests by itself
 )
 app.command("demo", no_args_is_help=False)(demo.demo)
+app.command("up", no_args_is_help=False)(up.up)
+app.command("down", no_args_is_help=False)(up.down)
+app.add_typer(job.app, name="job")
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(node.app, name="node")

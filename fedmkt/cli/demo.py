@@ -78,12 +78,17 @@ def _tell(story: Story, out: Path, seed: int | None) -> None:
         say_value(console, report)
         following = "ledger explain joint"
     else:
-        console.print(_models(report))
+        say_models(console, report)
         console.print("AUC: chance that a prospect scores above another, on public test rows.")
         following = "ledger explain epsilon-1"
     _say(console, report)
     console.print(f"report: [bold]{page}[/]", highlight=False, soft_wrap=True)
     console.print(f"next: fedmkt {following} --home {out}", highlight=False, soft_wrap=True)
+
+
+def say_models(console: Console, report: Report) -> None:
+    """Print the models of a report as a table."""
+    console.print(_models(report))
 
 
 def _models(report: Report) -> Table:

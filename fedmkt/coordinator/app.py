@@ -14,10 +14,11 @@ from fedmkt.coordinator.alignment import AlignmentRun, OverlapRun
 from fedmkt.coordinator.closing import abandon_run, broke_protocol
 from fedmkt.coordinator.conversation import Conversation, Patience
 from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
+from fedmkt.coordinator.progress import ProgressFile
 from fedmkt.coordinator.shared_run import SharedOutcome, SharedRun
 from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
 from fedmkt.coordinator.vertical import ExpansionRun, ScoringRun, VerticalRun
-from fedmkt.core.errors import NodeFailed, QuorumLost, RunNotOpen, SettingInvalid
+from fedmkt.core.errors import FedmktError, NodeFailed, QuorumLost, RunNotOpen, SettingInvalid
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
@@ -73,8 +74,6 @@ def run_job(
                 raise
             lost = home.lost_of(order)
             _log.warning("%s lost; starting again without", ", ".join(missing))
-    if isinstance(outcome, Outcome):
-        home.keep(outcome)
     return outcome
 
 
@@ -88,8 +87,11 @@ def _run_once(
 ) -> AnyOutcome:
     run = run_without(order.run, lost)
     home.refuse_finished(run)
-    journal = CoordinatorJournal(home.run_folder(run, order.job) / "journal.db")
+    folder = home.run_folder(run, order.job)
+    progress = ProgressFile(folder, channel, watcher)
+    journal = CoordinatorJournal(folder / "journal.db")
     try:
+        progress.begun()
         talk = Conversation(
             channel=channel,
             journal=journal,
@@ -99,23 +101,33 @@ def _run_once(
             run=run,
             job=order.job.name,
             patience=patience,
+            cancelled=lambda: home.is_cancelled(order.run),
         )
         job = job_as_run(order.job, lost)
         if isinstance(job, Job):
-            return TrainingRun(order=order, job=job, talk=talk, watcher=watcher).train()
-        shared = _SHARED[job.kind](order=order, job=job, talk=talk, watcher=watcher, lost=lost)
+            trained = TrainingRun(order=order, job=job, talk=talk, watcher=progress).train()
+            home.keep(trained)
+            progress.ended()
+            return trained
+        shared = _SHARED[job.kind](order=order, job=job, talk=talk, watcher=progress, lost=lost)
         try:
             outcome = shared.run()
         except (QuorumLost, NodeFailed) as failure:
             if missing := lost_partners(order.job, failure, lost):
                 # Noted first: a coordinator that stops in between must not go back to a run whose
                 # nodes were told that it is over.
-                home.remember_lost(order, tuple(sorted({*lost, *missing})))
+                left = tuple(sorted({*lost, *missing}))
+                home.remember_lost(order, left)
+                progress.continued(run_without(order.run, left))
                 abandon_run(talk)
             raise
         home.keep(outcome)
+        progress.ended()
         journal.let_go()
         return outcome
+    except Exception as error:
+        progress.ended(error.code if isinstance(error, FedmktError) else "internal_error")
+        raise
     finally:
         journal.close()
 

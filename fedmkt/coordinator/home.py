@@ -3,7 +3,8 @@
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml, collaboration.signatures.json
 runs/RUN/                       journal.db, job.json, model.json (horizontal) or outcome.json,
-                                receipts/MEMBER.json; lost.json where a training went on without
+                                receipts/MEMBER.json, progress.jsonl, rounds/N.json; lost.json
+                                where a training went on without; cancelled where it was
 """
 
 import json
@@ -53,6 +54,14 @@ class CoordinatorHome:
     def remember_lost(self, order: Order, lost: tuple[str, ...]) -> None:
         """Note the members that an order goes on without. Raises: OutputUnwritable."""
         write_whole(self.folder / "runs" / order.run / "lost.json", json.dumps(lost).encode())
+
+    def cancel(self, run: str) -> None:
+        """Note that a run is to end before its next exchange. Raises: OutputUnwritable."""
+        write_whole(self.folder / "runs" / run / "cancelled", b"")
+
+    def is_cancelled(self, run: str) -> bool:
+        """Tell whether a run is to end."""
+        return (self.folder / "runs" / run / "cancelled").exists()
 
     def refuse_finished(self, run: str) -> None:
         """Raise RunFinished where a run over shared customers has left its outcome."""

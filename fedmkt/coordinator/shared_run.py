@@ -15,7 +15,7 @@ from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.coordinator.closing import abandon_run, broke_protocol, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.coordinator.training import Watcher
-from fedmkt.core.errors import NodeFailed, ProtocolError, Refusal, RunRefused
+from fedmkt.core.errors import NodeFailed, ProtocolError, Refusal, RunCancelled, RunRefused
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.wire.run import Body, OpenRequest
 
@@ -72,15 +72,15 @@ class SharedRun(ABC):
     def run(self) -> SharedOutcome:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, ProtocolError, NodeFailed while opening or where a node found the
-            protocol broken (the run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed
-            otherwise (it may be resumed, or started again without who is lost).
+        Raises: RunRefused, RunCancelled, ProtocolError, NodeFailed while opening or where a node
+            found the protocol broken (the run is over; nodes are told); NodesMissing, QuorumLost,
+            NodeFailed otherwise (it may be resumed, or started again without who is lost).
         """
         started = time.monotonic()
         try:
             self._open()
             facts = self.carry_out()
-        except (RunRefused, Refusal, ProtocolError):
+        except (RunRefused, RunCancelled, Refusal, ProtocolError):
             abandon_run(self.talk)
             raise
         except NodeFailed as failure:

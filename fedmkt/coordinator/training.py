@@ -21,6 +21,7 @@ from fedmkt.core.errors import (
     MessageInvalid,
     NodeFailed,
     ProtocolError,
+    RunCancelled,
     RunRefused,
     TrainingDiverged,
 )
@@ -97,13 +98,14 @@ class TrainingRun:
     def train(self) -> Outcome:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, TrainingDiverged, ProtocolError, NodeFailed while opening (the run is
-            over; nodes are told); NodesMissing, QuorumLost, NodeFailed later (it may be resumed).
+        Raises: RunRefused, RunCancelled, TrainingDiverged, ProtocolError, NodeFailed while opening
+            (the run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed later (it may be
+            resumed).
         """
         started = time.monotonic()
         try:
             state = self._rounds()
-        except (RunRefused, TrainingDiverged, ProtocolError):
+        except (RunRefused, RunCancelled, TrainingDiverged, ProtocolError):
             abandon_run(self.talk)
             raise
         except NodeFailed:

@@ -635,6 +635,30 @@ class QuorumLost(ExchangeError):
     )
 
 
+class LinkUnreachable(ExchangeError):
+    """The SuperLink does not answer, or refused what the operator asked."""
+
+    code = "link_unreachable"
+    template = (
+        "The SuperLink at {address} does not answer ({problem}). Look at fedmkt up --status, or "
+        "start it."
+    )
+
+
+class RunCancelled(ExchangeError):
+    """The operator cancelled the run; nodes were told and gave back what was not sent."""
+
+    code = "run_cancelled"
+    template = "Run {run} was cancelled. What was sent stays spent; sign a new order to try again."
+
+
+class DeploymentFailed(FedmktError):
+    """A process of a deployment did not come up, or is not there."""
+
+    code = "deployment_failed"
+    template = "{process} is not up: {problem}. {advice}"
+
+
 class NodesMissing(ExchangeError):
     """Not all members' nodes are connected."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from fedmkt.contract.job import Job
-from fedmkt.core.errors import FedmktError, RunRefused
+from fedmkt.core.errors import RunRefused
 from fedmkt.core.stages import Examples
 from fedmkt.data import bundled
 from fedmkt.data.binning import Binning
@@ -89,14 +89,14 @@ def _study(
             if draw == 0 or arm.epsilon is not None:
                 run = arm.name if draw == 0 else f"{arm.name}-draw-{draw + 1}"
                 trained[arm.name].append(_train(worlds[-1], arm, run, public, progress))
+    _refuse_once_more(worlds[0], public, progress)
     return Study(
         seed=seed,
         public=public,
         rows={partner: part.height for partner, part in parts.items()},
         trained=trained,
-        refused=_refused_job(worlds[0], public, progress),
         worlds=tuple(worlds),
-        twins=_twins(parts, public),
+        twins=twins_without_noise(parts, public),
     )
 
 
@@ -110,19 +110,19 @@ def _train(
     return Trained(arm, job, outcome, world, tuple(watcher.rounds), watcher.measuring_s)
 
 
-def _refused_job(world: World, public: PublicTable, progress: StudyProgress) -> FedmktError:
+def _refuse_once_more(world: World, public: PublicTable, progress: StudyProgress) -> None:
     """Ask for the dearest model once more; every node's own ledger has to say no."""
     name = f"{REFUSED_ARM.name}-again"
     progress.started(name)
     job = job_for(REFUSED_ARM, name=name)
     try:
         world.run(job, name, _RoundWatcher(REFUSED_ARM, world, public, progress))
-    except RunRefused as refused:
-        return refused
+    except RunRefused:
+        return
     raise AssertionError("a job past its cap was not refused")
 
 
-def _twins(parts: dict[str, pl.DataFrame], public: PublicTable) -> tuple[Twin, ...]:
+def twins_without_noise(parts: dict[str, pl.DataFrame], public: PublicTable) -> tuple[Twin, ...]:
     """Train each partner's model alone and the twin on all rows pooled, without noise."""
     job = job_for(ARMS[0])
     binning = public.binning(job.features, job.model.max_bins)

@@ -27,8 +27,11 @@ from fedmkt.simulation.demo_measures import (
 from fedmkt.simulation.demo_study import Study, Trained
 
 
-def build_report(study: Study) -> Report:
-    """Return the report of a study. Raises: SignatureInvalid (a receipt does not verify)."""
+def build_report(study: Study, notes: tuple[str, ...] | None = None) -> Report:
+    """Return the report of a study. notes: in place of the demonstration's own.
+
+    Raises: SignatureInvalid (a receipt does not verify).
+    """
     medians = {name: median_draw(study, runs) for name, runs in study.trained.items()}
     runs = [one for draws in study.trained.values() for one in draws]
     receipts = {one.outcome.run: receipts_of(one.world, one.outcome) for one in runs}
@@ -70,7 +73,7 @@ def build_report(study: Study) -> Report:
         known_to_several=tuple(
             known_to_several(one, receipts[one.outcome.run]) for one in _noised(shown)
         ),
-        notes=_notes(study),
+        notes=_notes(study) if notes is None else notes,
     )
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from fedmkt.contract.job import Job
 from fedmkt.coordinator.training import Outcome
-from fedmkt.core.errors import FedmktError
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.simulation.demo_plan import Arm
 from fedmkt.simulation.evaluation_data import PublicTable
@@ -51,6 +50,5 @@ class Study:
     public: PublicTable
     rows: Mapping[str, int]
     trained: Mapping[str, list[Trained]]
-    refused: FedmktError
     worlds: tuple[World, ...]
     twins: tuple[Twin, ...]

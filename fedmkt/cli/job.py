@@ -1,0 +1,197 @@
+"""`fedmkt job`: runs on a deployment, for whoever operates its coordinator."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedmkt.cli.deployments import DeploymentOption, deployment
+from fedmkt.contract.job import Job
+from fedmkt.deployment import jobs
+from fedmkt.deployment.plan import Layout
+from fedmkt.storage.contract_files import read_job
+
+app = typer.Typer(help="Runs on a deployment: submit, follow, list.", no_args_is_help=True)
+_FAILED = 1
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")]
+
+
+@app.command()
+def submit(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file (.toml).")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for its end, show how far.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --follow: where report.html and report.json go.", show_default=False
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="The run's name. Default: JOB-1, JOB-2, …", show_default=False),
+    ] = None,
+    home: DeploymentOption = None,
+) -> None:
+    """Have the job's requester sign it, and start it on the deployment.
+
+    Example: fedmkt job submit fedmkt-up/jobs/demo.toml --follow --out report
+    """
+    layout = deployment(home)
+    name = jobs.submit(layout, read_job(job), run)
+    console = _console()
+    console.print(f"run [bold]{name}[/] started")
+    if follow:
+        _follow(console, layout, name, out)
+    else:
+        console.print(f"next: fedmkt job follow {name}")
+
+
+@app.command("list")
+def list_runs(home: DeploymentOption = None) -> None:
+    """List all runs and how they stand."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run", "job", "kind", "state", "done", "exchanges", "kB", "ended with"):
+        table.add_column(heading, no_wrap=True)
+    for one in jobs.standings(deployment(home)):
+        kind = "horizontal" if isinstance(one.job, Job) else one.job.kind
+        table.add_row(one.run, one.job.name, kind, one.state, *_done(one), one.code)
+    _console().print(table)
+
+
+@app.command()
+def show(run: RunArgument, home: DeploymentOption = None) -> None:
+    """Show what a run did, step by step."""
+    found = jobs.standing(deployment(home), run)
+    console = _console()
+    console.print(f"run {found.run}, job {found.job.name}: [bold]{found.state}[/] {found.code}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("at", "what", "", "exchanges", "kB up", "kB down"):
+        table.add_column(heading, no_wrap=True)
+    for event in found.events:
+        place = (
+            f"{event.number} of {event.of} {event.name}" if event.of else event.name or event.code
+        )
+        table.add_row(
+            f"{event.at:%H:%M:%S}",
+            event.what,
+            place,
+            str(event.exchanges),
+            f"{event.bytes_up / 1000:.0f}",
+            f"{event.bytes_down / 1000:.0f}",
+        )
+    console.print(table)
+
+
+@app.command()
+def follow(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Where report.html and report.json go.", show_default=False)
+    ] = None,
+    home: DeploymentOption = None,
+) -> None:
+    """Wait for a run's end and show how far it is: exchanges, bytes, time left."""
+    _follow(_console(), deployment(home), run, out)
+
+
+@app.command()
+def cancel(run: RunArgument, home: DeploymentOption = None) -> None:
+    """End a run before its next exchange; nodes give back what was not sent."""
+    found = jobs.cancel(deployment(home), run)
+    _console().print(f"run {found.run}: {found.state} {found.code}")
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for its end, show how far.")
+    ] = False,
+    home: DeploymentOption = None,
+) -> None:
+    """Start a stopped run's order again: it goes on where it stopped, to the same model."""
+    layout = deployment(home)
+    jobs.resume(layout, run)
+    console = _console()
+    console.print(f"run [bold]{run}[/] goes on")
+    if follow:
+        _follow(console, layout, run, None)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _done(found: jobs.Standing) -> tuple[str, str, str]:
+    counted = [event for event in found.events if event.what in ("round", "step")]
+    last = found.events[-1] if found.events else None
+    done = f"{counted[-1].number} of {counted[-1].of}" if counted else ""
+    if last is None:
+        return done, "", ""
+    return done, str(last.exchanges), f"{(last.bytes_up + last.bytes_down) / 1000:.0f}"
+
+
+def _follow(console: Console, layout: Layout, run: str, out: Path | None) -> None:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    task = progress.add_task(run, total=None, said="")
+    found = None
+    with Live(progress, console=console, refresh_per_second=8):
+        for found in jobs.follow(layout, run):
+            counted = [event for event in found.events if event.what in ("round", "step")]
+            done, exchanges, kilobytes = _done(found)
+            progress.update(
+                task,
+                description=found.run,
+                completed=counted[-1].number if counted else 0,
+                total=counted[-1].of if counted else None,
+                said=f"{exchanges or 0} exchanges, {kilobytes or 0} kB",
+            )
+            del done
+    assert found is not None
+    console.print(f"run {found.run}: [bold]{found.state}[/] {found.code}{_took(found)}")
+    if found.state != "finished":
+        if found.state == "stopped":
+            console.print(f"next: fedmkt job resume {run}, when the cause is mended")
+        raise typer.Exit(_FAILED)
+    _say_result(console, layout, found, out)
+
+
+def _took(found: jobs.Standing) -> str:
+    if not found.events:
+        return ""
+    first: datetime = found.events[0].at
+    return f" after {(found.events[-1].at - first).total_seconds():.1f} s"
+
+
+def _say_result(console: Console, layout: Layout, found: jobs.Standing, out: Path | None) -> None:
+    from fedmkt.cli.demo import say_models
+    from fedmkt.simulation.deployed import report_of
+    from fedmkt.simulation.report_page import write
+
+    folder = layout.coordinator / "runs" / found.run
+    if not isinstance(found.job, Job):
+        console.print(f"what nodes stated openly, and their receipts: {folder}")
+        return
+    report = report_of(layout.folder, found.job, found.run, found.events)
+    if report is None:
+        console.print(f"model and receipts: {folder}")
+        return
+    say_models(console, report)
+    if out is not None:
+        _, page = write(report, out)
+        console.print(f"report: [bold]{page}[/]")

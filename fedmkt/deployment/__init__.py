@@ -1,0 +1,1 @@
+"""Real processes: keys and invitations, preflight, up and down, supervision."""

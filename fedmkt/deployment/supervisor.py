@@ -1,0 +1,259 @@
+"""Keeps the processes of a deployment on one machine running, until it is asked to stop.
+
+    python -m fedmkt.deployment.supervisor DIR
+
+Guarantee: a process that ends is started again, after a pause that doubles up to 15 s (a
+SuperLink refuses a node that comes back too soon). When the supervisor ends, however it ends, all
+processes end (`fedmkt.deployment.child`). How everything stands is in status.json, written whole.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from fedmkt.core.errors import LinkUnreachable
+from fedmkt.deployment.child import GRACE_S
+from fedmkt.deployment.plan import (
+    HOST,
+    Command,
+    Layout,
+    Plan,
+    ProcessStatus,
+    Status,
+    quiet_environment,
+)
+from fedmkt.transport.control import Control
+
+_LOOK_S = 0.2
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_STEADY_S = 120.0  # a process that ran so long is not taken for one that cannot start
+_PORT_S = 60.0
+_BEGIN_S = 10.0
+
+
+@dataclass
+class _Running:
+    """A command, and its process if there is one."""
+
+    command: Command
+    process: "subprocess.Popen[bytes] | None" = None
+    started: float = 0.0
+    restarts: int = 0
+    last_exit: int | None = None
+    next_start: float = 0.0
+    pause_s: float = _SHORTEST_PAUSE_S
+
+    @property
+    def up(self) -> bool:
+        """Return whether it runs, and listens where it should."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        port = self.command.port
+        return port is None or listens(port)
+
+    def status(self) -> ProcessStatus:
+        """Return how it stands."""
+        alive = self.process is not None and self.process.poll() is None
+        return ProcessStatus(
+            name=self.command.name,
+            state="up" if self.up else "starting" if alive else "waiting",
+            pid=self.process.pid if alive and self.process is not None else None,
+            started=self.started if alive else None,
+            port=self.command.port,
+            restarts=self.restarts,
+            last_exit=self.last_exit,
+        )
+
+
+class Supervisor:
+    """The supervisor of one deployment."""
+
+    def __init__(self, layout: Layout, plan: Plan) -> None:
+        self._layout = layout
+        self._running = [_Running(command) for command in plan.commands]
+        self._control_address = f"{HOST}:{plan.control_port}"
+        self._registered = False
+        self._stopping = threading.Event()
+        self._own = psutil.Process()
+
+    def stop(self, *_: object) -> None:
+        """Ask it to end all processes and itself."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Start everything and look after it until `stop`."""
+        nodes: Mapping[str, bool] = {}
+        self._write(nodes)
+        try:
+            while not self._stopping.wait(_LOOK_S):
+                self._look_after()
+                nodes = self._online()
+                self._write(nodes)
+        finally:
+            self._end_all()
+            self._write({}, state="stopped")
+
+    def _look_after(self) -> None:
+        for one in self._running:
+            if one.process is not None and one.process.poll() is not None:
+                self._note_end(one)
+            if one.command.member and not self._register():
+                return
+            if one.process is None and time.monotonic() >= one.next_start:
+                self._start(one)
+            if not self._ready(one):
+                # What follows needs this one; it starts once this one is ready.
+                return
+
+    def _register(self) -> bool:
+        """Register the nodes that are not; return whether all are."""
+        if not self._registered:
+            commands = [one.command for one in self._running if one.command.member]
+            with contextlib.suppress(LinkUnreachable, OSError), self._control() as control:
+                known = control.nodes()
+                for command in commands:
+                    if command.member not in known:
+                        key = Path(command.public_key).read_bytes()
+                        control.register(command.member, key)
+                self._registered = True
+        return self._registered
+
+    def _control(self) -> Control:
+        return Control(self._control_address, self._layout.root_certificate.read_bytes())
+
+    def _ready(self, one: _Running) -> bool:
+        if one.process is None:
+            return bool(one.command.member)
+        if one.command.port is None or one.up:
+            return True
+        return time.monotonic() > one.next_start + _PORT_S
+
+    def _start(self, one: _Running) -> None:
+        home = self._layout.folder / "logs" / "homes" / one.command.name
+        home.mkdir(parents=True, exist_ok=True)
+        log = self._layout.log(one.command.name)
+        with log.open("ab") as file:
+            one.process = subprocess.Popen(
+                [sys.executable, "-m", "fedmkt.deployment.child", *one.command.arguments],
+                env=quiet_environment(home, one.command.environment),
+                cwd=home,
+                stdin=subprocess.PIPE,  # the lifeline: it closes when this process ends
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with contextlib.suppress(psutil.Error):
+            one.started = psutil.Process(one.process.pid).create_time()
+        one.next_start = time.monotonic()
+
+    def _note_end(self, one: _Running) -> None:
+        assert one.process is not None
+        # The wrapper may have been killed by force, and what it held with it lives on.
+        end_group(one.process.pid)
+        one.last_exit = one.process.returncode
+        one.restarts += 1
+        lasted_s = time.monotonic() - one.next_start
+        one.pause_s = (
+            _SHORTEST_PAUSE_S if lasted_s > _STEADY_S else min(_LONGEST_PAUSE_S, 2 * one.pause_s)
+        )
+        one.next_start = time.monotonic() + one.pause_s
+        one.process = None
+
+    def _online(self) -> Mapping[str, bool]:
+        try:
+            with self._control() as control:
+                since = control.nodes()
+        except (LinkUnreachable, OSError):
+            return {}
+        online = {}
+        for one in self._running:
+            activated = since.get(one.command.member)
+            if one.command.member:
+                # The link takes a node for online a while after its death; this is another one.
+                online[one.command.member] = activated is not None and activated >= one.started - 1
+        return online
+
+    def _end_all(self) -> None:
+        for one in reversed(self._running):
+            if one.process is not None and one.process.stdin is not None:
+                one.process.stdin.close()
+        until = time.monotonic() + 2 * GRACE_S
+        for one in self._running:
+            if one.process is None:
+                continue
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.process.wait(max(0.1, until - time.monotonic()))
+            end_group(one.process.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.last_exit = one.process.wait(1.0)
+
+    def _write(self, nodes: Mapping[str, bool], *, state: str = "up") -> None:
+        stopped = state == "stopped"
+        own = ProcessStatus(
+            name="supervisor",
+            state="stopped" if stopped else "up",
+            pid=None if stopped else self._own.pid,
+            started=None if stopped else self._own.create_time(),
+        )
+        processes = tuple(one.status() for one in self._running)
+        if stopped:
+            processes = tuple(
+                one.model_copy(update={"state": "stopped", "pid": None}) for one in processes
+            )
+        self._layout.write_status(
+            Status(supervisor=own, at=datetime.now(UTC), processes=processes, nodes=dict(nodes))
+        )
+
+
+def listens(port: int) -> bool:
+    """Tell whether something accepts connections on a loopback port."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1.0):
+        return True
+    return False
+
+
+def end_group(group: int) -> None:
+    """End by force what is left of a process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@contextmanager
+def _asked_to_stop(supervisor: Supervisor) -> Iterator[None]:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
+    yield
+
+
+def main(folder: Path) -> None:
+    """Supervise the deployment in `folder` until asked to stop, in a process of its own.
+
+    The calling process ends at once.
+    """
+    layout = Layout(folder)
+    if os.fork():
+        # Whoever called must be able to find the supervisor, and so to end it, from here on.
+        until = time.monotonic() + _BEGIN_S
+        while layout.read_status() is None and time.monotonic() < until:
+            time.sleep(_LOOK_S / 10)
+        os._exit(0)
+    os.setsid()
+    supervisor = Supervisor(layout, layout.read_plan())
+    with _asked_to_stop(supervisor):
+        supervisor.run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""A collaboration for trying out on one machine, and the report of a training it ran.
+
+The partners, their rows and their contract are made here; the processes are started elsewhere
+(`fedmkt.deployment`). Figures are taken as in the demonstration: on Adult's official test rows.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fedmkt.contract.collaboration import Cap, Dataset
+from fedmkt.contract.job import Job
+from fedmkt.coordinator.progress import Event
+from fedmkt.coordinator.training import Outcome
+from fedmkt.data import bundled
+from fedmkt.evidence.report import Report
+from fedmkt.horizontal.newton import TrainingState
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.simulation.demo import twins_without_noise
+from fedmkt.simulation.demo_plan import ARMS, DELTA, PURPOSE, REQUESTER, Arm, job_for
+from fedmkt.simulation.demo_report import build_report
+from fedmkt.simulation.demo_study import Study, Trained
+from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.partition import PARTNERS, by_occupation
+from fedmkt.simulation.world import Terms, World, build_world
+from fedmkt.storage.contract_files import write_job
+
+DATASET = "prospects"
+_TARGET = "income"
+_VALID_DAYS = 365
+_NOTES = (
+    "The run went over real processes: a SuperLink, an executor and a node for each partner, over "
+    "TLS on loopback.",
+    "AUC is measured on Adult's official test rows, which are public; nothing was charged for it. "
+    "Models of a partner alone are trained here for comparison, because the data are public.",
+    "Noise came from the operating system's generator.",
+    "Epsilon holds for each partner's release by itself. Every customer is known to one partner.",
+)
+
+
+def build_collaboration(folder: Path) -> tuple[str, ...]:
+    """Make homes, keys and a signed contract for three partners below `folder`; return their names.
+
+    What is there already stays as it is. Raises: OutputUnwritable.
+    """
+    world = World(folder, PARTNERS)
+    if not (world.coordinator / "collaboration.signatures.json").exists():
+        parts = by_occupation(bundled.load("adult_train"))
+        build_world(folder, _terms(), parts, noise_seed=None)
+        demo = job_for(ARMS[-1], name="demo").model_copy(update={"dataset": DATASET})
+        write_job(folder / "jobs" / "demo.toml", demo)
+    return PARTNERS
+
+
+def report_of(folder: Path, job: Job, run: str, events: Sequence[Event]) -> Report | None:
+    """Return the report of a finished training of `build_collaboration`'s partners.
+
+    None for another job than one that predicts their target. Raises: SignatureInvalid.
+    """
+    if (job.dataset, job.target) != (DATASET, _TARGET):
+        return None
+    parts = by_occupation(bundled.load("adult_train"))
+    public = PublicTable(bundled.load("adult_test"), bundled.schema("adult"), _TARGET)
+    world = World(folder, PARTNERS)
+    trained = _trained(world, job, run, events, public)
+    try:
+        study = Study(
+            seed=None,
+            public=public,
+            rows={partner: part.height for partner, part in parts.items()},
+            trained={trained.arm.name: [trained]},
+            worlds=(world,),
+            twins=twins_without_noise(parts, public),
+        )
+        return build_report(study, _NOTES)
+    finally:
+        world.close()
+
+
+def _trained(
+    world: World, job: Job, run: str, events: Sequence[Event], public: PublicTable
+) -> Trained:
+    folder, last = world.coordinator / "runs" / run, events[-1]
+    rounds = [event.number for event in events if event.what == "round"]
+    models = {number: _model(folder / "rounds" / f"{number}.json") for number in rounds}
+    outcome = Outcome(
+        run=run,
+        state=TrainingState(_model(folder / "model.json"), job.model, round=max(rounds, default=0)),
+        receipts={path.stem: path.read_bytes() for path in (folder / "receipts").glob("*.json")},
+        exchanges=last.exchanges,
+        bytes_up=last.bytes_up,
+        bytes_down=last.bytes_down,
+        wall_s=(last.at - events[0].at).total_seconds(),
+    )
+    measured = tuple(
+        (number, public.loss(model), public.auc(model).value)
+        for number, model in sorted(models.items())
+    )
+    return Trained(Arm(job.privacy.epsilon, job.model), job, outcome, world, measured, 0.0)
+
+
+def _model(path: Path) -> AdditiveModel:
+    return AdditiveModel.from_json(json.loads(path.read_bytes()))
+
+
+def _terms() -> Terms:
+    dataset = Dataset(
+        name=DATASET,
+        population=DATASET,
+        holders=PARTNERS,
+        uses={PURPOSE: (REQUESTER,)},
+        modes=("local", "distributed"),
+        minimum_audience=1000,
+        table=bundled.schema("adult"),
+    )
+    caps = (
+        Cap(dataset=DATASET, delta=DELTA, period_epsilon=3, lifetime_epsilon=10),
+        Cap(
+            dataset=DATASET,
+            purpose=PURPOSE,
+            delta=DELTA,
+            period_epsilon=3,
+            lifetime_epsilon=8,
+            uses_per_day=20,
+        ),
+    )
+    return Terms("trial", (dataset,), caps, datetime.now(UTC) + timedelta(days=_VALID_DAYS))

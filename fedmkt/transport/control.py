@@ -1,0 +1,137 @@
+"""The operator's side of a SuperLink: who is registered and online, runs started, listed, stopped.
+
+Guarantee: runs are started from this package's own bundle and no other.
+Not guaranteed: that nobody else starts runs. Whoever reaches the control routes can; see the guard.
+"""
+
+import hashlib
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import httpx
+from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
+from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+)
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from google.protobuf.message import DecodeError
+
+from fedmkt.core.errors import LinkUnreachable
+from fedmkt.transport.bundle import build_bundle, bundle_files
+
+_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRun:
+    """A run as the SuperLink knows it. status: pending, starting, running or finished:HOW."""
+
+    run_id: int
+    status: str
+
+
+class Control:
+    """A connection to the control routes of one SuperLink. Close it when done."""
+
+    def __init__(self, address: str, root_certificates: bytes) -> None:
+        """Connect to HOST:PORT over TLS, trusting `root_certificates` (PEM) alone."""
+        self._address = address
+        self._client = ControlHttpClient.from_server_address(
+            address,
+            insecure=False,
+            root_certificates=root_certificates,
+            interceptors=[
+                CliClientHttpInterceptor(),
+                RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
+            ],
+        )
+
+    def __enter__(self) -> "Control":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def register(self, name: str, public_key: bytes) -> None:
+        """Let the holder of a key (PEM) connect as a node. Raises: LinkUnreachable."""
+        self._call("RegisterNode", RegisterNodeRequest(public_key=public_key, name=name))
+
+    def nodes(self) -> Mapping[str, float | None]:
+        """Return since when each registered node is online, by name; None for who is not.
+
+        In seconds since the epoch. A node that died a moment ago still counts as online, since an
+        earlier time than its successor's start. Raises: LinkUnreachable.
+        """
+        found = self._call("ListNodes", ListNodesRequest()).nodes_info
+        return {one.name: _online_since(one) for one in found if one.status != "unregistered"}
+
+    def start(self, run_config: Mapping[str, str]) -> int:
+        """Start a run of this package's bundle; return its number. Raises: LinkUnreachable."""
+        with warnings.catch_warnings():
+            # Flower asks pathspec for a kind of pattern by its old name.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            bundle = build_bundle(bundle_files())
+        request = StartRunRequest(
+            fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
+            override_config=user_config_to_proto(dict(run_config)),
+        )
+        return int(self._call("StartRun", request).run_id)
+
+    def run(self, run_id: int) -> LinkRun:
+        """Return how a run stands. Raises: LinkUnreachable."""
+        found = self._call("ListRuns", ListRunsRequest(run_id=run_id)).run_dict[run_id].status
+        ending = f":{found.sub_status}" if found.sub_status else ""
+        return LinkRun(run_id, f"{found.status}{ending}")
+
+    def stop(self, run_id: int) -> None:
+        """End a run's process at the coordinator; its nodes are not told. Raises: LinkUnreachable.
+
+        A run that has ended already stays as it is.
+        """
+        if not self.run(run_id).status.startswith("finished"):
+            self._call("StopRun", StopRunRequest(run_id=run_id))
+
+    def wait(self, *, deadline_s: float) -> None:
+        """Wait until the SuperLink answers. Raises: LinkUnreachable."""
+        until = time.monotonic() + deadline_s
+        while True:
+            try:
+                self.nodes()
+                return
+            except LinkUnreachable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    def _call(self, name: str, request: object) -> Any:
+        try:
+            return getattr(self._client, name)(request)
+        except (httpx.HTTPError, DecodeError, OSError) as error:
+            raise LinkUnreachable(address=self._address, problem=type(error).__name__) from None
+
+
+def _online_since(node: Any) -> float | None:
+    if node.status != "online" or not node.last_activated_at:
+        return None
+    return datetime.fromisoformat(node.last_activated_at).timestamp()
