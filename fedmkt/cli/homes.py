@@ -1,6 +1,6 @@
 """Which node a command is about: --home, $FEDMKT_HOME, or the nodes of the last demonstration."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -52,3 +52,12 @@ def _folders(home: Path | None) -> list[Path]:
         advice = "Give --home the folder of a node, or run fedmkt demo first."
         raise FileMissing(what="node", path=demo, advice=advice)
     return folders
+
+
+def runs_known(homes: Iterable[NodeHome]) -> tuple[str, ...]:
+    """Return the runs that these nodes' ledgers know, oldest first."""
+    known: dict[str, None] = {}
+    for one in homes:
+        with one.store.transaction() as tx:
+            known |= dict.fromkeys(entry.run for entry in one.ledger.entries(tx))
+    return tuple(known)

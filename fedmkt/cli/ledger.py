@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fedmkt.cli.homes import HomeOption, opened
+from fedmkt.cli.homes import HomeOption, opened, runs_known
 from fedmkt.core.errors import ReservationUnknown, RunUnknown
 from fedmkt.node.explain import explain
 from fedmkt.node.home import NodeHome, hold_to_log
@@ -92,11 +92,7 @@ def give_back(
 
 
 def _unknown(run: str, homes: list[NodeHome]) -> RunUnknown:
-    known: dict[str, None] = {}
-    for one in homes:
-        with one.store.transaction() as tx:
-            known |= dict.fromkeys(entry.run for entry in one.ledger.entries(tx))
-    return RunUnknown(run=run, known=", ".join(known) or "none yet")
+    return RunUnknown(run=run, known=", ".join(runs_known(homes)) or "none yet")
 
 
 def _balances(home: NodeHome) -> Table:
@@ -107,8 +103,9 @@ def _balances(home: NodeHome) -> Table:
         padding=(0, 0, 0, 1),
         pad_edge=False,
     )
+    # In a narrow window names go over two lines; figures are never cut.
     for heading in ("dataset", "purpose", "window"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in ("cap", "spent", "left", "lost"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in _rows(home):

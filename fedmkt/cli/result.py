@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fedmkt.cli.homes import HomeOption, opened
+from fedmkt.cli.homes import HomeOption, opened, runs_known
 from fedmkt.core.errors import (
     AlignmentUnknown,
     CustomerUnknown,
@@ -36,8 +36,8 @@ def alignment(run: RunArgument = "alignment", home: HomeOption = None) -> None:
     """
     console = Console()
     table = Table(box=SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
-    table.add_column("member", no_wrap=True)
-    for heading in ("rows", "opted out", "duplicates", "no key", "offered", "shared", "stated"):
+    table.add_column("member", overflow="fold")
+    for heading in ("rows", "opted\nout", "twice", "no\nkey", "offered", "shared", "stated"):
         table.add_column(heading, justify="right", no_wrap=True)
     found = False
     with opened(home) as homes:
@@ -148,7 +148,7 @@ def scores(
 
 def _first(home: Path | None, say: Callable[[NodeHome], None], run: str) -> None:
     """Do it for the first node that knows the run. Raises: ResultUnknown, CustomerUnknown."""
-    last: FedmktError = ResultUnknown(run=run, what="result")
+    last: FedmktError = ResultUnknown(run=run, what="result", known="")
     with opened(home) as homes:
         for one in homes:
             try:
@@ -159,7 +159,14 @@ def _first(home: Path | None, say: Callable[[NodeHome], None], run: str) -> None
                 last = error
             else:
                 return
+        if isinstance(last, ResultUnknown):
+            last = ResultUnknown(**{**last.fields, "known": _known(homes)})
     raise last
+
+
+def _known(homes: list[NodeHome]) -> str:
+    known = ", ".join(runs_known(homes))
+    return f" Runs known here: {known}." if known else ""
 
 
 def _interval(value: dict[str, float]) -> Interval:

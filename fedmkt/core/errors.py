@@ -71,7 +71,7 @@ class ResultUnknown(UserError):
     code = "result_unknown"
     template = (
         "No node that was asked keeps a {what} of run {run}. Name the run that made it, and the "
-        "member whose node keeps it."
+        "member whose node keeps it.{known}"
     )
 
 

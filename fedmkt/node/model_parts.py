@@ -131,7 +131,7 @@ def read_value(home: NodeHome, run: str) -> dict[str, Any]:
     """Return what `keep_value` wrote. Raises: ResultUnknown."""
     path = home.folder / "value" / f"{file_name(run)}.json"
     if not path.is_file():
-        raise ResultUnknown(run=run, what="value report")
+        raise ResultUnknown(run=run, what="value report", known="")
     value: dict[str, Any] = json.loads(path.read_bytes())
     return value
 
@@ -147,7 +147,7 @@ def read_table(home: NodeHome, folder: str, run: str) -> pl.DataFrame:
     """Return what `keep_table` wrote. Raises: ResultUnknown."""
     path = table_path(home, folder, run)
     if not path.is_file():
-        raise ResultUnknown(run=run, what=folder)
+        raise ResultUnknown(run=run, what=f"table of {folder}", known="")
     return pl.read_parquet(path, memory_map=False)
 
 
