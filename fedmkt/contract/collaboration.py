@@ -17,6 +17,8 @@ from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
 LabelMode = Literal["encrypted", "encrypted_without_noise", "label_private", "shared_labels"]
+MOST_USES = 10**9
+"""The largest number of uses that a cap can state; every store holds it."""
 Requesters = Annotated[tuple[Identifier, ...], Field(min_length=1)]
 
 
@@ -44,12 +46,12 @@ class Cap(Frozen):
     period_epsilon: float | None = Field(default=None, gt=1e-3, le=100)
     period_days: int = Field(default=30, ge=1, le=3660)
     lifetime_epsilon: float | None = Field(default=None, gt=1e-3, le=100)
-    uses_per_day: int | None = Field(default=None, ge=1)
-    uses_per_week: int | None = Field(default=None, ge=1)
-    uses_per_month: int | None = Field(default=None, ge=1)
-    uses_lifetime: int | None = Field(default=None, ge=1)
-    exact_scores_lifetime: int | None = Field(default=None, ge=1)
-    alignments_lifetime: int | None = Field(default=None, ge=1)
+    uses_per_day: int | None = Field(default=None, ge=1, le=MOST_USES)
+    uses_per_week: int | None = Field(default=None, ge=1, le=MOST_USES)
+    uses_per_month: int | None = Field(default=None, ge=1, le=MOST_USES)
+    uses_lifetime: int | None = Field(default=None, ge=1, le=MOST_USES)
+    exact_scores_lifetime: int | None = Field(default=None, ge=1, le=MOST_USES)
+    alignments_lifetime: int | None = Field(default=None, ge=1, le=MOST_USES)
 
 
 class KeyColumn(Frozen):
@@ -83,7 +85,7 @@ class VerticalTerms(Frozen):
     exact_sizes: bool = False
     parts: bool = False
     most_levels: int = Field(default=33, ge=3, le=2**20 + 1)
-    most_limit: float = Field(default=4.0, gt=0, le=16)
+    most_limit: float = Field(default=4.0, ge=1e-3, le=16)
     most_rounds: int = Field(default=15, ge=1, le=50)
     least_bin: int = Field(default=20, ge=1)
     least_seed: int = Field(default=500, ge=1)

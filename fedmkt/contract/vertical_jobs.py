@@ -17,6 +17,10 @@ MOST_PARTIES = 8
 Multiplier = Annotated[float, Field(ge=1e-3, le=1e6)]
 Epsilon = Annotated[float, Field(ge=1e-3, le=100)]
 Delta = Annotated[float, Field(gt=0, lt=0.01)]
+SMALLEST = 1e-3
+"""The least that clips what a customer brings; below it nothing but rounding would be left."""
+NOISED_KEYS = 2
+"""With how many key columns noise that is sized for one customer hides one in every size."""
 
 
 class Party(Frozen):
@@ -78,7 +82,7 @@ class VerticalSettings(Frozen):
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
     step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.7,), min_length=1)
     levels: int = Field(default=33, ge=3, le=2**20 + 1)
-    limit: float = Field(default=4.0, gt=0, le=16)
+    limit: float = Field(default=4.0, ge=SMALLEST, le=16)
     holdout: float = Field(default=0.25, ge=0, le=0.5)
 
 
@@ -152,6 +156,12 @@ class AlignmentJob(SharedJob):
             raise ValueError("keys must differ")
         if (self.privacy is None) != self.exact_sizes:
             raise ValueError("sizes are exact, or privacy says how they are noised")
+        if self.privacy is not None and len(self.keys) > NOISED_KEYS:
+            # Privacy: with more, one customer can move a size by more than its noise is sized for.
+            raise ValueError(
+                f"noise hides one customer with {NOISED_KEYS} keys at most; take the most trusted, "
+                "or exact_sizes where the contract allows them"
+            )
         return self
 
 
@@ -233,7 +243,7 @@ class ExpansionJob(OwnedJob):
 
     kind: Literal["expansion"] = "expansion"
     model: Identifier
-    clip: float = Field(default=3.0, gt=0, le=16)
+    clip: float = Field(default=3.0, ge=SMALLEST, le=16)
     ridge: float = Field(default=1.0, gt=0, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
     max_bins: int = Field(default=32, ge=2, le=1024)

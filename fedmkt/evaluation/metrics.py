@@ -51,6 +51,8 @@ def auc(target: Target, scores: FloatArray) -> float:
 def auc_interval(target: Target, scores: FloatArray) -> Interval:
     """Return the AUC with DeLong's 95% interval, in O(rows log rows).
 
+    A single yes or no tells nothing of how far others would lie from it: the interval is then all
+    of [0, 1].
     Raises: OneClassOnly.
     Source: DeLong et al. 1988, doi:10.2307/2531595, by ranks as in Sun and Xu 2014,
     doi:10.1109/LSP.2014.2337313.
@@ -61,7 +63,9 @@ def auc_interval(target: Target, scores: FloatArray) -> Interval:
     above = (joint[:positives] - rankdata(yes)) / negatives  # each yes: share of no below it
     below = 1 - (joint[positives:] - rankdata(no)) / positives  # each no: share of yes above it
     value = float(above.mean())
-    half = Z95 * float(np.sqrt(_variance(above) / positives + _variance(below) / negatives))
+    if min(positives, negatives) < 2:
+        return Interval(value, 0.0, 1.0)
+    half = Z95 * float(np.sqrt(above.var(ddof=1) / positives + below.var(ddof=1) / negatives))
     return Interval(value, max(0.0, value - half), min(1.0, value + half))
 
 
@@ -120,8 +124,3 @@ def _wilson(rate: FloatArray, size: int) -> tuple[FloatArray, FloatArray]:
     half = Z95 * np.sqrt(rate * (1 - rate) / size + Z95**2 / (4 * size**2))
     scale = 1 + Z95**2 / size
     return (centre - half) / scale, (centre + half) / scale
-
-
-def _variance(values: FloatArray) -> float:
-    """Return the sample variance, 0 for a single value."""
-    return float(values.var(ddof=1)) if values.size > 1 else 0.0

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from fedmkt.core.errors import ReservationUnknown
 from fedmkt.node.home import AUDIT_FILE, NodeHome, audit_records
-from fedmkt.node.wording import noise_words
+from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, RandomisedResponseEvent
+from fedmkt.privacy.events import ExactEvent, NonPrivateEvent
 from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
 from fedmkt.privacy.ledger import COUNTED, counted_units
 from fedmkt.storage.balances import Balance
@@ -33,6 +33,7 @@ def explain(home: NodeHome, run: str) -> tuple[str, ...]:
         f"{home.member}: run {run} of job {first.job} used dataset {first.dataset} "
         f"for {first.purpose}, asked for by {first.requester}.",
         *_releases(entries),
+        *_endings(home, run),
         *_what_it_means(entries, next((one.delta for one in own if one.delta), DELTA)),
         *(sentence for balance in own for sentence in _charged(balance, entries)),
     )
@@ -62,8 +63,26 @@ def _releases(entries: Sequence[Entry]) -> tuple[str, ...]:
     }
     return tuple(
         f"Release {entry.release + 1} ({entry.name}) {words[entry.state]} "
-        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event)}."
+        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event, unit_words(entry.name))}."
         for entry in entries
+    )
+
+
+def _endings(home: NodeHome, run: str) -> tuple[str, ...]:
+    """Say where a run ended since a step failed, and why that counts."""
+    return tuple(
+        f"Step {facts['step']} failed ({facts['code']}) and ended the run. "
+        + (
+            "Whether it fails is an answer too, so the release of that step counts as spent, "
+            "though it may not have left."
+            if facts["releases"]
+            else "Nothing was left to count."
+        )
+        for facts in (
+            record["facts"]
+            for record in audit_records(home.folder / AUDIT_FILE)
+            if record["kind"] == "ended" and record["facts"].get("run") == run
+        )
     )
 
 
@@ -74,7 +93,7 @@ def _counted(entries: Sequence[Entry]) -> list[Entry]:
 def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
     held = [one.event for one in _counted(entries)]
     exact = [event for event in held if isinstance(event, ExactEvent)]
-    priced = [event for event in held if not isinstance(event, ExactEvent)]
+    priced = [one for one in _counted(entries) if not isinstance(one.event, ExactEvent)]
     sentences = []
     if priced or not exact:
         sentences.append(_bound(priced, delta, alone=not exact))
@@ -87,15 +106,19 @@ def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _bound(events: Sequence[Event], delta: float, *, alone: bool) -> str:
-    """Say what epsilon bounds. alone: the run had no exact release beside `events`."""
+def _bound(priced: Sequence[Entry], delta: float, *, alone: bool) -> str:
+    """Say what epsilon bounds. alone: the run had no exact release beside `priced`."""
+    events = [entry.event for entry in priced]
     if any(isinstance(event, NonPrivateEvent) for event in events):
         return "The run was without noise: no epsilon bounds what it tells about a customer."
     # Privacy: beside an exact release the epsilon is not that of the run.
     whole, from_it = ("that is", "this run") if alone else ("its noised releases are", "those")
-    reason = "because the customer's row was in the table"
-    if any(isinstance(event, RandomisedResponseEvent) for event in events):
-        reason = "because the customer's label was as it was"
+    units = {unit_words(entry.name) for entry in priced}
+    reason = (
+        "because the customer's row was in the table"
+        if units <= {"customer"}
+        else f"because the {units.pop()} was as it was"
+    )
     epsilon = epsilon_of(events, delta)
     return (
         f"Together {whole} epsilon {epsilon:.3f} at delta {delta:g}: whatever somebody concludes "

@@ -22,7 +22,7 @@ from fedmkt.core.errors import ClaimedEpsilonWrong
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer, Priced, Program, Stated
 from fedmkt.node.home import NodeHome
-from fedmkt.node.wording import noise_words
+from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.security.run_keys import RunKeys, open_keys, read_bundles
@@ -116,7 +116,9 @@ def price_shared(
         releases=releases,
         epsilon=epsilon,
         delta=delta,
-        leaves=tuple(f"{one.name}; {noise_words(one.event)}" for one in releases),
+        leaves=tuple(
+            f"{one.name}; {noise_words(one.event, unit_words(one.name))}" for one in releases
+        ),
     )
 
 

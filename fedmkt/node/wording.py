@@ -6,8 +6,19 @@ from fedmkt.privacy.randomised_response import guess_accuracy
 _COUNTED = "; counted, since no epsilon bounds it"
 
 
-def noise_words(event: Event) -> str:
-    """Say in words how a release was protected."""
+def unit_words(release: str) -> str:
+    """Return what of a customer the epsilon of a release is about, by the release's name.
+
+    Sums of residuals are noised for one label, those of a joint score for one joint score; all
+    other releases for whatever a customer has in the table.
+    """
+    if release.endswith("sums of residuals") or release.startswith("labels"):
+        return "customer's label"
+    return "customer's joint score" if release.endswith("joint score") else "customer"
+
+
+def noise_words(event: Event, unit: str = "customer") -> str:
+    """Say in words how a release was protected. unit: what noise was sized for, one of it."""
     match event:
         case ExactEvent():
             return _exact_words(event)
@@ -20,7 +31,7 @@ def noise_words(event: Event) -> str:
             shares = f", added by {event.shares} partners together" if event.shares > 1 else ""
             return (
                 f"{_sums(event.dimensions)} carried Gaussian noise {event.noise_multiplier:.3g} "
-                f"times what one customer can move {'them' if event.dimensions > 1 else 'it'} by"
+                f"times what one {unit} can move {'them' if event.dimensions > 1 else 'it'} by"
                 f"{shares}"
             )
     return f"{_sums(event.dimensions)} carried no noise"

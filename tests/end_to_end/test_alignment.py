@@ -1,6 +1,7 @@
 """Alignments and overlap jobs over real nodes: the truth, what is spent, and what breaks them."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from end_to_end.relay import Relay
+from end_to_end.shared_trial import Trial
 from end_to_end.shared_world import (
     OWNER,
     PARTNERS,
@@ -20,11 +22,15 @@ from end_to_end.shared_world import (
     terms_for,
     world_of,
 )
+from scipy.stats import chi2
 
+from fedmkt.contract.order import sign_order
 from fedmkt.core.errors import (
     AlignmentMismatch,
     AlignmentUnknown,
+    AnsweredTwice,
     NodeFailed,
+    NotAParty,
     OverlapTooSmall,
     PointInvalid,
     RequestConflict,
@@ -35,12 +41,18 @@ from fedmkt.core.errors import (
 )
 from fedmkt.node import alignment
 from fedmkt.node.alignments import Alignment, read_alignment
+from fedmkt.node.app import forget_nodes, open_handler
 from fedmkt.node.rounds import padded_to, unpadded
 from fedmkt.privacy.events import ExactEvent, GaussianEvent
-from fedmkt.security.psi import linking, lists
-from fedmkt.security.psi.group import as_strings
+from fedmkt.privacy.mechanisms import NoiseSource
+from fedmkt.security.psi import linking, lists, size_noise
+from fedmkt.security.psi.group import BlindingKey, as_strings
 from fedmkt.simulation.vertical_partition import PartyData, true_overlap
 from fedmkt.simulation.world import World
+from fedmkt.storage.key_file import read_key
+from fedmkt.transport.channel import Handler
+from fedmkt.transport.flower import Config
+from fedmkt.wire.run import OpenRequest
 from fedmkt.wire.shared import (
     BlindRequest,
     FinishReply,
@@ -53,6 +65,7 @@ from fedmkt.wire.shared import (
 
 PEOPLE = 600
 TWO = (OWNER, "retailer")
+DRAWS = 150
 
 
 @pytest.fixture(scope="module")
@@ -354,6 +367,93 @@ def test_a_hop_is_answered_once_and_repeated_byte_for_byte(world: World) -> None
         relay.raw(OWNER, "hop/1", HopRequest(index=1, sealed=again))
 
 
+def test_the_other_list_of_an_overlap_is_passed_on_in_another_order(world: World) -> None:
+    """In one order, whoever counts could follow a shared customer back to a row."""
+    relay = Relay(world)
+    bundles = relay.open(overlap_job())
+    asked = BlindRequest(bundles=bundles)
+    first = {m: relay.ask(m, "blind", asked, ListReply).sealed for m in TWO}
+    sealed = first[OWNER]["retailer"]
+    keys = relay.state("retailer").keys
+    sent = lists.tags_from_bytes(
+        keys.open_from(OWNER, "list", sealed),
+        columns=1,
+        rows=int(keys.peers[OWNER].facts["rows"]),
+        member=OWNER,
+    )
+    key = BlindingKey.from_bytes(relay.state("retailer").memory["key"])
+    in_order = lists.pass_on(sent, key, member=OWNER)
+    reply = relay.ask("retailer", "hop/1", HopRequest(index=1, sealed=sealed), ListReply)
+    opened = relay.state(OWNER).keys.open_from("retailer", f"passed {OWNER}", reply.sealed[OWNER])
+    passed = lists.tags_from_bytes(opened, columns=1, rows=sent.shape[1], member=OWNER)
+    assert set(as_strings(passed[0])) == set(as_strings(in_order[0]))
+    # Of some 500 rows one stays in its place on average.
+    assert (passed[0] == in_order[0]).all(axis=1).mean() < 0.05
+
+
+def test_a_link_to_a_members_dummy_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would put a customer who does not exist into every sum."""
+    relay = Relay(world)
+    bundles = relay.open(alignment_job(("retailer",), exact=False))
+    asked = BlindRequest(bundles=bundles)
+    lists_ = hopped(relay, {m: relay.ask(m, "blind", asked, ListReply).sealed for m in TWO})
+    keys = relay.state("retailer").keys
+    rows = int(keys.peers["retailer"].facts["rows"])
+    data = keys.open_from(OWNER, "list of retailer for hop 0", lists_[OWNER]["retailer"])
+    monkeypatch.setattr(alignment, "_check_padding", lambda *_: None)
+    own = lists.tags_from_bytes(data, columns=2, rows=rows, member="retailer")
+    order = np.frombuffer(relay.state("retailer").memory["order"], dtype="<i4")
+    (dummy, *_) = np.flatnonzero(order < 0)
+    one = linking.Links(np.zeros(1, dtype=np.uint8), own[0][[dummy]])
+    told = linking.links_to_bytes(one)
+    request = FinishRequest(
+        links=relay.state(OWNER).keys.seal_to("retailer", "links", padded_to(told, len(told))),
+        own=lists_[OWNER]["retailer"],
+        witness=lists_["retailer"]["retailer"],
+    )
+    # The witness would find it too, unless the first party made up a row for it.
+    monkeypatch.setattr(alignment, "_witness", lambda *_: None)
+    with pytest.raises(AlignmentMismatch, match="a dummy was linked"):
+        relay.raw("retailer", "finish", request)
+
+
+@pytest.mark.parametrize("kind", ["alignment", "overlap"])
+def test_sizes_at_the_node_carry_noise_of_the_stated_scale(
+    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Two sided: 2/3 and 3/2 of the noise fail, wherever between job and list they come in."""
+    asked: list[tuple[float, str]] = []
+    honest = size_noise.dummies
+
+    def watched(*, noise_multiplier: float, source: NoiseSource) -> int:
+        asked.append((noise_multiplier, type(source).__name__))
+        return honest(noise_multiplier=noise_multiplier, source=source)
+
+    monkeypatch.setattr(size_noise, "dummies", watched)
+    aligning = alignment_job(("retailer",), exact=False)
+    job = aligning if kind == "alignment" else overlap_job()
+    assert job.privacy is not None
+    stated = job.privacy.noise_multiplier
+    whole = Relay(world, f"{kind} up to the lists")
+    whole.ask("retailer", "blind", BlindRequest(bundles=whole.open(job)), ListReply)
+    assert len(asked) == (3 if kind == "overlap" else 2)  # an overlap's pool has noise of its own
+    drawn = []
+    for number in range(DRAWS):
+        relay = Relay(world, f"{kind}-{number}")
+        relay.open(job, ("retailer",))
+        drawn.append(int(relay.state("retailer").memory["rows"]))
+        relay.close(("retailer",), finished=False)
+    assert {multiplier for multiplier, _ in asked} == {stated}
+    # With n draws of variance s^2, (n - 1) v / s^2 is chi-squared. The world's noise is seeded.
+    ratio = (DRAWS - 1) * np.var(drawn, ddof=1) / stated**2
+    low, high = chi2.ppf([5e-4, 1 - 5e-4], DRAWS - 1)
+    assert low < ratio < high
+    for factor in (2 / 3, 3 / 2):
+        assert not low < ratio * factor**2 < high
+
+
 @pytest.mark.parametrize("witnessed", [True, False])
 def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
     world: World, monkeypatch: pytest.MonkeyPatch, witnessed: bool
@@ -416,6 +516,37 @@ def test_the_coordinator_cannot_open_a_list(world: World) -> None:
     # Sealed bytes differ from the blinded points everywhere, and tell their number alone.
     assert tags[:64] not in sealed
     assert len(sealed) == len(tags) + 28  # nonce and tag of AES-GCM
+
+
+def test_a_node_that_is_no_party_says_so_and_writes_nothing_down(world: World) -> None:
+    relay, log = Relay(world), home_of(world, "retailer").folder / "audit.log"
+    before = log.read_bytes()
+    job = alignment_job(("weather_service",))
+    requester = read_key(world.node(OWNER) / "identity.key")
+    order = sign_order(relay.contract, relay.run, job, requester)
+    request = OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+    assert relay.refusal("retailer", "open", request) == NotAParty.code
+    assert log.read_bytes() == before
+    assert relay.entries("retailer") == ()
+
+
+def test_two_nodes_under_one_members_key_stop_the_run(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    """Whoever copied a member's home could show the others another face of it."""
+    three = {member: parties[member] for member in (*TWO, "map_provider")}
+    world = world_of(tmp_path / "world", three, terms_for(three))
+    twin = shutil.copytree(world.node("retailer"), tmp_path / "twin")
+
+    def opened(config: Config) -> Handler:
+        here = config["home"] == str(world.node("map_provider"))
+        return open_handler({"home": str(twin)} if here else config)
+
+    with pytest.raises(AnsweredTwice) as twice:
+        Trial(world, open_handler=opened).run(alignment_job(("retailer",)), "run-1")
+    assert twice.value.fields == {"member": "retailer", "step": "open"}
+    forget_nodes([twin])
+    world.close()
 
 
 def test_a_job_for_other_members_leaves_no_trace(aligned: World) -> None:

@@ -1,11 +1,14 @@
 """Laws of normal forms and of the one-customer-one-identifier rule, for any text and any table."""
 
+import hashlib
 import unicodedata
 
+import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedmkt.data.identifiers import distinct_customers, normalise
+from fedmkt.security.psi.linking import link
 
 kinds = st.sampled_from(["email", "own"])
 words = st.text(min_size=1, max_size=8)
@@ -138,3 +141,50 @@ def test_the_bound_of_two_in_a_later_column_is_reached():
     one = [("k1", ("a", "p1"))]
     assert sets(one, 2) == [{"a"}, {"p1"}]
     assert sets([*one, ("k0", ("a", "p0"))], 2) == [{"a"}, {"p0"}]
+
+
+def overlap_of(one, other, columns):
+    """How many customers two tables share, by the rule that links them."""
+
+    def tags(rows, member):
+        found = distinct_customers(rows, columns=columns).identifiers
+        count = len(found[0])
+        data = b"".join(
+            hashlib.sha256(
+                (f"{place}/{value}" if value else f"{place}/{member}/{row}").encode()
+            ).digest()
+            for place, column in enumerate(found)
+            for row, value in enumerate(column)
+        )
+        return np.frombuffer(data, np.uint8).reshape(columns, count, 32)
+
+    return link({"one": tags(one, "one"), "other": tags(other, "other")})[0].count
+
+
+noised = st.integers(1, 2).flatmap(
+    lambda columns: st.tuples(st.just(columns), tables(columns), tables(columns))
+)
+
+
+@given(noised)
+@settings(deadline=None, max_examples=400)
+def test_removing_a_customer_moves_a_noised_size_and_an_overlap_by_one_at_most(case):
+    """Noise is sized for one; hence jobs with noised sizes take two key columns at most."""
+    columns, rows, others = case
+    assume(rows)
+    fewer = [row for row in rows if row[0] != rows[0][0]]
+
+    def size(table):
+        return len(distinct_customers(table, columns=columns).customer_keys)
+
+    assert abs(size(rows) - size(fewer)) <= 1
+    assert abs(overlap_of(rows, others, columns) - overlap_of(fewer, others, columns)) <= 1
+
+
+def test_with_three_key_columns_one_customer_moves_a_size_by_two():
+    """Why noised sizes take no more than two key columns."""
+    # k0 takes the place of k9 (one leading identifier) and blanks what k1 and k2 alone have.
+    rows = [("k9", ("a", None, None)), ("k1", (None, "p", None)), ("k2", (None, None, "q"))]
+    assert len(distinct_customers(rows, columns=3).customer_keys) == 3
+    more = [*rows, ("k0", ("a", "p", "q"))]
+    assert len(distinct_customers(more, columns=3).customer_keys) == 1

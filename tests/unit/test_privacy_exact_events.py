@@ -20,6 +20,7 @@ from fedmkt.cli import ledger as ledger_commands
 from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import EpsilonInvalid, EventUnknown
 from fedmkt.node.explain import explain
+from fedmkt.node.home import AUDIT_FILE
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of, mu_gdp, slack_of
 from fedmkt.privacy.calibration import noise_multiplier_for
@@ -289,6 +290,7 @@ def test_a_grid_without_a_bound_has_no_calibration(bound: float) -> None:
 class Home:
     """As much of a node's home as its officer's commands read."""
 
+    folder: Path
     store: NodeStore
     clock: ManualClock
     member: str = "bank"
@@ -310,7 +312,8 @@ def home(tmp_path: Path) -> Iterator[Home]:
     )
     with store.transaction() as tx:
         LedgerStore(store).open_accounts(tx, DatasetAccounts("cards", "people", accounts))
-    yield Home(store, clock)
+    (tmp_path / AUDIT_FILE).write_bytes(b"")
+    yield Home(tmp_path, store, clock)
     store.close()
 
 
