@@ -63,7 +63,7 @@ def _releases(entries: Sequence[Entry]) -> tuple[str, ...]:
     }
     return tuple(
         f"Release {entry.release + 1} ({entry.name}) {words[entry.state]} "
-        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event, unit_words(entry.name))}."
+        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event, unit_words(entry.name, entry.event))}."
         for entry in entries
     )
 
@@ -113,7 +113,7 @@ def _bound(priced: Sequence[Entry], delta: float, *, alone: bool) -> str:
         return "The run was without noise: no epsilon bounds what it tells about a customer."
     # Privacy: beside an exact release the epsilon is not that of the run.
     whole, from_it = ("that is", "this run") if alone else ("its noised releases are", "those")
-    units = {unit_words(entry.name) for entry in priced}
+    units = {unit_words(entry.name, entry.event) for entry in priced}
     reason = (
         "because the customer's row was in the table"
         if units <= {"customer"}

@@ -117,7 +117,8 @@ def price_shared(
         epsilon=epsilon,
         delta=delta,
         leaves=tuple(
-            f"{one.name}; {noise_words(one.event, unit_words(one.name))}" for one in releases
+            f"{one.name}; {noise_words(one.event, unit_words(one.name, one.event))}"
+            for one in releases
         ),
     )
 

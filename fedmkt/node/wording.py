@@ -6,13 +6,13 @@ from fedmkt.privacy.randomised_response import guess_accuracy
 _COUNTED = "; counted, since no epsilon bounds it"
 
 
-def unit_words(release: str) -> str:
-    """Return what of a customer the epsilon of a release is about, by the release's name.
+def unit_words(release: str, event: Event) -> str:
+    """Return what of a customer the epsilon of a release is about. release: its name.
 
     Sums of residuals are noised for one label, those of a joint score for one joint score; all
     other releases for whatever a customer has in the table.
     """
-    if release.endswith("sums of residuals") or release.startswith("labels"):
+    if release.endswith("sums of residuals") or isinstance(event, RandomisedResponseEvent):
         return "customer's label"
     return "customer's joint score" if release.endswith("joint score") else "customer"
 

@@ -27,6 +27,7 @@ from end_to_end.shared_world import (
     PARTNERS,
     alignment_job,
     copied,
+    expansion_job,
     home_of,
     parties_of,
     run,
@@ -46,6 +47,7 @@ from fedmkt.core.errors import (
     QuorumLost,
     RequestConflict,
     RunRefused,
+    SeedTooSmall,
 )
 from fedmkt.node import vertical_owner
 from fedmkt.node.alignments import keep_alignment, read_alignment
@@ -534,6 +536,21 @@ def test_an_owners_spent_budget_is_refused_and_partners_get_theirs_back(
     assert entries_of(world, OWNER, "run-2") == ()
     run(world, scoring_job("run-1", ("retailer",)), "scores-1")
     check_logs(world)
+    world.close()
+
+
+def test_an_expansion_over_fewer_shared_customers_than_agreed_is_refused_and_costs_nothing(
+    parties: dict[str, PartyData], tmp_path: Path
+) -> None:
+    two = {member: parties[member] for member in (OWNER, "map_provider")}
+    seed = {"map_provider": {"least_seed": PEOPLE}}  # nobody's overlap is all people
+    world = world_of(tmp_path, two, terms_for(two, vertical=seed))
+    run(world, alignment_job(("map_provider",)), "alignment")
+    how: dict[str, Any] = {"mode": "encrypted", "epsilon": 8.0, "settings": SETTINGS}
+    run(world, training_job(parties, ("map_provider",), **how), "run-1")
+    refused(world, expansion_job("run-1", parties), "grown", SeedTooSmall.code)
+    for member in two:
+        assert set(states_of(world, member, "grown")) <= {"returned"}
     world.close()
 
 

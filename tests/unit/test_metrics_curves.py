@@ -91,3 +91,11 @@ def test_log_loss_is_that_of_scikit_learn_and_finite_at_certainty() -> None:
     assert log_loss(target, chance) == pytest.approx(sklearn_log_loss(target, chance))
     sure = log_loss(np.array([1, 0], dtype=np.uint8), np.array([0.0, 1.0]))
     assert sure == pytest.approx(-np.log(1e-15), rel=1e-3)  # 1 - 1e-15 is not exact in float64
+
+
+@pytest.mark.parametrize("yes", [1, 9])
+def test_a_single_yes_or_no_gives_the_widest_interval(yes: int) -> None:
+    """One placement has no variance to estimate; an interval made of the others would be narrow."""
+    target = np.array([1] * yes + [0] * (10 - yes), dtype=np.uint8)
+    found = auc_interval(target, np.linspace(1, 0, 10))
+    assert (found.value, found.low, found.high) == (1.0, 0.0, 1.0)

@@ -21,7 +21,7 @@ from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import EpsilonInvalid, EventUnknown
 from fedmkt.node.explain import explain
 from fedmkt.node.home import AUDIT_FILE
-from fedmkt.node.wording import noise_words
+from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of, mu_gdp, slack_of
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.events import (
@@ -415,3 +415,18 @@ def test_a_count_agreed_on_below_what_was_shown_leaves_nothing_and_no_less(
     assert ["cards", "value", "exact", "scores", "for", "life", "2", "3", "0"] in table(
         home, monkeypatch
     )
+
+
+@pytest.mark.parametrize(
+    ("release", "unit"),
+    [
+        ("round 1: noised sums of residuals", "customer's label"),
+        ("noised sums of the joint score", "customer's joint score"),
+        ("size of this member's set", "customer"),
+        ("round 1: gradient", "customer"),
+    ],
+)
+def test_words_name_the_unit_that_noise_was_sized_for(release: str, unit: str) -> None:
+    event = gaussian(3.0)
+    assert unit_words(release, event) == unit
+    assert f"what one {unit} can move" in noise_words(event, unit)
