@@ -25,7 +25,7 @@ from fedmkt.data.binning import Binning
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
-from fedmkt.node.model_parts import file_name
+from fedmkt.node.kept_files import file_name
 from fedmkt.node.shared_state import SharedProgram
 from fedmkt.storage.whole_file import write_private
 from fedmkt.wire.canonical import decode, encode

@@ -63,9 +63,13 @@ def _releases(entries: Sequence[Entry]) -> tuple[str, ...]:
     }
     return tuple(
         f"Release {entry.release + 1} ({entry.name}) {words[entry.state]} "
-        f"({entry.at:%Y-%m-%d %H:%M} UTC); {noise_words(entry.event, unit_words(entry.name, entry.event))}."
+        f"({entry.at:%Y-%m-%d %H:%M} UTC); {_noise(entry)}."
         for entry in entries
     )
+
+
+def _noise(entry: Entry) -> str:
+    return noise_words(entry.event, unit_words(entry.name, entry.event))
 
 
 def _endings(home: NodeHome, run: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def keep_scorecard(home: NodeHome, dataset: str, card: Scorecard) -> None:
     folder = home.folder / "quality"
     folder.mkdir(exist_ok=True)
     data = json.dumps(asdict(card), indent=2).encode()
-    write_whole(folder / f"{_file_name(dataset)}.json", data)
+    write_whole(folder / f"{file_name(dataset)}.json", data)
 
 
 def keep_model(home: NodeHome, run: str, model: bytes) -> str:
@@ -38,10 +38,11 @@ def keep_model(home: NodeHome, run: str, model: bytes) -> str:
         raise MessageInvalid(kind="close", problem="its model cannot be read") from None
     folder = home.folder / "models"
     folder.mkdir(exist_ok=True)
-    write_whole(folder / f"{_file_name(run)}.json", model)
+    write_whole(folder / f"{file_name(run)}.json", model)
     return parsed.hash
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
+    """Return the name of the files of a run or dataset."""
     # Security: names come from others; a hash is a safe file name.
     return digest(text.encode())[:16]

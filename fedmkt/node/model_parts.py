@@ -26,9 +26,10 @@ from fedmkt.core.errors import ModelUnknown, ResultUnknown, SealBroken
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
+from fedmkt.node.kept_files import file_name
 from fedmkt.storage.whole_file import write_private
 from fedmkt.vertical.party import as_shown
-from fedmkt.wire.canonical import decode, digest, encode
+from fedmkt.wire.canonical import decode, encode
 
 _LABEL = "model part"
 
@@ -154,9 +155,3 @@ def read_table(home: NodeHome, folder: str, run: str) -> pl.DataFrame:
 def table_path(home: NodeHome, folder: str, run: str) -> Path:
     """Return where a run's table of `folder` lies."""
     return home.folder / folder / f"{file_name(run)}.parquet"
-
-
-def file_name(run: str) -> str:
-    """Return the name of a run's files."""
-    # Security: names come from others; a hash is a safe file name.
-    return digest(run.encode())[:16]

@@ -15,8 +15,6 @@ import numpy as np
 from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.core.errors import MessageInvalid, PositivesTooFew
 from fedmkt.core.stages import FloatArray, IntArray, LocalUpdate
-from fedmkt.evaluation.metrics import auc_interval
-from fedmkt.evaluation.value import auc_gain, lift_in_top, verdict
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.ahead import make_ahead, take
@@ -35,8 +33,9 @@ from fedmkt.node.rounds import (
 )
 from fedmkt.node.shared_state import SharedState
 from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.node.vertical_value import value_report
 from fedmkt.privacy.mechanisms import add_noise
-from fedmkt.privacy.randomised_response import guess_accuracy, randomise_labels, unbiased
+from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.security.inner_product import elgamal, opening
 from fedmkt.vertical.party import PartyModel, begin, intercept_step, step, step_size
 from fedmkt.vertical.plan import noise_sigma
@@ -44,13 +43,11 @@ from fedmkt.vertical.residuals import (
     GRID,
     bin_sums,
     label_bound,
-    residual_limit,
     soft_residuals,
 )
 from fedmkt.vertical.residuals import (
     residuals as hard_residuals,
 )
-from fedmkt.vertical.twin import Columns, train_alone
 from fedmkt.wire.shared import (
     DoneReply,
     NoisedReply,
@@ -179,7 +176,7 @@ def result(
     rounds = job.model.rounds
     check_turn(state, "result", 0, expected=turn(state))
     state = _with_total(state, request.total, rounds - 1, loaded)
-    value = _value(state, job, priced, loaded)
+    value = value_report(job, priced, loaded, _scores(state, loaded))
     state = state.remembering(value=value, **to_turn("close", 0))
     return Answer(DoneReply(), state, "answered", {"rounds": rounds})
 
@@ -329,60 +326,9 @@ def _check_positives(job: VerticalJob, total: int, rows: int, sigma: float, data
         raise PositivesTooFew(target=job.target, dataset=dataset)
 
 
-# --- the result -------------------------------------------------------------------------------
-
-
-def _value(
-    state: SharedState, job: VerticalJob, priced: PricedTraining, loaded: Loaded
-) -> dict[str, Any]:
-    """Return the value report of this run, measured on the holdout; it stays with the owner."""
-    rows = loaded.training(job)
-    target = loaded.labels[rows:]
-    value: dict[str, Any] = {
-        "partners": list(job.partners),
-        "mode": job.labels.mode,
-        "epsilon": job.labels.epsilon,
-        "training_rows": rows,
-        "holdout_rows": len(target),
-        "scores_seen": len(job.partners) == 1,
-    }
-    if job.labels.mode == "label_private":
-        assert job.labels.epsilon is not None
-        value["guess_accuracy"] = guess_accuracy(job.labels.epsilon)
-    if not 0 < int(target.sum()) < len(target):
-        return {**value, "problem": "the holdout has one class only; nothing can be measured"}
-    binning = priced.binnings[job.owner]
-    columns = Columns(job.owner, binning, loaded.rows.codes, loaded.least_bin)
-    alone = train_alone(columns, loaded.labels, job.model).scores(loaded.rows.codes[rows:])
-    joint = _scores(state, loaded)[rows:]
-    gain = auc_gain(target, alone, joint)
-    return {
-        **value,
-        "owner_auc": _plain(auc_interval(target, alone)),
-        "joint_auc": _plain(auc_interval(target, joint)),
-        "owner_lift": _plain(lift_in_top(target, alone)),
-        "joint_lift": _plain(lift_in_top(target, joint)),
-        "gain": _plain(gain),
-        "verdict": verdict(gain),
-    }
-
-
-def _plain(interval: Any) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
 def _to_bytes(total: IntArray) -> bytes:
     return total.astype("<i4").tobytes()
 
 
 def _from_bytes(data: bytes) -> IntArray:
     return np.frombuffer(data, dtype="<i4").astype(np.int64)
-
-
-def limit_of(job: VerticalJob) -> int:
-    """Return the most a residual of the job can be, in grid units."""
-    if job.labels.mode != "label_private":
-        return residual_limit()
-    assert job.labels.epsilon is not None
-    low, high = unbiased(np.array([0, 1], dtype=np.uint8), job.labels.epsilon)
-    return residual_limit(float(low), float(high))

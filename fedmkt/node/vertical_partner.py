@@ -28,10 +28,9 @@ from fedmkt.node.rounds import (
 )
 from fedmkt.node.shared_state import SharedState
 from fedmkt.node.vertical_data import Loaded, PricedTraining
-from fedmkt.node.vertical_owner import limit_of
 from fedmkt.security.inner_product import bins
 from fedmkt.vertical.party import PartyModel, begin, levels_of, step
-from fedmkt.vertical.plan import noise_sigma
+from fedmkt.vertical.plan import limit_of, noise_sigma
 from fedmkt.vertical.plausible import check_totals
 from fedmkt.vertical.residuals import bin_sums
 from fedmkt.wire.shared import ProductsRequest, ScoresReply, ScoresRequest, SealedReply

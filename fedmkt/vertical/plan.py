@@ -8,6 +8,8 @@ Not guaranteed: anything about columns. What scores tell the label owner has no 
 counted and capped, never priced.
 """
 
+import numpy as np
+
 from fedmkt.contract.vertical_jobs import ExpansionJob, ScoringJob, VerticalJob
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.events import (
@@ -17,7 +19,8 @@ from fedmkt.privacy.events import (
     Release,
 )
 from fedmkt.privacy.mechanisms import noise_event
-from fedmkt.vertical.residuals import label_bound
+from fedmkt.privacy.randomised_response import unbiased
+from fedmkt.vertical.residuals import label_bound, residual_limit
 from fedmkt.vertical.student import student_bound
 
 
@@ -98,3 +101,12 @@ def calibrated_multiplier(
         dimensions=bins + 1,
         grid_bound=label_bound(features),
     )
+
+
+def limit_of(job: VerticalJob) -> int:
+    """Return the most a residual of the job can be, in grid units."""
+    if job.labels.mode != "label_private":
+        return residual_limit()
+    assert job.labels.epsilon is not None
+    low, high = unbiased(np.array([0, 1], dtype=np.uint8), job.labels.epsilon)
+    return residual_limit(float(low), float(high))

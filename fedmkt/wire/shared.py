@@ -18,7 +18,7 @@ Training, scoring, expansion:
 Whatever is called sealed opens at one member only; the coordinator carries it.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -166,7 +166,10 @@ class ScoresRequest(Body):
 
 
 class ScoresReply(Body):
-    """Masked scores: little-endian 32-bit words. part: the same, sealed to the owner alone."""
+    """A partner's scores, masked for the total of all: little-endian 32-bit words.
+
+    part: the same scores unmasked, sealed to the owner, where a scoring shows parts; else empty.
+    """
 
     kind: Literal["scored"] = "scored"
     masked: bytes
@@ -208,16 +211,4 @@ SharedRequest = (
     | ResultRequest
     | StudentRequest
 )
-SHARED_REQUESTS: tuple[type[SharedRequest], ...] = (
-    BlindRequest,
-    HopRequest,
-    CountRequest,
-    MatchRequest,
-    FinishRequest,
-    ResidualsRequest,
-    ProductsRequest,
-    NoisedRequest,
-    ScoresRequest,
-    ResultRequest,
-    StudentRequest,
-)
+SHARED_REQUESTS: tuple[type[SharedRequest], ...] = get_args(SharedRequest)

@@ -13,8 +13,6 @@ Source: SEC 2 version 2.0, section 2.4.1 (secp256k1); libsecp256k1, include/secp
 """
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from fedmkt.core.errors import PointInvalid, SetSizeWrong
 from fedmkt.core.stages import IntArray
+from fedmkt.security.chunks import in_chunks
 
 Points = NDArray[np.uint8]  # (points, 64), in the library's own form, which does not travel
 Scalars = NDArray[np.uint8]  # (scalars, 32), big-endian, from 1 to the order less 1
@@ -121,7 +120,7 @@ def multiply_base(scalars: Scalars, *, workers: int | None = None) -> Points:
         done = [call(_CONTEXT, out + i, at + SCALAR_BYTES * i) for i in range(start, stop)]
         assert all(done)
 
-    _in_chunks(len(scalars), work, workers)
+    in_chunks(len(scalars), work, size=_CHUNK, workers=workers)
     return points
 
 
@@ -139,7 +138,7 @@ def multiply(points: Points, scalars: Scalars, *, workers: int | None = None) ->
         done = [call(_CONTEXT, out + i, at + SCALAR_BYTES * i) for i in range(start, stop)]
         assert all(done)
 
-    _in_chunks(count, work, workers)
+    in_chunks(count, work, size=_CHUNK, workers=workers)
     return product
 
 
@@ -185,7 +184,7 @@ def sum_groups(
             for i in range(start, stop)
         ]
 
-    _in_chunks(groups, work, workers)
+    in_chunks(groups, work, size=_CHUNK, workers=workers)
     return sums, there
 
 
@@ -253,18 +252,6 @@ def _points(points: Points) -> Any:
 
 def _bytes(data: NDArray[np.uint8]) -> Any:
     return ffi.from_buffer("unsigned char[]", data)
-
-
-def _in_chunks(count: int, work: Callable[[int, int], None], workers: int | None) -> None:
-    """Call work(start, stop) over all of `count`; the library's calls let other threads run."""
-    threads = workers or os.cpu_count() or 1
-    starts = range(0, count, _CHUNK)
-    if threads == 1 or len(starts) <= 1:
-        work(0, count)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda start: work(start, min(start + _CHUNK, count)), starts):
-            pass
 
 
 G = multiply_base(scalar_of(1), workers=1)

@@ -15,8 +15,7 @@ edwards25519); Bernstein et al. 2013, eprint 2013/325. Primitives: libsodium, by
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -25,6 +24,7 @@ from nacl.exceptions import RuntimeError as RefusedByLibrary
 from numpy.typing import NDArray
 
 from fedmkt.core.errors import PointInvalid, SetReplayed
+from fedmkt.security.chunks import in_chunks
 
 POINT_BYTES = 32
 KEY_BYTES = 32
@@ -97,7 +97,7 @@ def hash_to_points(values: Sequence[bytes], *, domain: bytes, workers: int | Non
         ]
         points[start:stop] = _from_bytes(_to_montgomery(edwards))
 
-    _in_chunks(len(values), work, workers)
+    in_chunks(len(values), work, size=_CHUNK, workers=workers)
     return points
 
 
@@ -133,7 +133,7 @@ def blind(points: Points, key: BlindingKey, *, member: str, workers: int | None 
         )
 
     try:
-        _in_chunks(len(points), work, workers)
+        in_chunks(len(points), work, size=_CHUNK, workers=workers)
     except RefusedByLibrary:
         raise PointInvalid(member=member, problem="it has small order") from None
     return blinded
@@ -201,16 +201,3 @@ def _to_montgomery(edwards: Sequence[bytes]) -> list[bytes]:
 
 def _from_bytes(points: Sequence[bytes]) -> Points:
     return np.frombuffer(b"".join(points), dtype=np.uint8).reshape(-1, POINT_BYTES)
-
-
-def _in_chunks(count: int, work: Callable[[int, int], None], workers: int | None) -> None:
-    """Call work(start, stop) over all of `count`; libsodium's calls let other threads run."""
-    threads = workers or os.cpu_count() or 1
-    starts = range(0, count, _CHUNK)
-    if threads == 1 or len(starts) <= 1:
-        for start in starts:
-            work(start, min(start + _CHUNK, count))
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda start: work(start, min(start + _CHUNK, count)), starts):
-            pass
