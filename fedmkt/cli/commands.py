@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from fedmkt import __version__
-from fedmkt.cli import audit, data, demo, job, ledger, node, result, up
+from fedmkt.cli import (
+    audit,
+    contract,
+    coordinator,
+    data,
+    demo,
+    job,
+    ledger,
+    node,
+    node_setup,
+    result,
+    up,
+)
 
 app = typer.Typer(
     name="fedmkt",
@@ -20,6 +32,10 @@ app.command("demo", no_args_is_help=False)(demo.demo)
 app.command("up", no_args_is_help=False)(up.up)
 app.command("down", no_args_is_help=False)(up.down)
 app.add_typer(job.app, name="job")
+app.add_typer(coordinator.app, name="coordinator")
+app.add_typer(contract.app, name="contract")
+for _command in (node_setup.init, node_setup.card, node_setup.join, node_setup.run):
+    node.app.command()(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(node.app, name="node")

@@ -33,12 +33,18 @@ def verify_contract(contract: Collaboration, document: str) -> None:
     """
     signatures = _signatures(contract, document)
     for member in (*contract.members, contract.coordinator):
-        try:
-            signature = bytes.fromhex(signatures[member.name])
-            key = PublicIdentity(member.key)
-            key.verify(LABEL, contract.signed_bytes(), signature, member=member.name)
-        except (KeyError, ValueError, TypeError, SignatureInvalid, SettingInvalid):
-            raise ContractUnsigned(contract=contract.name, member=member.name) from None
+        if not signed(contract, signatures.get(member.name), member.name):
+            raise ContractUnsigned(contract=contract.name, member=member.name)
+
+
+def signed(contract: Collaboration, signature: object, name: str) -> bool:
+    """Tell whether a signature (hexadecimal) is the named member's on exactly this contract."""
+    try:
+        key = PublicIdentity(str(contract.key_of(name)))
+        key.verify(LABEL, contract.signed_bytes(), bytes.fromhex(str(signature)), member=name)
+    except (ValueError, SignatureInvalid, SettingInvalid):
+        return False
+    return True
 
 
 def _signatures(contract: Collaboration, document: str) -> dict[str, Any]:

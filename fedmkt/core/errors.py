@@ -48,6 +48,16 @@ class FileMissing(UserError):
     template = "There is no {what} at {path}. {advice}"
 
 
+class KeyLocked(UserError):
+    """An encrypted key file was not opened."""
+
+    code = "key_locked"
+    template = (
+        "{path} was not opened: {problem}. Set FEDMKT_PASSPHRASE_FILE to a file that holds the "
+        "passphrase (mode 0600), or FEDMKT_PASSPHRASE, or run the command in a terminal."
+    )
+
+
 class OutputUnwritable(UserError):
     """A result could not be written; what stood there before is untouched."""
 
@@ -241,6 +251,20 @@ class ContractUnsigned(ContractError):
 
     code = "contract_unsigned"
     template = "The contract {contract} lacks a valid signature of {member}. Have {member} sign it."
+
+
+class CardInvalid(ContractError):
+    """A member's card cannot be used."""
+
+    code = "card_invalid"
+    template = "The card {card} cannot be used: {problem}."
+
+
+class InvitationInvalid(ContractError):
+    """An invitation cannot be used at this node."""
+
+    code = "invitation_invalid"
+    template = "The invitation cannot be used: {problem}. Ask the coordinator for a new one."
 
 
 class JobInvalid(ContractError):
@@ -496,6 +520,25 @@ class MessageInvalid(ProtocolError):
     template = "A {kind} message is not valid: {problem}. The run stops."
 
 
+class MessageTooLarge(MessageInvalid):
+    """A message has more bytes, items, depth or text than any honest one needs."""
+
+    code = "message_too_large"
+    template = (
+        "A {kind} message passes the limit of {limit} {what}. It was not read; the run stops."
+    )
+
+
+class SchemaVersionDiffers(MessageInvalid):
+    """A message is written in another version of the schema than this node's."""
+
+    code = "schema_version_differs"
+    template = (
+        "A {kind} message is not of schema version {version}. Let all members install the same "
+        "version of fedmkt; the run stops."
+    )
+
+
 class SignatureInvalid(ProtocolError):
     """A signature does not fit its message and the directory's key."""
 
@@ -643,6 +686,13 @@ class LinkUnreachable(ExchangeError):
         "The SuperLink at {address} does not answer ({problem}). Look at fedmkt up --status, or "
         "start it."
     )
+
+
+class BundleNotAllowed(ExchangeError):
+    """A run's bundle is not one that this node runs."""
+
+    code = "bundle_not_allowed"
+    template = "The bundle {bundle} is not among those this node runs. Compare the versions."
 
 
 class RunCancelled(ExchangeError):

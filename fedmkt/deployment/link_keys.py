@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_ssh_private_key,
 )
 from cryptography.x509.oid import NameOID
 
+from fedmkt.core.errors import SettingInvalid
 from fedmkt.storage.whole_file import write_private, write_whole
 
 _LIFE = timedelta(days=397)
@@ -25,7 +27,7 @@ _EARLY = timedelta(minutes=5)
 
 
 def write_certificates(folder: Path, host: str) -> None:
-    """Write ca.crt, server.pem and server.key (0600) for an address into `folder`.
+    """Write ca.crt, server.pem and server.key (0600) for an address or name into `folder`.
 
     Raises: OutputUnwritable.
     """
@@ -37,10 +39,9 @@ def write_certificates(folder: Path, host: str) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(authority, hashes.SHA256())
     )
-    address = x509.IPAddress(ipaddress.ip_address(host))
     leaf = (
         _builder(_name(host), name, server)
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
         .sign(authority, hashes.SHA256())
     )
     write_whole(folder / "ca.crt", root.public_bytes(Encoding.PEM))
@@ -57,6 +58,24 @@ def write_node_key(path: Path) -> bytes:
     key = ec.generate_private_key(ec.SECP384R1())
     write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_link_key(path: Path) -> str:
+    """Return the public half (PEM) of a node's link key. Raises: SettingInvalid."""
+    try:
+        key = load_ssh_private_key(path.read_bytes(), None)
+    except (OSError, ValueError):
+        problem = "it cannot be read as an OpenSSH private key"
+        raise SettingInvalid(setting=str(path), problem=problem) from None
+    public = key.public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
+
+
+def _alternative(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(text: str) -> x509.Name:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from fedmkt.core.errors import DeploymentFailed
@@ -151,7 +151,7 @@ def _planned(layout: Layout, members: tuple[str, ...]) -> Plan:
     for member in members:
         if not _public_key(layout, member).exists():
             write_whole(_public_key(layout, member), write_node_key(_private_key(layout, member)))
-    control, *node_ports = _free_ports(1 + len(members))
+    (control,) = _free_ports(1)
     link = f"{HOST}:{control}"
     return Plan(
         control_port=control,
@@ -164,9 +164,9 @@ def _planned(layout: Layout, members: tuple[str, ...]) -> Plan:
                     name=member,
                     member=member,
                     public_key=str(_public_key(layout, member).resolve()),
-                    arguments=_node_command(layout, member, link, port),
+                    arguments=_node_command(layout, member, link),
                 )
-                for member, port in zip(members, node_ports, strict=True)
+                for member in members
             ),
         ),
     )
@@ -204,21 +204,13 @@ def _executor_command(folder: Path, link: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _node_command(layout: Layout, member: str, link: str, port: int) -> tuple[str, ...]:
-    home = layout.node(member).resolve()
+def _node_command(layout: Layout, member: str, link: str) -> tuple[str, ...]:
     return (
-        _script("flower-supernode"), "--superlink", link,
-        "--root-certificates", str(layout.root_certificate.resolve()),
-        "--auth-supernode-private-key", str(_private_key(layout, member).resolve()),
-        "--host", HOST, "--port", str(port), "--node-config", _node_config({"home": str(home)}),
+        sys.executable, "-m", "fedmkt.deployment.node_process",
+        "--home", str(layout.node(member).resolve()), "--link", link,
+        "--certificate", str(layout.root_certificate.resolve()),
+        "--key", str(_private_key(layout, member).resolve()),
     )  # fmt: skip
-
-
-def _node_config(values: Mapping[str, str]) -> str:
-    # TOML writes texts as JSON does.
-    import json
-
-    return " ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError
 
 from fedmkt.contract.schema import Name
 from fedmkt.core.errors import ReproducibleNoiseRefused, SettingInvalid
@@ -14,27 +14,32 @@ from fedmkt.privacy.mechanisms import NoiseSource, OsNoise, ReproducibleNoise
 from fedmkt.storage.whole_file import read_text
 
 
+class LinkSettings(Frozen):
+    """How this node connects: HOST:PORT of the coordinator, the certificate it is checked against,
+    and the key this node shows who it is with; paths start at the home folder."""
+
+    address: str = Field(pattern=r"^.+:[0-9]{1,5}$")
+    certificate: Path = Path("tls/ca.crt")
+    key: Path = Path("link.key")
+
+
 class NodeSettings(Frozen):
     """Who this node is, where its tables are and where its noise comes from.
 
     situation: `deployed`, or `simulated` on somebody's own machine. noise_seed: a reproducible
     source of noise, for simulated nodes alone. store: SQL URL of the ledger, which may hold a
     password; default: SQLite in the home folder. consents: for each dataset that needs it, the
-    table of who agreed to what (columns key, purpose, status, time).
+    table of who agreed to what (columns key, purpose, status, time). link: where the coordinator
+    is; `fedmkt node join` writes it.
     """
 
     member: Name
     situation: Literal["deployed", "simulated"] = "deployed"
     noise_seed: int | None = Field(default=None, ge=0)
     store: SecretStr | None = None
-    datasets: dict[str, SourceSettings]
+    datasets: dict[str, SourceSettings] = Field(default_factory=dict)
     consents: dict[str, SourceSettings] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _named(self) -> "NodeSettings":
-        if not self.datasets:
-            raise ValueError("datasets: name at least one table of this node")
-        return self
+    link: LinkSettings | None = None
 
     def noise_source(self) -> NoiseSource:
         """Return where noise comes from. Raises: ReproducibleNoiseRefused when deployed."""

@@ -1,39 +1,120 @@
-"""The identity's key file: 64 hexadecimal digits, readable by its owner alone."""
+"""The identity's key file: encrypted with a passphrase, and readable by its owner alone.
 
+An encrypted file is PKCS#8 (PEM), encrypted by the `cryptography` package's best available scheme.
+Simulated members on somebody's own machine keep 64 hexadecimal digits instead: nothing would be
+gained by a passphrase that lies beside them.
+
+Guarantee: a file is written once, mode 0600, and never overwritten; one that others may read is not
+used; a passphrase is in no error and no log.
+"""
+
+import getpass
 import os
+import sys
 from pathlib import Path
 
-from fedmkt.core.errors import FileMissing, SettingInvalid
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.identity.keys import Identity
 
+PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
+LEAST_PASSPHRASE = 12
 _OWNER_ONLY = 0o600
+_PEM = b"-----BEGIN"
 
 
 def write_key(path: Path, identity: Identity) -> None:
-    """Write the key file once; an existing one is never overwritten. Raises: SettingInvalid."""
+    """Write the key file of a simulated member, in clear. Raises: SettingInvalid (one is there)."""
+    _write(path, (identity.export_secret().hex() + "\n").encode())
+
+
+def write_encrypted_key(path: Path, identity: Identity, passphrase: bytes) -> None:
+    """Write the key file, encrypted. Raises: SettingInvalid (one is there, a short passphrase)."""
+    if len(passphrase) < LEAST_PASSPHRASE:
+        problem = f"it has fewer than {LEAST_PASSPHRASE} characters"
+        raise SettingInvalid(setting="the passphrase", problem=problem)
+    key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
+    scheme = BestAvailableEncryption(passphrase)
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme))
+
+
+def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
+    """Read the key file. passphrase: None looks for it, see `find_passphrase`.
+
+    Raises: FileMissing; KeyLocked; SettingInvalid (form, or others may read it).
+    """
+    if not path.is_file():
+        advice = "Restore it from your backup, or make a first one with fedmkt node init."
+        raise FileMissing(what="identity key", path=path, advice=advice)
+    # Security: a key that others can read is no identity.
+    _require_private(path)
+    data = path.read_bytes()
+    if data.startswith(_PEM):
+        return _decrypted(path, data, passphrase or find_passphrase(path))
+    try:
+        return Identity(bytes.fromhex(data.decode("ascii").strip()))
+    except ValueError:
+        problem = "it holds neither an encrypted key nor 64 hexadecimal digits"
+        raise SettingInvalid(setting=str(path), problem=problem) from None
+
+
+def find_passphrase(path: Path, *, new: bool = False) -> bytes:
+    """Return the passphrase of a key file: from a file, the environment, or the terminal.
+
+    Args: new: it is chosen now, so a terminal asks twice.
+    Raises: KeyLocked (none is to be had), SettingInvalid (its file, or the two differ).
+    """
+    named = os.environ.get(PASSPHRASE_FILE)
+    if named:
+        file = Path(named)
+        if not file.is_file():
+            raise KeyLocked(path=path, problem=f"{PASSPHRASE_FILE} names no file")
+        _require_private(file)
+        return file.read_bytes().strip()
+    given = os.environ.get(PASSPHRASE)
+    if given:
+        return given.encode()
+    if not sys.stdin.isatty():
+        raise KeyLocked(path=path, problem="no passphrase was given")
+    typed = getpass.getpass(f"Passphrase of {path}: ")
+    if new and typed != getpass.getpass("The same again: "):
+        raise SettingInvalid(setting="the passphrase", problem="the two differ")
+    return typed.encode()
+
+
+def is_encrypted(path: Path) -> bool:
+    """Tell whether a key file is encrypted."""
+    return path.read_bytes().startswith(_PEM)
+
+
+def _decrypted(path: Path, data: bytes, passphrase: bytes) -> Identity:
+    try:
+        key = load_pem_private_key(data, passphrase)
+    except (ValueError, TypeError):
+        raise KeyLocked(path=path, problem="the passphrase is wrong, or the file damaged") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingInvalid(setting=str(path), problem="it is no Ed25519 key")
+    return Identity(key.private_bytes_raw())
+
+
+def _require_private(path: Path) -> None:
+    if path.stat().st_mode & 0o077:
+        problem = "others may read it; run chmod 600 on it"
+        raise SettingInvalid(setting=str(path), problem=problem)
+
+
+def _write(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
     except FileExistsError:
         problem = "a key is already there, and a lost key cannot be made again"
         raise SettingInvalid(setting=str(path), problem=problem) from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(identity.export_secret().hex() + "\n")
-
-
-def read_key(path: Path) -> Identity:
-    """Read the key file. Raises: FileMissing; SettingInvalid (form, or others may read it)."""
-    if not path.is_file():
-        advice = (
-            "Restore it from your backup; how to make a first one: docs/guides/node_engineer.md."
-        )
-        raise FileMissing(what="identity key", path=path, advice=advice)
-    # Security: a key that others can read is no identity.
-    if path.stat().st_mode & 0o077:
-        problem = "others may read it; run chmod 600 on it"
-        raise SettingInvalid(setting=str(path), problem=problem)
-    try:
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
-        return Identity(secret)
-    except ValueError:
-        problem = "it does not hold a key (64 hexadecimal digits)"
-        raise SettingInvalid(setting=str(path), problem=problem) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

@@ -6,6 +6,8 @@ so a node runs the copy its own member installed.
 Not guaranteed: that a node runs no other bundle. That is for the node to check.
 """
 
+import hashlib
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -52,4 +54,12 @@ def bundle_files() -> dict[str, bytes]:
 
 def build_bundle(files: Mapping[str, bytes]) -> bytes:
     """Return `files` as a Flower App Bundle; its SHA-256 is the bundle's hash."""
-    return build_fab_from_files(files)[0]
+    with warnings.catch_warnings():
+        # Flower asks pathspec for a kind of pattern by its old name.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return build_fab_from_files(files)[0]
+
+
+def bundle_hash() -> str:
+    """Return the SHA-256 of this package's bundle, in hexadecimal."""
+    return hashlib.sha256(build_bundle(bundle_files())).hexdigest()

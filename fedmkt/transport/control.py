@@ -1,12 +1,11 @@
 """The operator's side of a SuperLink: who is registered and online, runs started, listed, stopped.
 
-Guarantee: runs are started from this package's own bundle and no other.
-Not guaranteed: that nobody else starts runs. Whoever reaches the control routes can; see the guard.
+Not guaranteed: that nobody else starts runs. Whoever reaches the control routes can, unless the
+SuperLink asks for a token (`fedmkt.transport.superlink`).
 """
 
 import hashlib
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +29,7 @@ from google.protobuf.message import DecodeError
 
 from fedmkt.core.errors import LinkUnreachable
 from fedmkt.transport.bundle import build_bundle, bundle_files
+from fedmkt.transport.operator_token import OperatorToken
 
 _PAUSE_S = 0.1
 
@@ -45,8 +45,13 @@ class LinkRun:
 class Control:
     """A connection to the control routes of one SuperLink. Close it when done."""
 
-    def __init__(self, address: str, root_certificates: bytes) -> None:
-        """Connect to HOST:PORT over TLS, trusting `root_certificates` (PEM) alone."""
+    def __init__(
+        self, address: str, root_certificates: bytes, token: OperatorToken | None = None
+    ) -> None:
+        """Connect to HOST:PORT over TLS, trusting `root_certificates` (PEM) alone.
+
+        token: what a SuperLink that was started by `fedmkt.transport.superlink` asks for.
+        """
         self._address = address
         self._client = ControlHttpClient.from_server_address(
             address,
@@ -55,6 +60,7 @@ class Control:
             interceptors=[
                 CliClientHttpInterceptor(),
                 RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
+                *([token] if token is not None else []),
             ],
         )
 
@@ -86,12 +92,12 @@ class Control:
         found = self._call("ListNodes", ListNodesRequest()).nodes_info
         return {one.name: _online_since(one) for one in found if one.status != "unregistered"}
 
-    def start(self, run_config: Mapping[str, str]) -> int:
-        """Start a run of this package's bundle; return its number. Raises: LinkUnreachable."""
-        with warnings.catch_warnings():
-            # Flower asks pathspec for a kind of pattern by its old name.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            bundle = build_bundle(bundle_files())
+    def start(self, run_config: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> int:
+        """Start a run; return its number. files: of another bundle than this package's own.
+
+        Raises: LinkUnreachable.
+        """
+        bundle = build_bundle(files or bundle_files())
         request = StartRunRequest(
             fab=fab_to_proto(Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})),
             override_config=user_config_to_proto(dict(run_config)),

@@ -1,0 +1,63 @@
+"""The process of a partner's node: one outbound connection, no open port.
+
+    python -m fedmkt.deployment.node_process --home HOME --link HOST:PORT --certificate FILE \\
+        --key FILE [--allow SHA256]...
+
+Guarantee: it answers only runs whose bundle's hash is this package's own, or named with --allow.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+from fedmkt.core.errors import SettingInvalid
+from fedmkt.deployment.plan import HOST
+from fedmkt.node.app import app, node_at
+from fedmkt.transport.bundle import bundle_hash
+from fedmkt.transport.stock_runner import run_stock
+from fedmkt.transport.warm_runner import Link, WarmRunner, require_tested
+
+_log = logging.getLogger(__name__)
+
+
+def main(words: list[str]) -> None:
+    """Answer messages until asked to stop. Raises: what `node_at` raises, SettingInvalid."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--link", required=True)
+    parser.add_argument("--certificate", type=Path, required=True)
+    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--allow", action="append", default=[])
+    given = parser.parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look for a message
+    allowed = frozenset({bundle_hash(), *given.allow})
+    try:
+        require_tested(version("flwr"))
+    except SettingInvalid as untested:
+        _log.warning("%s; its own, slower runner is used", untested)
+        run_stock(_stock_command(given), allowed=allowed)
+        return
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    # Opened now, so that what is wrong with the home is said before anybody waits for this node.
+    node_at(given.home)
+    runner = WarmRunner(app, {"home": str(given.home)}, allowed, stopping.is_set)
+    runner.run(Link(given.link, given.certificate.read_bytes(), given.key))
+
+
+def _stock_command(given: argparse.Namespace) -> list[str]:
+    return [
+        "--superlink", given.link, "--root-certificates", str(given.certificate),
+        "--auth-supernode-private-key", str(given.key), "--host", HOST, "--port", "0",
+        "--node-config", f"home={json.dumps(str(given.home))}",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

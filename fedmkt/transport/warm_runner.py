@@ -1,0 +1,185 @@
+"""A Flower node that answers in the process that holds the connection: no process a message.
+
+The one module that leans on Flower's internals: its Fleet connection, and how messages are taken
+apart into objects. Tested with the versions in `TESTED`; with any other it refuses, and its caller
+falls back to Flower's own runner.
+
+Guarantee: nothing of a bundle is ever unpacked or imported here. The app that answers is the one
+that is handed in; a run is answered only if its bundle's hash is allowed, and the bundle that the
+SuperLink gives out under that hash has it.
+Not guaranteed: isolation of the app from the connection. What kills the process ends the node; its
+supervisor starts it again, and its store knows what was answered.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    pull_and_inflate_object_from_tree,
+    push_object_contents_from_iterable,
+)
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.fleet_http_connection import http_request_response
+
+from fedmkt.core.errors import BundleNotAllowed, SettingInvalid
+from fedmkt.transport.channel import Failure
+from fedmkt.transport.flower import Config
+from fedmkt.transport.payload import failure_record
+
+TESTED = ("1.41.0",)
+"""The versions of Flower whose internals this module was tested with."""
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 1.0
+_PAUSE_SHARE = 0.05  # of the time since the last message
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where the SuperLink is and how this node shows who it is.
+
+    address: HOST:PORT. root_certificates: PEM. key_file: OpenSSH private key on NIST P-384.
+    """
+
+    address: str
+    root_certificates: bytes = field(repr=False)
+    key_file: Path
+
+
+@dataclass
+class WarmRunner:
+    """One node's connection and the app that answers. allowed: SHA-256 of bundles, hexadecimal."""
+
+    app: ClientApp
+    node_config: Config
+    allowed: frozenset[str]
+    stopping: Callable[[], bool] = lambda: False
+    _checked: dict[int, bool] = field(default_factory=dict)
+
+    def run(self, link: Link) -> None:
+        """Connect, and answer messages until `stopping`. Raises: SettingInvalid (the key file)."""
+        with http_request_response(
+            link.address,
+            insecure=False,
+            root_certificates=link.root_certificates,
+            authentication_keys=_keys(link.key_file),
+        ) as connection:
+            talk = _Connection(*connection)
+            _log.info("connected to %s as node %d", link.address, talk.node_id)
+            last = time.monotonic()
+            while not self.stopping():
+                received = talk.receive()
+                if received is None:
+                    _pause(time.monotonic() - last)
+                    continue
+                self._handle(talk, *received)
+                last = time.monotonic()
+
+    def _handle(self, talk: "_Connection", header: Message, tree: ObjectTree) -> None:
+        run_id, started = header.metadata.run_id, time.monotonic()
+        TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, talk.node_id
+        try:
+            message: Message = pull_and_inflate_object_from_tree(
+                tree, partial(talk.pull, run_id), partial(talk.confirm, run_id), return_type=Message
+            )
+            # The content's own bytes do not hold its name.
+            message.metadata.__dict__["_message_id"] = tree.object_id
+            reply = self._answer(message, talk)
+            _send(reply, time.monotonic() - started, talk)
+        except Exception as error:  # noqa: BLE001
+            # Privacy: the type alone. A message that cannot be had or delivered is the
+            # coordinator's to ask for again; what was answered is in the node's store.
+            _log.error("run %d: a message was dropped (%s)", run_id, type(error).__name__)
+
+    def _answer(self, message: Message, talk: "_Connection") -> Message:
+        run_id = message.metadata.run_id
+        if run_id not in self._checked:
+            self._checked[run_id] = _is_allowed(run_id, self.allowed, talk)
+        if not self._checked[run_id]:
+            _log.error("run %d: its bundle is not among those this node runs", run_id)
+            return Message(failure_record(Failure(BundleNotAllowed.code)), reply_to=message)
+        context = Context(
+            run_id=run_id,
+            node_id=talk.node_id,
+            node_config=dict(self.node_config),
+            state=RecordDict(),
+            run_config={},
+        )
+        return self.app(message, context)
+
+
+def require_tested(installed: str | None = None) -> None:
+    """Raise SettingInvalid unless the installed Flower is one this module was tested with."""
+    found = installed or version("flwr")
+    if found not in TESTED:
+        problem = f"the fast runner was tested with {', '.join(TESTED)} alone"
+        raise SettingInvalid(setting=f"Flower {found}", problem=problem)
+
+
+class _Connection(NamedTuple):
+    """What Flower's connection to the Fleet routes offers, in its order."""
+
+    node_id: int
+    receive: Callable[[], tuple[Message, ObjectTree] | None]
+    send: Callable[[Message, ObjectTree, float], tuple[set[str], str]]
+    get_run: Callable[[int], Run]
+    get_fab: Callable[[str, int], Fab]
+    pull: Callable[[int, str], bytes]
+    push: Callable[[int, str, str, bytes], None]
+    confirm: Callable[[int, str], None]
+
+
+def _is_allowed(run_id: int, allowed: frozenset[str], talk: _Connection) -> bool:
+    stated = talk.get_run(run_id).fab_hash
+    if stated not in allowed:
+        return False
+    # Security: the hash is the SuperLink's word until the bytes were looked at.
+    return hashlib.sha256(talk.get_fab(stated, run_id).content).hexdigest() == stated
+
+
+def _keys(file: Path) -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey]:
+    try:
+        key = load_ssh_private_key(file.read_bytes(), None)
+    except (OSError, ValueError):
+        problem = "it cannot be read as an OpenSSH private key"
+        raise SettingInvalid(setting=str(file), problem=problem) from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise SettingInvalid(setting=str(file), problem="it is not an elliptic curve key")
+    return key, key.public_key()
+
+
+def _send(reply: Message, took_s: float, talk: _Connection) -> None:
+    run_id = reply.metadata.run_id
+    reply.metadata.__dict__["_message_id"] = reply.object_id
+    with no_object_id_recompute():
+        wanted, session = talk.send(reply, get_object_tree(reply), took_s)
+        contents = (
+            (object_id, one.deflate())
+            for object_id, one in get_all_nested_objects(reply).items()
+            if object_id in wanted
+        )
+        push_object_contents_from_iterable(contents, partial(talk.push, run_id, session))
+
+
+def _pause(idle_s: float) -> None:
+    """Sleep a twentieth of the time without a message, within bounds."""
+    time.sleep(min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, _PAUSE_SHARE * idle_s)))

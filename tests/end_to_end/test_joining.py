@@ -1,0 +1,232 @@
+"""From nothing to a joined node: one command a step and role, and what each refuses."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fedmkt.cli.commands import app
+from fedmkt.contract.membership import Invitation, MemberCard
+from fedmkt.coordinator.home import open_coordinator
+from fedmkt.core.errors import FedmktError, KeyLocked, SettingInvalid
+from fedmkt.node.home import open_home
+from fedmkt.storage.key_file import find_passphrase, read_key
+
+PASSPHRASE = "correct horse battery staple"
+DATASET = """
+name = "prospects"
+population = "customers"
+holders = ["bank"]
+modes = ["local"]
+minimum_audience = 100
+
+[uses]
+prospecting = ["bank"]
+
+[table]
+customer_key = "customer"
+target_positive = "true"
+
+[[table.columns]]
+name = "age"
+kind = "number"
+bounds = [0, 120]
+
+[[table.columns]]
+name = "buys"
+kind = "boolean"
+use = "target"
+"""
+
+
+@pytest.fixture(autouse=True)
+def passphrase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE + "\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(file))
+    monkeypatch.chdir(tmp_path)
+
+
+def ran(*words: str) -> Result:
+    """Run a command that must succeed."""
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, (words, result.output, result.exception)
+    return result
+
+
+def failed(*words: str) -> FedmktError:
+    """Run a command that must fail with a named error; return it."""
+    result = CliRunner().invoke(app, list(words))
+    assert isinstance(result.exception, FedmktError), (words, result.output, result.exception)
+    assert PASSPHRASE not in str(result.exception)
+    return result.exception
+
+
+@pytest.fixture
+def walked(tmp_path: Path) -> Path:
+    """Everybody made a home and signed one contract, and the coordinator adopted it."""
+    ran("coordinator", "init", "hub", "--host", "127.0.0.1")
+    for member in ("bank", "retailer"):
+        ran("node", "init", member, "--member", member)
+        dataset = DATASET.replace('["bank"]\nmodes', f'["{member}"]\nmodes')
+        (tmp_path / member / "datasets" / "prospects.toml").write_text(dataset)
+        ran("node", "card", member)
+    ran(
+        "contract", "draft", "--coordinator", "hub/member.json",
+        "--member", "bank/member.json", "--member", "retailer/member.json",
+    )  # fmt: skip
+    for home in ("hub", "bank", "retailer"):
+        assert CliRunner().invoke(app, ["contract", "verify", "collaboration.toml"]).exit_code == 1
+        ran("contract", "sign", "collaboration.toml", "--home", home, "--yes")
+    ran("contract", "verify", "collaboration.toml")
+    ran("coordinator", "adopt", "hub", "collaboration.toml")
+    ran("coordinator", "invite", "hub", "bank")
+    return tmp_path
+
+
+def test_the_whole_walk_ends_in_homes_that_open(walked: Path) -> None:
+    ran("node", "join", "bank", "bank.invitation.json")
+    home = open_home(walked / "bank")
+    assert home.member == "bank"
+    assert home.settings.link is not None
+    assert home.settings.link.address == "127.0.0.1:9443"
+    dataset = home.contract.dataset("prospects")
+    assert dataset is not None
+    assert dataset.holders == ("bank", "retailer")
+    home.close()
+    assert open_coordinator(walked / "hub").contract.hash == home.contract_hash
+
+
+def test_private_keys_are_encrypted_and_readable_by_their_owner_alone(walked: Path) -> None:
+    for home in ("hub", "bank", "retailer"):
+        key = walked / home / "identity.key"
+        assert key.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        for path in (
+            key,
+            *(walked / home).glob("link.key"),
+            *(walked / home / "tls").glob("*.key"),
+        ):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_no_private_key_is_in_what_is_handed_out(walked: Path) -> None:
+    secret = read_key(walked / "bank" / "identity.key").export_secret().hex()
+    for path in ("bank/member.json", "bank.invitation.json", "collaboration.toml"):
+        text = (walked / path).read_text()
+        assert "PRIVATE" not in text
+        assert secret not in text
+
+
+def test_a_key_is_opened_by_its_passphrase_alone(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = walked / "bank" / "identity.key"
+    with pytest.raises(KeyLocked, match="wrong") as wrong:
+        read_key(key, b"another passphrase")
+    assert "another passphrase" not in str(wrong.value)
+    (walked / "passphrase").chmod(0o644)
+    with pytest.raises(SettingInvalid, match="chmod 600"):
+        read_key(key)
+    monkeypatch.delenv("FEDMKT_PASSPHRASE_FILE")
+    with pytest.raises(KeyLocked, match="no passphrase"):
+        read_key(key)
+    monkeypatch.setenv("FEDMKT_PASSPHRASE", PASSPHRASE)
+    assert read_key(key).public.hex == json.loads((walked / "bank/member.json").read_text())["key"]
+
+
+def test_a_short_passphrase_makes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "passphrase").write_text("short")
+    assert failed("node", "init", "new", "--member", "new").code == "setting_invalid"
+    assert not (tmp_path / "new" / "identity.key").exists()
+    assert find_passphrase(tmp_path / "x") == b"short"
+
+
+def test_a_home_that_is_there_is_never_made_again(walked: Path) -> None:
+    before = (walked / "bank" / "identity.key").read_bytes()
+    assert "never overwritten" in str(failed("node", "init", "bank", "--member", "bank"))
+    assert "never overwritten" in str(failed("coordinator", "init", "hub", "--host", "x.example"))
+    assert (walked / "bank" / "identity.key").read_bytes() == before
+
+
+def changed(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize("fields", [{"name": "other"}, {"key": "1" * 64}, {"link_key": "x"}])
+def test_a_card_that_was_changed_is_refused(walked: Path, fields: dict[str, object]) -> None:
+    changed(walked / "retailer" / "member.json", **fields)
+    words = ["--coordinator", "hub/member.json", "--member", "retailer/member.json", "-o", "c.toml"]
+    assert failed("contract", "draft", *words).code == "card_invalid"
+    assert not (walked / "c.toml").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"address": "evil.example:9443"},
+        {"certificate": "-----BEGIN CERTIFICATE-----"},
+        {"member": "retailer"},
+        {"expires": "2099-01-01T00:00:00Z"},
+        {"signature": "0" * 128},
+    ],
+)
+def test_an_invitation_that_was_changed_is_refused_and_nothing_is_written(
+    walked: Path, fields: dict[str, object]
+) -> None:
+    changed(walked / "bank.invitation.json", **fields)
+    before = (walked / "bank" / "node.toml").read_text()
+    assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
+    assert (walked / "bank" / "node.toml").read_text() == before
+    assert not (walked / "bank" / "collaboration.toml").exists()
+    assert not (walked / "bank" / "tls").exists()
+
+
+def test_an_invitation_of_another_member_or_of_yesterday_is_refused(walked: Path) -> None:
+    assert "it is for bank" in str(failed("node", "join", "retailer", "bank.invitation.json"))
+    hub = read_key(walked / "hub" / "identity.key")
+    text = (walked / "bank.invitation.json").read_text()
+    old = Invitation.model_validate_json(text).model_copy(
+        update={"expires": "2020-01-01T00:00:00Z"}
+    )
+    old = Invitation.model_validate_json(old.model_dump_json(warnings=False)).signed(hub)
+    (walked / "old.json").write_text(old.model_dump_json())
+    assert "expired" in str(failed("node", "join", "bank", "old.json"))
+
+
+def test_a_contract_changed_after_a_signature_is_not_signed(walked: Path) -> None:
+    file = walked / "collaboration.toml"
+    file.write_text(file.read_text().replace("lifetime_epsilon = 8.0", "lifetime_epsilon = 80.0"))
+    result = CliRunner().invoke(app, ["contract", "verify", "collaboration.toml"])
+    assert result.exit_code == 1
+    assert result.output.count("not signed") == 3
+    assert failed("coordinator", "adopt", "hub", "collaboration.toml").code == "contract_unsigned"
+
+
+def test_what_is_signed_is_shown_first_and_a_no_signs_nothing(walked: Path) -> None:
+    (walked / "collaboration.signatures.json").unlink()
+    words = ["contract", "sign", "collaboration.toml", "--home", "bank"]
+    told = CliRunner().invoke(app, words, input="n\n")
+    assert told.exit_code == 1
+    for said in ("bank, retailer", "prospecting, when asked for by bank", "epsilon 8 for life"):
+        assert said in told.output
+    assert not (walked / "collaboration.signatures.json").exists()
+
+
+def test_a_home_the_contract_does_not_name_cannot_sign(walked: Path) -> None:
+    ran("node", "init", "stranger", "--member", "stranger")
+    words = ["contract", "sign", "collaboration.toml", "--home", "stranger", "--yes"]
+    assert "names nobody with the key" in str(failed(*words))
+
+
+def test_a_node_without_an_invitation_says_what_to_do(walked: Path) -> None:
+    assert "fedmkt node join" in str(failed("node", "run", "retailer"))
+
+
+def test_fingerprints_are_short_and_follow_the_card(walked: Path) -> None:
+    card = MemberCard.model_validate_json((walked / "bank" / "member.json").read_text())
+    assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", card.fingerprint)
+    assert card.model_copy(update={"name": "b"}).fingerprint != card.fingerprint

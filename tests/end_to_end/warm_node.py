@@ -1,0 +1,31 @@
+"""A node on the warm runner, for tests: python warm_node.py LINK CERTIFICATE KEY NAME WHAT HASH.
+
+WHAT: `echo`, or `raise` with a secret in the error. HASH: of the one bundle it runs.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedmkt.transport.channel import Handler
+from fedmkt.transport.flower import make_client_app
+from fedmkt.transport.warm_runner import Link, WarmRunner
+
+SECRET = "Erika-Mustermann-DE89370400440532013000"
+
+
+def main(link: str, certificate: str, key: str, name: str, what: str, allowed: str) -> None:
+    def open_handler(config: Mapping[str, object]) -> Handler:
+        def handle(request: bytes) -> bytes:
+            if what == "raise":
+                raise ValueError(SECRET)
+            return f"{config['org']} got ".encode() + request
+
+        return handle
+
+    runner = WarmRunner(make_client_app(open_handler), {"org": name}, frozenset({allowed}))
+    runner.run(Link(link, Path(certificate).read_bytes(), Path(key)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
