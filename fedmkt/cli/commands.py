@@ -12,8 +12,10 @@ from fedmkt.cli import (
     data,
     demo,
     job,
+    keys,
     ledger,
     node,
+    node_data,
     node_setup,
     result,
     up,
@@ -34,8 +36,11 @@ app.command("down", no_args_is_help=False)(up.down)
 app.add_typer(job.app, name="job")
 app.add_typer(coordinator.app, name="coordinator")
 app.add_typer(contract.app, name="contract")
+app.add_typer(keys.app, name="keys")
 for _command in (node_setup.init, node_setup.card, node_setup.join, node_setup.run):
     node.app.command()(_command)
+node.app.command("import")(node_data.import_table)
+node.app.command("check")(node_data.check)
 app.add_typer(data.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(node.app, name="node")

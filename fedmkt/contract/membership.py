@@ -22,7 +22,7 @@ from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.identity.keys import Identity, PublicIdentity
 from fedmkt.wire.canonical import canonical_json, digest
 
-CARD, INVITATION = "member card", "invitation"
+CARD, INVITATION, ROTATION = "member card", "invitation", "key rotation"
 Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -63,6 +63,35 @@ class MemberCard(Frozen):
         except SignatureInvalid:
             problem = "its signature does not fit its key; have it sent again"
             raise CardInvalid(card=self.name, problem=problem) from None
+
+
+class Rotation(Frozen):
+    """A member's word that another key takes the place of its own, signed with the old one."""
+
+    schema_version: Literal[1] = 1
+    name: Identifier
+    old: str = Field(pattern=r"^[0-9a-f]{64}$")
+    new: str = Field(pattern=r"^[0-9a-f]{64}$")
+    at: datetime
+    signature: Signature = "0" * 128
+
+    def _statement(self) -> bytes:
+        return canonical_json(self.model_dump(mode="json", exclude={"signature"}))
+
+    def signed(self, old: Identity) -> "Rotation":
+        """Return the statement with the old key's signature."""
+        return self.model_copy(update={"signature": old.sign(ROTATION, self._statement()).hex()})
+
+    def verify(self) -> None:
+        """Check that the holder of the old key signed it. Raises: CardInvalid."""
+        try:
+            signature = bytes.fromhex(self.signature)
+            PublicIdentity(self.old).verify(
+                ROTATION, self._statement(), signature, member=self.name
+            )
+        except SignatureInvalid:
+            problem = "it is not signed with the old key"
+            raise CardInvalid(card=f"rotation of {self.name}", problem=problem) from None
 
 
 def parse_card(text: str, *, source: str) -> MemberCard:

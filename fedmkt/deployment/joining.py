@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tomllib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import tomli_w
@@ -18,6 +18,7 @@ from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member, p
 from fedmkt.contract.membership import (
     Invitation,
     MemberCard,
+    Rotation,
     merged_signatures,
     open_invitation,
     parse_card,
@@ -34,7 +35,7 @@ from fedmkt.deployment.settings import (
 from fedmkt.identity.keys import Identity
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import CONTRACT_FILE, SIGNATURES_FILE, read_contract
-from fedmkt.storage.key_file import read_key, write_encrypted_key
+from fedmkt.storage.key_file import read_key, replace_key, write_encrypted_key
 from fedmkt.storage.whole_file import read_text, unwritable, write_private, write_whole
 
 KEY_FILE, LINK_KEY_FILE, CARD_FILE = "identity.key", "link.key", "member.json"
@@ -233,6 +234,35 @@ def join(home: Path, file: Path, *, now: datetime) -> Collaboration:
         text = f"{written.rstrip()}\n\n{tomli_w.dumps({'link': link})}"
         write_whole(home / "node.toml", text.encode())
     return contract
+
+
+def encrypt_key(home: Path, passphrase: bytes) -> None:
+    """Encrypt a home's key under a passphrase; it stays the same key.
+
+    Raises: FileMissing, KeyLocked, SettingInvalid, OutputUnwritable.
+    """
+    replace_key(home / KEY_FILE, read_key(home / KEY_FILE), passphrase)
+
+
+def rotate_key(home: Path, passphrase: bytes) -> tuple[Path, Path]:
+    """Give a home a new identity; return the signed statement's file and where the old key is kept.
+
+    Raises: as `encrypt_key`.
+    """
+    old, card = read_key(home / KEY_FILE), read_card(home / CARD_FILE)
+    new, number = Identity.generate(), 1
+    while (kept := home / f"{KEY_FILE}.old-{number}").exists():
+        number += 1
+    statement = Rotation(
+        name=card.name, old=old.public.hex, new=new.public.hex, at=datetime.now(UTC)
+    ).signed(old)
+    write_private(kept, (home / KEY_FILE).read_bytes())
+    replace_key(home / KEY_FILE, new, passphrase)
+    file = home / f"rotation-{number}.json"
+    write_whole(file, statement.model_dump_json(indent=2).encode())
+    renewed = card.model_copy(update={"key": new.public.hex}).signed(new)
+    write_whole(home / CARD_FILE, renewed.model_dump_json(indent=2).encode())
+    return file, kept
 
 
 def _signatures(file: Path) -> str | None:

@@ -4,8 +4,8 @@ An encrypted file is PKCS#8 (PEM), encrypted by the `cryptography` package's bes
 Simulated members on somebody's own machine keep 64 hexadecimal digits instead: nothing would be
 gained by a passphrase that lies beside them.
 
-Guarantee: a file is written once, mode 0600, and never overwritten; one that others may read is not
-used; a passphrase is in no error and no log.
+Guarantee: a file has mode 0600, and is overwritten by `replace_key` alone, whole; one that others
+may read is not used; a passphrase is in no error and no log.
 """
 
 import getpass
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.identity.keys import Identity
+from fedmkt.storage.whole_file import write_private
 
 PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
 LEAST_PASSPHRASE = 12
@@ -37,12 +38,7 @@ def write_key(path: Path, identity: Identity) -> None:
 
 def write_encrypted_key(path: Path, identity: Identity, passphrase: bytes) -> None:
     """Write the key file, encrypted. Raises: SettingInvalid (one is there, a short passphrase)."""
-    if len(passphrase) < LEAST_PASSPHRASE:
-        problem = f"it has fewer than {LEAST_PASSPHRASE} characters"
-        raise SettingInvalid(setting="the passphrase", problem=problem)
-    key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
-    scheme = BestAvailableEncryption(passphrase)
-    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme))
+    _write(path, _encrypted(identity, passphrase))
 
 
 def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
@@ -65,17 +61,25 @@ def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
         raise SettingInvalid(setting=str(path), problem=problem) from None
 
 
-def find_passphrase(path: Path, *, new: bool = False) -> bytes:
+def replace_key(path: Path, identity: Identity, passphrase: bytes) -> None:
+    """Put an encrypted key in the place of the one that is there, whole or not at all.
+
+    Raises: SettingInvalid (a short passphrase), OutputUnwritable.
+    """
+    write_private(path, _encrypted(identity, passphrase))
+
+
+def find_passphrase(path: Path, *, new: bool = False, file: Path | None = None) -> bytes:
     """Return the passphrase of a key file: from a file, the environment, or the terminal.
 
-    Args: new: it is chosen now, so a terminal asks twice.
+    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others.
     Raises: KeyLocked (none is to be had), SettingInvalid (its file, or the two differ).
     """
     named = os.environ.get(PASSPHRASE_FILE)
-    if named:
-        file = Path(named)
+    if file is not None or named:
+        file = file or Path(str(named))
         if not file.is_file():
-            raise KeyLocked(path=path, problem=f"{PASSPHRASE_FILE} names no file")
+            raise KeyLocked(path=path, problem="the passphrase's file is not there")
         _require_private(file)
         return file.read_bytes().strip()
     given = os.environ.get(PASSPHRASE)
@@ -92,6 +96,15 @@ def find_passphrase(path: Path, *, new: bool = False) -> bytes:
 def is_encrypted(path: Path) -> bool:
     """Tell whether a key file is encrypted."""
     return path.read_bytes().startswith(_PEM)
+
+
+def _encrypted(identity: Identity, passphrase: bytes) -> bytes:
+    if len(passphrase) < LEAST_PASSPHRASE:
+        problem = f"it has fewer than {LEAST_PASSPHRASE} characters"
+        raise SettingInvalid(setting="the passphrase", problem=problem)
+    key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
+    scheme = BestAvailableEncryption(passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
 
 
 def _decrypted(path: Path, data: bytes, passphrase: bytes) -> Identity:

@@ -3,16 +3,19 @@
 import json
 import re
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from fedmkt.cli.commands import app
-from fedmkt.contract.membership import Invitation, MemberCard
+from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.coordinator.home import open_coordinator
-from fedmkt.core.errors import FedmktError, KeyLocked, SettingInvalid
+from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, SettingInvalid
 from fedmkt.node.home import open_home
+from fedmkt.node.settings import read_settings
 from fedmkt.storage.key_file import find_passphrase, read_key
 
 PASSPHRASE = "correct horse battery staple"
@@ -230,3 +233,96 @@ def test_fingerprints_are_short_and_follow_the_card(walked: Path) -> None:
     card = MemberCard.model_validate_json((walked / "bank" / "member.json").read_text())
     assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", card.fingerprint)
     assert card.model_copy(update={"name": "b"}).fingerprint != card.fingerprint
+
+
+# --- keys -------------------------------------------------------------------------------------
+
+
+def test_another_passphrase_leaves_the_key_as_it_is(walked: Path) -> None:
+    before = read_key(walked / "bank" / "identity.key").public.hex
+    file = walked / "new"
+    file.write_text("another good passphrase")
+    file.chmod(0o600)
+    ran("keys", "encrypt", "bank", "--new-passphrase", "new")
+    with pytest.raises(KeyLocked):
+        read_key(walked / "bank" / "identity.key")
+    assert read_key(walked / "bank" / "identity.key", file.read_bytes()).public.hex == before
+
+
+def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
+    old = read_key(walked / "bank" / "identity.key").public.hex
+    ran("keys", "rotate", "bank")
+    new = read_key(walked / "bank" / "identity.key").public.hex
+    assert new != old
+    statement = Rotation.model_validate_json((walked / "bank" / "rotation-1.json").read_text())
+    statement.verify()
+    assert (statement.old, statement.new) == (old, new)
+    with pytest.raises(CardInvalid):
+        statement.model_copy(update={"new": "1" * 64}).verify()
+    assert read_key(walked / "bank" / "identity.key.old-1").public.hex == old
+    # Until the contract names it, the new key is nobody's.
+    assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
+
+
+# --- the node's table, and whether all is ready -----------------------------------------------
+
+
+def table(rows: int = 200) -> str:
+    lines = ["Kunden-ID;Alter;Einkommen;Region;Kunde seit;Notiz;kauft"]
+    for row in range(rows):
+        region = ("Nord", "Süd")[row % 2] if row else "Atlantis"
+        income = f"{1000 + row},{row % 100:02d}"
+        day, note = f"2020-01-{row % 28 + 1:02d}", f"note {row}"
+        lines.append(f"K{row:04d};{18 + row % 60};{income};{region};{day};{note};{row % 2}")
+    return "\n".join(lines) + "\n"
+
+
+def test_a_table_is_imported_by_guesses_that_tell_no_rare_or_extreme_value(walked: Path) -> None:
+    (walked / "own.csv").write_text(table())
+    ran("node", "init", "shop", "--member", "shop")
+    told = ran("node", "import", "shop", "own.csv", "--target", "kauft").output
+    assert "separator ;, decimal commas; customer key Kunden-ID" in told
+    drafted = Dataset.model_validate(
+        tomllib.loads((walked / "shop" / "datasets" / "prospects.toml").read_text())
+    )
+    kinds = {column.name: column.kind for column in drafted.table.columns}
+    assert kinds == {
+        "Alter": "integer", "Einkommen": "number", "Region": "category", "kauft": "boolean"
+    }  # fmt: skip
+    assert drafted.table.column("Region").categories == ("Nord", "Süd")
+    assert "Atlantis" not in (walked / "shop" / "datasets" / "prospects.toml").read_text()
+    # The greatest age is 77 and the greatest income 1199.99: round numbers stand for them.
+    assert drafted.table.column("Alter").bounds == (0.0, 100.0)
+    assert drafted.table.column("Einkommen").bounds == (0.0, 2000.0)
+    settings = read_settings(walked / "shop" / "node.toml")
+    assert settings.datasets["prospects"].separator == ";"
+    assert settings.datasets["prospects"].decimal_comma
+    again = failed("node", "import", "shop", "own.csv")
+    assert "is there already" in str(again)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("own.xlsx", "x", "its ending is none of"),
+        ("own.csv", "a,b\n1,1\n1,1\n", "no column has a different value in each row"),
+    ],
+)
+def test_a_table_that_cannot_be_imported_is_refused_by_name(
+    walked: Path, name: str, text: str, said: str
+) -> None:
+    (walked / name).write_text(text)
+    before = (walked / "bank" / "node.toml").read_text()
+    assert said in str(failed("node", "import", "bank", name, "--dataset", "other"))
+    assert (walked / "bank" / "node.toml").read_text() == before
+
+
+def test_a_check_before_anything_is_ready_says_what_to_do(walked: Path) -> None:
+    told = CliRunner().invoke(app, ["node", "check", "retailer"])
+    assert told.exit_code == 1
+    assert "fedmkt node join" in told.output
+    ran("node", "join", "bank", "bank.invitation.json")
+    told = CliRunner().invoke(app, ["node", "check", "bank"])
+    assert told.exit_code == 1
+    for said in ("ok   contract", "fail reachability", "ok   ledger", "ok   key", "fail data"):
+        assert said in told.output, told.output

@@ -1,0 +1,42 @@
+"""`fedmkt keys`: the identity of a home, encrypted, under another passphrase, or made anew."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedmkt.deployment.joining import KEY_FILE, encrypt_key, rotate_key
+from fedmkt.storage.key_file import find_passphrase
+
+app = typer.Typer(help="Identity keys: encrypt, rotate.", no_args_is_help=True)
+HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="A node's or coordinator's.")]
+NewOption = Annotated[
+    Path | None,
+    typer.Option(help="A file with the new passphrase (0600). Default: asks.", show_default=False),
+]
+
+
+@app.command()
+def encrypt(home: HomeArgument, new_passphrase: NewOption = None) -> None:
+    """Encrypt a home's key, or give an encrypted one another passphrase. The key stays the same."""
+    encrypt_key(home, find_passphrase(home / KEY_FILE, new=True, file=new_passphrase))
+    _console().print(f"{home / KEY_FILE} is encrypted with the new passphrase")
+
+
+@app.command()
+def rotate(home: HomeArgument, new_passphrase: NewOption = None) -> None:
+    """Make a new identity, and a statement signed with the old one that says so.
+
+    Nobody takes the new key until the contract names it and everybody has signed that contract. The
+    old key is kept beside it, encrypted as it was: what was sealed with it opens with it alone.
+    """
+    passphrase = find_passphrase(home / KEY_FILE, new=True, file=new_passphrase)
+    statement, kept = rotate_key(home, passphrase)
+    console = _console()
+    console.print(f"new key in {home / KEY_FILE}; the old one is {kept}")
+    console.print(f"hand out {statement} and the new member.json; then draft, sign and join again")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
