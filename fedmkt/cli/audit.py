@@ -13,7 +13,7 @@ from fedmkt.identity.hash_chain import Head, verify_chain
 from fedmkt.identity.keys import PublicIdentity
 from fedmkt.storage.whole_file import read_text
 
-app = typer.Typer(help="The signed audit log.", no_args_is_help=True)
+app = typer.Typer(help="The signed audit log.", no_args_is_help=True, add_completion=False)
 _KEY = re.compile(r"[0-9a-f]{64}")
 _HEAD = re.compile(r"[0-9]+:[0-9a-f]+")
 

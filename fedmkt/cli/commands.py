@@ -1,28 +1,64 @@
-"""All commands of `fedmkt`, put together."""
+"""All commands of `fedmkt`, put together; each is imported when it is asked for."""
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from fedmkt import __version__
-from fedmkt.cli import (
-    audit,
-    contract,
-    coordinator,
-    data,
-    demo,
-    job,
-    keys,
-    ledger,
-    node,
-    node_data,
-    node_setup,
-    result,
-    up,
-)
+
+_WHERE = {
+    "demo": "demo:demo",
+    "up": "up:up",
+    "down": "up:down",
+    "job": "job:app",
+    "node": "node_commands:app",
+    "coordinator": "coordinator:app",
+    "contract": "contract:app",
+    "keys": "keys:app",
+    "data": "data:app",
+    "ledger": "ledger:app",
+    "result": "result:app",
+    "audit": "audit:app",
+}
+"""Where each command is: a module of this package, and a function or a group in it."""
+
+
+class _Lazy(TyperGroup):
+    """The commands of `_WHERE`. Importing all of them takes longer than most take to run."""
+
+    def __init__(self, **given: Any) -> None:
+        # Names alone, for suggestions; `get_command` has what stands behind them.
+        given["commands"] = {name: click.Command(name) for name in _WHERE}
+        super().__init__(**given)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return all commands, in the order of the help."""
+        return list(_WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, imported now."""
+        where = _WHERE.get(cmd_name)
+        if where is None:
+            return None
+        module, _, name = where.partition(":")
+        found = getattr(importlib.import_module(f"fedmkt.cli.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            single.command(cmd_name, no_args_is_help=False)(found)
+            found = single
+        command: click.Command = typer.main.get_command(found)
+        command.name = cmd_name
+        if isinstance(command, TyperGroup):
+            command.suggest_commands = False
+        return command
+
 
 app = typer.Typer(
     name="fedmkt",
+    cls=_Lazy,
     help="Audience models across companies, without moving customer data.",
     no_args_is_help=True,
     add_completion=False,
@@ -30,22 +66,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     suggest_commands=False,  # click suggests by itself
 )
-app.command("demo", no_args_is_help=False)(demo.demo)
-app.command("up", no_args_is_help=False)(up.up)
-app.command("down", no_args_is_help=False)(up.down)
-app.add_typer(job.app, name="job")
-app.add_typer(coordinator.app, name="coordinator")
-app.add_typer(contract.app, name="contract")
-app.add_typer(keys.app, name="keys")
-for _command in (node_setup.init, node_setup.card, node_setup.join, node_setup.run):
-    node.app.command()(_command)
-node.app.command("import")(node_data.import_table)
-node.app.command("check")(node_data.check)
-app.add_typer(data.app, name="data")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(node.app, name="node")
-app.add_typer(result.app, name="result")
-app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

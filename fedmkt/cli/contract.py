@@ -12,7 +12,9 @@ from fedmkt.core.errors import OutputUnwritable
 from fedmkt.deployment import joining
 from fedmkt.storage.whole_file import write_whole
 
-app = typer.Typer(help="The contract: draft, sign, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="The contract: draft, sign, verify.", no_args_is_help=True, add_completion=False
+)
 FileArgument = Annotated[Path, typer.Argument(metavar="CONTRACT", help="collaboration.toml")]
 _INCOMPLETE = 1
 

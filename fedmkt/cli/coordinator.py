@@ -9,11 +9,14 @@ from rich.console import Console
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining
+from fedmkt.deployment.coordinator_process import admit
 from fedmkt.deployment.settings import CoordinatorSettings
 from fedmkt.storage.key_file import find_passphrase
 from fedmkt.storage.whole_file import write_whole
 
-app = typer.Typer(help="The coordinator: its home, invitations.", no_args_is_help=True)
+app = typer.Typer(
+    help="The coordinator: its home, invitations.", no_args_is_help=True, add_completion=False
+)
 HomeArgument = Annotated[
     Path, typer.Argument(metavar="HOME", help="The coordinator's home folder.")
 ]
@@ -64,6 +67,29 @@ def adopt(
     console.print(f"contract {found.name}, signed by all, is in {home}")
     for member in found.members:
         console.print(f"next: fedmkt coordinator invite {home} {member.name}")
+
+
+@app.command("admit")
+def admit_member(
+    home: HomeArgument,
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="A member's member.json.")],
+) -> None:
+    """Let a member's node connect, by the key that its card names."""
+    found = joining.read_card(card)
+    admit(home, found)
+    _console().print(f"{found.name} may connect; next: fedmkt coordinator run {home}")
+
+
+@app.command()
+def run(home: HomeArgument) -> None:
+    """Run the coordinator: guard, SuperLink and executor, started again when they fail.
+
+    Partners reach the guard's address alone. Ends, with all its processes, on SIGTERM or Ctrl-C.
+    """
+    from fedmkt.deployment.coordinator_process import run_coordinator
+
+    _console().print(f"the coordinator runs; look at it with fedmkt up --status {home}")
+    run_coordinator(home)
 
 
 @app.command()

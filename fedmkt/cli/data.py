@@ -21,7 +21,7 @@ from fedmkt.data.sources import SourceSettings, open_source
 from fedmkt.data.tables import DEFAULT_FLOOR, load_examples
 from fedmkt.storage.whole_file import read_text
 
-app = typer.Typer(help="A partner's tables.", no_args_is_help=True)
+app = typer.Typer(help="A partner's tables.", no_args_is_help=True, add_completion=False)
 _KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet", ".duckdb": "duckdb"}
 _CHECK_BINS = 64
 _NO_SCHEMA = "Give a schema file, or one of the bundled ones: adult, bank_marketing."

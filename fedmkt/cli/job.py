@@ -13,18 +13,24 @@ from rich.table import Table
 
 from fedmkt.cli.deployments import DeploymentOption, deployment
 from fedmkt.contract.job import Job
+from fedmkt.contract.order import sign_order
 from fedmkt.deployment import jobs
 from fedmkt.deployment.plan import Layout
-from fedmkt.storage.contract_files import read_job
+from fedmkt.storage.contract_files import read_contract, read_job, read_order, write_order
+from fedmkt.storage.key_file import read_key
 
-app = typer.Typer(help="Runs on a deployment: submit, follow, list.", no_args_is_help=True)
+app = typer.Typer(
+    help="Runs on a deployment: submit, follow, list.", no_args_is_help=True, add_completion=False
+)
 _FAILED = 1
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.")]
 
 
 @app.command()
 def submit(
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file (.toml).")],
+    job: Annotated[
+        Path, typer.Argument(metavar="JOB", help="A job (.toml), or a signed order (.json).")
+    ],
     follow: Annotated[
         bool, typer.Option("--follow", help="Wait for its end, show how far.")
     ] = False,
@@ -42,16 +48,38 @@ def submit(
 ) -> None:
     """Have the job's requester sign it, and start it on the deployment.
 
+    A job is signed with its requester's key where that home is on this machine; else let the
+    requester run fedmkt job sign, and submit the order.
+
     Example: fedmkt job submit fedmkt-up/jobs/demo.toml --follow --out report
     """
     layout = deployment(home)
-    name = jobs.submit(layout, read_job(job), run)
+    if job.suffix == ".json":
+        name = jobs.submit_order(layout, read_order(job))
+    else:
+        name = jobs.submit(layout, read_job(job), run)
     console = _console()
     console.print(f"run [bold]{name}[/] started")
     if follow:
         _follow(console, layout, name, out)
     else:
         console.print(f"next: fedmkt job follow {name}")
+
+
+@app.command()
+def sign(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file (.toml).")],
+    home: Annotated[Path, typer.Option(help="The requester's node.")],
+    run: Annotated[str, typer.Option(help="The run's name, used once for ever.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Default: RUN.order.json.")
+    ] = None,
+) -> None:
+    """Sign a job for one run: the requester's part. The order goes to the coordinator."""
+    file = out or Path(f"{run}.order.json")
+    identity, contract = read_key(home / "identity.key"), read_contract(home)
+    write_order(file, sign_order(contract, run, read_job(job), identity))
+    _console().print(f"wrote {file}; next, at the coordinator: fedmkt job submit {file}")
 
 
 @app.command("list")

@@ -9,7 +9,9 @@ from rich.console import Console
 from fedmkt.deployment.joining import KEY_FILE, encrypt_key, rotate_key
 from fedmkt.storage.key_file import find_passphrase
 
-app = typer.Typer(help="Identity keys: encrypt, rotate.", no_args_is_help=True)
+app = typer.Typer(
+    help="Identity keys: encrypt, rotate.", no_args_is_help=True, add_completion=False
+)
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="A node's or coordinator's.")]
 NewOption = Annotated[
     Path | None,

@@ -16,7 +16,7 @@ from fedmkt.node.explain import explain
 from fedmkt.node.home import NodeHome, hold_to_log
 from fedmkt.storage.losses import epsilon_lost
 
-app = typer.Typer(help="What was spent, and why.", no_args_is_help=True)
+app = typer.Typer(help="What was spent, and why.", no_args_is_help=True, add_completion=False)
 _COLUMNS = (
     "cap, spent and left are epsilon as the cap's rule counts it; lost is the tighter epsilon that "
     "privacy-loss accounting gives for the same releases (without noise: no bound). Rows of runs "

@@ -11,7 +11,7 @@ from fedmkt.node.dry_run import DryRun, dry_run
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.contract_files import read_job
 
-app = typer.Typer(help="A partner's node.", no_args_is_help=True)
+app = typer.Typer(help="A partner's node.", no_args_is_help=True, add_completion=False)
 _REFUSED = 3
 
 

@@ -24,7 +24,9 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import read_table, read_value
 from fedmkt.node.reasons import reasons
 
-app = typer.Typer(help="What runs over shared customers left.", no_args_is_help=True)
+app = typer.Typer(
+    help="What runs over shared customers left.", no_args_is_help=True, add_completion=False
+)
 RunArgument = Annotated[str, typer.Argument()]
 
 

@@ -128,8 +128,8 @@ class Dataset(Frozen):
 class Collaboration(Frozen):
     """The contract all members sign.
 
-    bundle_hashes: of the code bundles members agree to run. Agreed on only: a node does not know
-    its own bundle's hash, so nothing enforces them.
+    bundle_hashes: SHA-256 of the code bundles members agree to run; a node that runs as
+    `fedmkt node run` does answers no other. None: each node's own version's.
     """
 
     schema_version: Literal[1] = 1

@@ -520,7 +520,7 @@ class MessageInvalid(ProtocolError):
     template = "A {kind} message is not valid: {problem}. The run stops."
 
 
-class MessageTooLarge(MessageInvalid):
+class MessageTooLarge(ProtocolError):
     """A message has more bytes, items, depth or text than any honest one needs."""
 
     code = "message_too_large"
@@ -529,7 +529,7 @@ class MessageTooLarge(MessageInvalid):
     )
 
 
-class SchemaVersionDiffers(MessageInvalid):
+class SchemaVersionDiffers(ProtocolError):
     """A message is written in another version of the schema than this node's."""
 
     code = "schema_version_differs"

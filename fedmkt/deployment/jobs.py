@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from fedmkt.contract.job import AnyJob, Job
-from fedmkt.contract.order import sign_order
+from fedmkt.contract.order import Order, sign_order, verify_order
+from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.app import exchanges_of
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.progress import Event, read_progress
@@ -23,11 +24,11 @@ from fedmkt.core.errors import (
     RunCancelled,
     RunUnknown,
 )
-from fedmkt.deployment.plan import HOST, Layout
+from fedmkt.deployment.plan import Layout
 from fedmkt.storage.contract_files import read_contract, read_order, write_order
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.whole_file import write_whole
-from fedmkt.transport.control import Control
+from fedmkt.transport.control import Control, operators_control
 
 _LOOK_S = 0.2
 _CANCEL_S = 30.0
@@ -81,6 +82,22 @@ def submit(layout: Layout, job: AnyJob, run: str | None = None) -> str:
     write_order(file, sign_order(read_contract(layout.coordinator), name, job, identity))
     _start(layout, name)
     return name
+
+
+def submit_order(layout: Layout, order: Order) -> str:
+    """Start a run on an order that its requester signed elsewhere; return the run's name.
+
+    Raises: SignatureInvalid (not the requester's); as `submit`.
+    """
+    _require_up(layout)
+    contract = read_contract(layout.coordinator)
+    verify_order(contract.hash, order, directory_of(contract))
+    file = _order_file(layout, order.run)
+    if file.exists():
+        raise RequestConflict(step="submit", run=order.run)
+    write_order(file, order)
+    _start(layout, order.run)
+    return order.run
 
 
 def resume(layout: Layout, run: str) -> None:
@@ -219,8 +236,7 @@ def _start(layout: Layout, run: str) -> None:
 
 
 def _control(layout: Layout) -> Control:
-    address = f"{HOST}:{layout.read_plan().control_port}"
-    return Control(address, layout.root_certificate.read_bytes())
+    return operators_control(layout.superlink, layout.read_plan().control_port)
 
 
 def _require_up(layout: Layout) -> None:

@@ -4,7 +4,6 @@ Guarantee: private keys are made where they are used and never leave; what is wr
 whole, and nothing that is there already is overwritten.
 """
 
-import secrets
 import shutil
 import tomllib
 from collections.abc import Sequence
@@ -87,7 +86,6 @@ def init_coordinator(
             write_certificates(home / "tls", settings.host)
         else:
             _bring_certificate(home / "tls", *certificate)
-    write_private(home / "tls" / "executor.secret", secrets.token_bytes(32))
     write_whole(home / COORDINATOR_FILE, tomli_w.dumps(settings.model_dump()).encode())
     card = MemberCard(name=settings.name, key=identity.public.hex).signed(identity)
     write_whole(home / CARD_FILE, card.model_dump_json(indent=2).encode())

@@ -3,7 +3,8 @@
     python -m fedmkt.deployment.node_process --home HOME --link HOST:PORT --certificate FILE \\
         --key FILE [--allow SHA256]...
 
-Guarantee: it answers only runs whose bundle's hash is this package's own, or named with --allow.
+Guarantee: it answers only runs whose bundle's hash the contract names (`bundle_hashes`; without
+any, this package's own), or that were named with --allow.
 """
 
 import argparse
@@ -12,9 +13,11 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from fedmkt.contract.collaboration import Collaboration
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment.plan import HOST
 from fedmkt.node.app import app, node_at
@@ -36,7 +39,8 @@ def main(words: list[str]) -> None:
     given = parser.parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look for a message
-    allowed = frozenset({bundle_hash(), *given.allow})
+    # Opened now, so that what is wrong with the home is said before anybody waits for this node.
+    allowed = allowed_bundles(node_at(given.home).home.contract, given.allow)
     try:
         require_tested(version("flwr"))
     except SettingInvalid as untested:
@@ -45,10 +49,13 @@ def main(words: list[str]) -> None:
         return
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    # Opened now, so that what is wrong with the home is said before anybody waits for this node.
-    node_at(given.home)
     runner = WarmRunner(app, {"home": str(given.home)}, allowed, stopping.is_set)
     runner.run(Link(given.link, given.certificate.read_bytes(), given.key))
+
+
+def allowed_bundles(contract: Collaboration, more: Iterable[str]) -> frozenset[str]:
+    """Return the SHA-256 (hexadecimal) of the bundles a node runs. more: its own allow-list."""
+    return frozenset({*(contract.bundle_hashes or (bundle_hash(),)), *more})
 
 
 def _stock_command(given: argparse.Namespace) -> list[str]:

@@ -46,11 +46,15 @@ class Command(Frozen):
 
 
 class Plan(Frozen):
-    """All processes of a deployment, in the order in which they start."""
+    """All processes of a deployment, in the order in which they start.
+
+    admitted: paths of the public keys (PEM) of nodes that run elsewhere, by member.
+    """
 
     control_port: int
     fleet_port: int
     commands: tuple[Command, ...]
+    admitted: dict[str, str] = Field(default_factory=dict)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -98,8 +102,9 @@ class Layout:
 
     @property
     def coordinator(self) -> Path:
-        """Return the coordinator's home folder."""
-        return self.folder / "coordinator"
+        """Return the coordinator's home folder: below this one, or this one itself."""
+        itself = (self.folder / "coordinator.toml").is_file()
+        return self.folder if itself else self.folder / "coordinator"
 
     @property
     def superlink(self) -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from fedmkt.core.errors import LinkUnreachable
+from fedmkt.core.errors import FedmktError
 from fedmkt.deployment.child import GRACE_S
 from fedmkt.deployment.plan import (
     HOST,
@@ -34,9 +34,10 @@ from fedmkt.deployment.plan import (
     Status,
     quiet_environment,
 )
-from fedmkt.transport.control import Control
+from fedmkt.transport.control import Control, operators_control
 
 _LOOK_S = 0.2
+_ASK_S, _ASK_WAITING_S = 5.0, 0.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _STEADY_S = 120.0  # a process that ran so long is not taken for one that cannot start
 _PORT_S = 60.0
@@ -83,8 +84,9 @@ class Supervisor:
     def __init__(self, layout: Layout, plan: Plan) -> None:
         self._layout = layout
         self._running = [_Running(command) for command in plan.commands]
-        self._control_address = f"{HOST}:{plan.control_port}"
+        self._plan = plan
         self._registered = False
+        self._asked = 0.0
         self._stopping = threading.Event()
         self._own = psutil.Process()
 
@@ -99,7 +101,7 @@ class Supervisor:
         try:
             while not self._stopping.wait(_LOOK_S):
                 self._look_after()
-                nodes = self._online()
+                nodes = self._online(nodes)
                 self._write(nodes)
         finally:
             self._end_all()
@@ -109,7 +111,8 @@ class Supervisor:
         for one in self._running:
             if one.process is not None and one.process.poll() is not None:
                 self._note_end(one)
-            if one.command.member and not self._register():
+            if one.command.port is None and not self._register():
+                # All that has no port of its own waits until the SuperLink knows the nodes.
                 return
             if one.process is None and time.monotonic() >= one.next_start:
                 self._start(one)
@@ -120,18 +123,18 @@ class Supervisor:
     def _register(self) -> bool:
         """Register the nodes that are not; return whether all are."""
         if not self._registered:
-            commands = [one.command for one in self._running if one.command.member]
-            with contextlib.suppress(LinkUnreachable, OSError), self._control() as control:
+            keys = {**self._plan.admitted}
+            keys |= {one.member: one.public_key for one in self._plan.commands if one.member}
+            with contextlib.suppress(FedmktError, OSError), self._control() as control:
                 known = control.nodes()
-                for command in commands:
-                    if command.member not in known:
-                        key = Path(command.public_key).read_bytes()
-                        control.register(command.member, key)
+                for member, path in keys.items():
+                    if member not in known:
+                        control.register(member, Path(path).read_bytes())
                 self._registered = True
         return self._registered
 
     def _control(self) -> Control:
-        return Control(self._control_address, self._layout.root_certificate.read_bytes())
+        return operators_control(self._layout.superlink, self._plan.control_port)
 
     def _ready(self, one: _Running) -> bool:
         if one.process is None:
@@ -171,13 +174,18 @@ class Supervisor:
         one.next_start = time.monotonic() + one.pause_s
         one.process = None
 
-    def _online(self) -> Mapping[str, bool]:
+    def _online(self, before: Mapping[str, bool]) -> Mapping[str, bool]:
+        """Return which nodes are online; asked often only while one is not."""
+        all_online = bool(before) and all(before.values())
+        if time.monotonic() < self._asked + (_ASK_S if all_online else _ASK_WAITING_S):
+            return before
+        self._asked = time.monotonic()
         try:
             with self._control() as control:
                 since = control.nodes()
-        except (LinkUnreachable, OSError):
+        except (FedmktError, OSError):
             return {}
-        online = {}
+        online = {name: since.get(name) is not None for name in self._plan.admitted}
         for one in self._running:
             activated = since.get(one.command.member)
             if one.command.member:

@@ -7,7 +7,6 @@ of their own. `bring_up` returns once all processes run and all nodes are online
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -17,15 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedmkt.core.errors import DeploymentFailed
-from fedmkt.deployment.link_keys import write_certificates, write_node_key
+from fedmkt.deployment.link_keys import write_node_key
+from fedmkt.deployment.link_processes import link_commands, prepare
 from fedmkt.deployment.plan import HOST, Command, Layout, Plan, Status
 from fedmkt.deployment.supervisor import end_group
-from fedmkt.storage.whole_file import write_private, write_whole
+from fedmkt.storage.whole_file import write_whole
 
 START_S = 90.0
 _LOOK_S = 0.2
 _STOP_S = 20.0
-_SUPERLINK, _EXECUTOR = "superlink", "executor"
 
 
 def bring_up(
@@ -145,31 +144,30 @@ def _not_up(status: Status | None) -> str:
 
 def _planned(layout: Layout, members: tuple[str, ...]) -> Plan:
     folder = layout.superlink
-    if not layout.root_certificate.exists():
-        write_certificates(folder, HOST)
-        write_private(folder / "executor.secret", secrets.token_bytes(32))
+    prepare(folder)
     for member in members:
         if not _public_key(layout, member).exists():
             write_whole(_public_key(layout, member), write_node_key(_private_key(layout, member)))
-    (control,) = _free_ports(1)
-    link = f"{HOST}:{control}"
-    return Plan(
+    control, port = _free_ports(2)
+    commands = link_commands(
+        layout,
         control_port=control,
-        fleet_port=control,
-        commands=(
-            Command(name=_SUPERLINK, arguments=_superlink_command(folder, control), port=control),
-            Command(name=_EXECUTOR, arguments=_executor_command(folder, link)),
-            *(
-                Command(
-                    name=member,
-                    member=member,
-                    public_key=str(_public_key(layout, member).resolve()),
-                    arguments=_node_command(layout, member, link),
-                )
-                for member in members
-            ),
-        ),
+        host=HOST,
+        port=port,
+        certificate=folder / "server.pem",
+        key=folder / "server.key",
+        one_machine=True,
     )
+    nodes = tuple(
+        Command(
+            name=member,
+            member=member,
+            public_key=str(_public_key(layout, member).resolve()),
+            arguments=_node_command(layout, member, f"{HOST}:{port}"),
+        )
+        for member in members
+    )
+    return Plan(control_port=control, fleet_port=port, commands=(*commands, *nodes))
 
 
 def _private_key(layout: Layout, member: str) -> Path:
@@ -178,30 +176,6 @@ def _private_key(layout: Layout, member: str) -> Path:
 
 def _public_key(layout: Layout, member: str) -> Path:
     return layout.superlink / "nodes" / f"{member}.pub"
-
-
-def _script(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
-
-
-def _superlink_command(folder: Path, port: int) -> tuple[str, ...]:
-    folder = folder.resolve()
-    return (
-        _script("flower-superlink"), "--host", HOST, "--port", str(port),
-        "--ssl-ca-certfile", f"{folder}/ca.crt", "--ssl-certfile", f"{folder}/server.pem",
-        "--ssl-keyfile", f"{folder}/server.key", "--enable-supernode-auth",
-        "--database", f"{folder}/state.db", "--isolation", "process",
-        "--superexec-auth-secret-file", f"{folder}/executor.secret",
-    )  # fmt: skip
-
-
-def _executor_command(folder: Path, link: str) -> tuple[str, ...]:
-    folder = folder.resolve()
-    return (
-        _script("flower-superexec"), "--root-certificates", f"{folder}/ca.crt",
-        "--runtime-api-address", link,
-        "--superexec-auth-secret-file", f"{folder}/executor.secret",
-    )  # fmt: skip
 
 
 def _node_command(layout: Layout, member: str, link: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import file_name
 from fedmkt.node.shared_state import SharedProgram
 from fedmkt.storage.whole_file import write_private
-from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.canonical import decode_kept, encode
 
 _FOLDER = "alignments"
 _LABEL = "alignment"
@@ -99,7 +99,7 @@ def read_alignment(home: NodeHome, run: str) -> Alignment:
         data = open_sealed(key, path.read_bytes(), context=run.encode(), what="alignment")
     except SealBroken:
         raise AlignmentUnknown(alignment=run, problem="this identity") from None
-    value = decode(data, kind="alignment")
+    value = decode_kept(data, kind="alignment")
     return Alignment(
         **{
             **value,

@@ -29,7 +29,7 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import file_name
 from fedmkt.storage.whole_file import write_private
 from fedmkt.vertical.party import as_shown
-from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.canonical import decode_kept, encode
 
 _LABEL = "model part"
 
@@ -96,7 +96,7 @@ def read_part(home: NodeHome, run: str) -> ModelPart:
         data = open_sealed(key, path.read_bytes(), context=run.encode(), what=_LABEL)
     except (FileNotFoundError, SealBroken):
         raise ModelUnknown(run=run, problem="any job") from None
-    plain: dict[str, Any] = decode(data, kind=_LABEL)
+    plain: dict[str, Any] = decode_kept(data, kind=_LABEL)
     total = np.frombuffer(plain["total"], dtype="<i4").astype(np.int32)
     return ModelPart(
         **{

@@ -10,7 +10,7 @@ from fedmkt.node.overlap import OverlapProgram
 from fedmkt.node.scoring import ScoringProgram
 from fedmkt.node.training import HorizontalTraining
 from fedmkt.node.vertical import VerticalTraining
-from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.canonical import decode_kept, encode
 
 _PROGRAMS: dict[str, Program] = {
     "horizontal": HorizontalTraining(),
@@ -48,6 +48,6 @@ def over_bytes(state: RunState) -> bytes:
 
 def opened_state(data: bytes) -> OpenedRun:
     """Return the run that `state_bytes` or `over_bytes` wrote."""
-    kind, state, over = decode(data, kind="run state")
+    kind, state, over = decode_kept(data, kind="run state")
     program = _PROGRAMS[kind]
     return OpenedRun(program, program.state(state), over)

@@ -26,7 +26,7 @@ from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import ExactEvent, Release
 from fedmkt.security.run_keys import RunKeys, open_keys, read_bundles
-from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.canonical import decode_kept, encode
 from fedmkt.wire.run import OpenReply
 
 _EPSILON_ROUNDING = 1e-6
@@ -76,7 +76,7 @@ class SharedState:
     @classmethod
     def from_bytes(cls, data: bytes) -> "SharedState":
         """Read the bytes that were sealed."""
-        job, keys, memory, stages = decode(data, kind="run state")
+        job, keys, memory, stages = decode_kept(data, kind="run state")
         parsed = parse_job_json(job, source="stored job")
         assert isinstance(parsed, SharedJob)
         return cls(parsed, RunKeys.from_plain(keys), memory, tuple(stages))

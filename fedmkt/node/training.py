@@ -46,7 +46,7 @@ from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
 from fedmkt.security.secure_sum.ring import Ring, check_headroom
 from fedmkt.security.secure_sum.state import MemberState
-from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.canonical import decode_kept, encode
 from fedmkt.wire.run import OpenReply
 from fedmkt.wire.steps import Request
 from fedmkt.wire.training import (
@@ -86,7 +86,7 @@ class TrainingState:
     @classmethod
     def from_bytes(cls, data: bytes) -> "TrainingState":
         """Read the bytes that were sealed."""
-        job, member, next_sum, has_inbox, stages = decode(data, kind="run state")
+        job, member, next_sum, has_inbox, stages = decode_kept(data, kind="run state")
         state = MemberState.from_bytes(member)
         parsed = parse_job_json(job, source="stored job")
         assert isinstance(parsed, Job)

@@ -29,6 +29,7 @@ from fedmkt.storage.contract_files import write_job
 DATASET = "prospects"
 _TARGET = "income"
 _VALID_DAYS = 365
+_DEMO_JOB = Path("jobs") / "demo.toml"
 _NOTES = (
     "The run went over real processes: a SuperLink, an executor and a node for each partner, over "
     "TLS on loopback.",
@@ -49,16 +50,18 @@ def build_collaboration(folder: Path) -> tuple[str, ...]:
         parts = by_occupation(bundled.load("adult_train"))
         build_world(folder, _terms(), parts, noise_seed=None)
         demo = job_for(ARMS[-1], name="demo").model_copy(update={"dataset": DATASET})
-        write_job(folder / "jobs" / "demo.toml", demo)
+        write_job(folder / _DEMO_JOB, demo)
     return PARTNERS
 
 
 def report_of(folder: Path, job: Job, run: str, events: Sequence[Event]) -> Report | None:
     """Return the report of a finished training of `build_collaboration`'s partners.
 
-    None for another job than one that predicts their target. Raises: SignatureInvalid.
+    None for other partners, or another job than one that predicts their target.
+    Raises: SignatureInvalid.
     """
-    if (job.dataset, job.target) != (DATASET, _TARGET):
+    known = (folder / _DEMO_JOB).exists()
+    if not known or (job.dataset, job.target) != (DATASET, _TARGET):
         return None
     parts = by_occupation(bundled.load("adult_train"))
     public = PublicTable(bundled.load("adult_test"), bundled.schema("adult"), _TARGET)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +30,7 @@ from google.protobuf.message import DecodeError
 
 from fedmkt.core.errors import LinkUnreachable
 from fedmkt.transport.bundle import build_bundle, bundle_files
-from fedmkt.transport.operator_token import OperatorToken
+from fedmkt.transport.operator_token import OperatorToken, read_operator_token
 
 _PAUSE_S = 0.1
 
@@ -141,3 +142,16 @@ def _online_since(node: Any) -> float | None:
     if node.status != "online" or not node.last_activated_at:
         return None
     return datetime.fromisoformat(node.last_activated_at).timestamp()
+
+
+def operators_control(superlink: Path, port: int) -> Control:
+    """Return a connection to the SuperLink on this machine whose things lie in a folder.
+
+    Raises: FileMissing, SettingInvalid (the operator's token); LinkUnreachable (no certificate).
+    """
+    token = read_operator_token(superlink / "operator.token")
+    address = f"127.0.0.1:{port}"
+    try:
+        return Control(address, (superlink / "ca.crt").read_bytes(), token)
+    except OSError:
+        raise LinkUnreachable(address=address, problem="there is no ca.crt") from None

@@ -72,6 +72,10 @@ def make_server_app(main: Main) -> ServerApp:
 
     @app.main()
     def run(grid: Grid, context: Context) -> None:
+        # Imported here: what it leans on in Flower is needed by no grid in this process.
+        from fedmkt.transport.warm_runner import quicken_grid
+
+        quicken_grid()
         main(FlowerChannel(grid), dict(context.run_config))
 
     return app
@@ -113,14 +117,17 @@ class FlowerChannel:
         pending = self._push(requests, replies, deadline_s)
         end_s, quorum_met = deadline_s, False
         while pending:
+            looked = time.monotonic()
             self._pull(pending, replies)
             waited_s = time.monotonic() - started
+            looked_s = time.monotonic() - looked
             if not quorum_met and quorum is not None and _answered(replies) >= quorum:
                 quorum_met = True
                 end_s = min(end_s, waited_s + max(_SHORTEST_GRACE_S, _GRACE_SHARE * waited_s))
             if not pending or waited_s >= end_s:
                 break
-            _sleep(waited_s, until_s=end_s)
+            # At least as long as looking took, so that looking does not crowd out the nodes.
+            _sleep(waited_s, until_s=end_s, least_s=max(_SHORTEST_SLEEP_S, looked_s))
         self._count(requests, replies)
         return replies
 
@@ -168,9 +175,9 @@ def _answered(replies: Mapping[int, bytes | Failure]) -> int:
     return sum(isinstance(reply, bytes) for reply in replies.values())
 
 
-def _sleep(waited_s: float, *, until_s: float) -> None:
+def _sleep(waited_s: float, *, until_s: float, least_s: float = _SHORTEST_SLEEP_S) -> None:
     """Sleep a twentieth of the time already waited, within bounds: late by 5% at the most."""
-    pause_s = min(_LONGEST_SLEEP_S, max(_SHORTEST_SLEEP_S, _SLEEP_SHARE * waited_s))
+    pause_s = min(_LONGEST_SLEEP_S, max(least_s, _SLEEP_SHARE * waited_s))
     time.sleep(max(0.0, min(pause_s, until_s - waited_s)))
 
 

@@ -27,6 +27,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -38,6 +39,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import http_grid
 from flwr.supernode.fleet_http_connection import http_request_response
 
 from fedmkt.core.errors import BundleNotAllowed, SettingInvalid
@@ -48,7 +50,10 @@ from fedmkt.transport.payload import failure_record
 TESTED = ("1.41.0",)
 """The versions of Flower whose internals this module was tested with."""
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 1.0
+_GRID_PULLS = "pull_objects"
 _PAUSE_SHARE = 0.05  # of the time since the last message
+_POLL_SHARE = 2.0  # of the time that looking took, so that looking does not crowd out answering
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # for what is still being sent
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +92,11 @@ class WarmRunner:
             _log.info("connected to %s as node %d", link.address, talk.node_id)
             last = time.monotonic()
             while not self.stopping():
+                looked = time.monotonic()
                 received = talk.receive()
                 if received is None:
-                    _pause(time.monotonic() - last)
+                    now = time.monotonic()
+                    _pause(now - last, now - looked)
                     continue
                 self._handle(talk, *received)
                 last = time.monotonic()
@@ -99,7 +106,12 @@ class WarmRunner:
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, talk.node_id
         try:
             message: Message = pull_and_inflate_object_from_tree(
-                tree, partial(talk.pull, run_id), partial(talk.confirm, run_id), return_type=Message
+                tree,
+                partial(talk.pull, run_id),
+                partial(talk.confirm, run_id),
+                return_type=Message,
+                initial_backoff=_FIRST_WAIT_S,
+                backoff_cap=_LONGEST_WAIT_S,
             )
             # The content's own bytes do not hold its name.
             message.metadata.__dict__["_message_id"] = tree.object_id
@@ -125,6 +137,20 @@ class WarmRunner:
             run_config={},
         )
         return self.app(message, context)
+
+
+def quicken_grid() -> None:
+    """Have the coordinator's grid look soon again for what a node is still sending.
+
+    Flower's grid waits a second and more. With a version that was not tested it stays so.
+    """
+    if version("flwr") in TESTED:
+        hurried = partial(
+            inflatable_utils.pull_objects,
+            initial_backoff=_FIRST_WAIT_S,
+            backoff_cap=_LONGEST_WAIT_S,
+        )
+        setattr(http_grid, _GRID_PULLS, hurried)
 
 
 def require_tested(installed: str | None = None) -> None:
@@ -180,6 +206,7 @@ def _send(reply: Message, took_s: float, talk: _Connection) -> None:
         push_object_contents_from_iterable(contents, partial(talk.push, run_id, session))
 
 
-def _pause(idle_s: float) -> None:
+def _pause(idle_s: float, looked_s: float) -> None:
     """Sleep a twentieth of the time without a message, within bounds."""
-    time.sleep(min(_LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, _PAUSE_SHARE * idle_s)))
+    least_s = max(_SHORTEST_PAUSE_S, _POLL_SHARE * looked_s)
+    time.sleep(min(_LONGEST_PAUSE_S, max(least_s, _PAUSE_SHARE * idle_s)))

@@ -12,6 +12,7 @@ import cbor2
 import rfc8785
 
 from fedmkt.core.errors import MessageInvalid
+from fedmkt.wire.limits import check_message
 
 
 def encode(value: object) -> bytes:
@@ -20,15 +21,24 @@ def encode(value: object) -> bytes:
 
 
 def decode(data: bytes, *, kind: str) -> Any:
-    """Parse CBOR bytes.
+    """Parse CBOR bytes from anywhere.
 
-    Raises: MessageInvalid, naming `kind` and never the content.
+    Guarantee: no more memory or time is taken than `fedmkt.wire.limits` allows a message.
+    Raises: MessageTooLarge, MessageInvalid, naming `kind` and never the content.
+    """
+    check_message(data, kind=kind)
+    return decode_kept(data, kind=kind)
+
+
+def decode_kept(data: bytes, *, kind: str) -> Any:
+    """Parse CBOR bytes of any size that this machine sealed itself, as tables of customers.
+
+    Raises: MessageInvalid.
     """
     try:
-        value = cbor2.loads(data)
+        return cbor2.loads(data)
     except Exception as error:  # noqa: BLE001 - any parser failure means the same here
         raise MessageInvalid(kind=kind, problem=f"not CBOR ({type(error).__name__})") from None
-    return value
 
 
 def canonical_json(value: Mapping[str, Any]) -> bytes:

@@ -1,12 +1,13 @@
 """The envelope every message travels in: who, to whom, in which run and step, and a signature.
 
-Guarantee: parsing refuses unknown versions, wrong types and trailing bytes with MessageInvalid.
+Guarantee: parsing refuses unknown versions, wrong types, trailing bytes and what passes the limits
+of a message, each by name.
 It says nothing about truth: signatures are checked by `fedmkt.identity.signed_message`.
 """
 
 from dataclasses import dataclass, replace
 
-from fedmkt.core.errors import MessageInvalid
+from fedmkt.core.errors import MessageInvalid, SchemaVersionDiffers
 from fedmkt.wire.canonical import decode, encode
 
 SCHEMA_VERSION = 1
@@ -59,13 +60,16 @@ _TYPES = (str, str, str, str, str, bytes, str, bytes, bytes)
 
 
 def parse_envelope(data: bytes) -> Envelope:
-    """Parse the bytes that travel. Raises: MessageInvalid."""
+    """Parse the bytes that travel. Raises: MessageInvalid; SchemaVersionDiffers."""
     value = decode(data, kind="envelope")
-    if not isinstance(value, list) or len(value) != 1 + len(_TYPES):
-        raise MessageInvalid(kind="envelope", problem="wrong number of fields")
+    if not isinstance(value, list) or not value or type(value[0]) is not int:
+        raise MessageInvalid(kind="envelope", problem="no schema version")
     version, *fields = value
+    # The version comes first: another one may have other fields.
     if version != SCHEMA_VERSION:
-        raise MessageInvalid(kind="envelope", problem="another schema version")
+        raise SchemaVersionDiffers(kind="envelope", version=SCHEMA_VERSION)
+    if len(fields) != len(_TYPES):
+        raise MessageInvalid(kind="envelope", problem="wrong number of fields")
     if not all(type(field) is kind for field, kind in zip(fields, _TYPES, strict=True)):
         raise MessageInvalid(kind="envelope", problem="a field of the wrong type")
     envelope = Envelope(*fields)

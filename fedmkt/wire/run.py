@@ -27,7 +27,10 @@ class Body(Frozen):
         try:
             return cls.model_validate(decode(data, kind=cls.__name__), strict=False)
         except ValidationError as error:
-            raise MessageInvalid(kind=cls.__name__, problem=f"field {first_place(error)}") from None
+            place = first_place(error).partition(".")[0]
+            # Privacy: an unknown field's name, or a key within one, is the sender's text.
+            known = f"field {place}" if place in cls.model_fields else "an unknown field"
+            raise MessageInvalid(kind=cls.__name__, problem=known) from None
 
 
 class OpenRequest(Body):

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 from end_to_end import superlink, warm_node
+from end_to_end.small_world import small_world
 from end_to_end.superlink import app_files, running_superlink
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable import inflatable_object, inflatable_utils
+from flwr.superlink.grid import http_grid
 from flwr.supernode import start_client_internal
 from flwr.supernode.fleet_http_connection import http_request_response
 
 from fedmkt.core.errors import BundleNotAllowed, SettingInvalid
 from fedmkt.deployment import node_process
+from fedmkt.storage.contract_files import read_contract
 from fedmkt.transport.bundle import build_bundle, bundle_hash
 from fedmkt.transport.stock_runner import checking
 from fedmkt.transport.warm_runner import TESTED, require_tested
@@ -57,6 +60,12 @@ def test_what_is_leant_on_in_flower_is_as_it_was() -> None:
     ]
     push = inspect.signature(inflatable_utils.push_object_contents_from_iterable)
     assert len(push.parameters) >= 2
+    assert callable(http_grid.pull_objects)
+    for pulled in (
+        inflatable_utils.pull_objects,
+        inflatable_utils.pull_and_inflate_object_from_tree,
+    ):
+        assert {"initial_backoff", "backoff_cap"} <= set(inspect.signature(pulled).parameters)
     for name in ("get_all_nested_objects", "get_object_tree", "no_object_id_recompute"):
         assert callable(getattr(inflatable_object, name))
 
@@ -73,10 +82,12 @@ def test_with_an_untested_flower_the_node_runs_on_its_own_runner(
     started: list[list[str]] = []
     monkeypatch.setattr(node_process, "version", lambda _: "1.40.0")
     monkeypatch.setattr(node_process, "run_stock", lambda command, **_: started.append(command))
-    (tmp_path / "ca.crt").write_bytes(b"")
-    words = ["--home", str(tmp_path), "--link", "127.0.0.1:1", "--certificate"]
+    world = small_world(tmp_path / "world")
+    home = world.node(world.members[0])
+    words = ["--home", str(home), "--link", "127.0.0.1:1", "--certificate", "ca.crt"]
     with caplog.at_level("WARNING"):
-        node_process.main([*words, str(tmp_path / "ca.crt"), "--key", str(tmp_path / "key")])
+        node_process.main([*words, "--key", "link.key"])
+    world.close()
     assert "--superlink" in started[0]
     assert "slower" in caplog.text
 
@@ -101,6 +112,15 @@ def test_flowers_own_runner_offers_the_place_where_bundles_are_checked() -> None
     source = inspect.getsource(start_client_internal.start_client_internal)
     assert callable(start_client_internal.http_request_response)
     assert source.index("get_run,") < source.index("get_fab,") < source.index("pull_object,")
+
+
+def test_the_contract_says_which_bundles_a_node_runs(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    contract = read_contract(world.coordinator)
+    assert node_process.allowed_bundles(contract, ()) == {bundle_hash()}
+    agreed = contract.model_copy(update={"bundle_hashes": ("1" * 64,)})
+    assert node_process.allowed_bundles(agreed, ("2" * 64,)) == {"1" * 64, "2" * 64}
+    world.close()
 
 
 def test_a_bundles_hash_is_the_same_in_every_process() -> None:

@@ -38,6 +38,7 @@ def small_world(
     noise_seed: int | None = 7,
     cap: float = 10.0,
     modes: tuple[str, ...] = ("local", "distributed"),
+    uses_per_day: int | None = None,
 ) -> World:
     names = members_named(members)
     table = bundled.load("adult_train")
@@ -55,6 +56,8 @@ def small_world(
         if modes == ("none",)
         else Cap(dataset=DATASET, lifetime_epsilon=cap, period_epsilon=cap),
     )
+    if uses_per_day is not None:
+        caps += (Cap(dataset=DATASET, requester=names[0], uses_per_day=uses_per_day),)
     terms = Terms("small", (dataset,), caps, datetime.now(UTC) + timedelta(days=1))
     return build_world(folder, terms, tables, noise_seed=noise_seed)
 

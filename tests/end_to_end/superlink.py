@@ -33,8 +33,10 @@ from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
+from fedmkt.storage.whole_file import write_private
 from fedmkt.transport.bundle import build_bundle, bundle_files
 from fedmkt.transport.flower import Config
+from fedmkt.transport.operator_token import OperatorToken
 
 HOST = "127.0.0.1"
 START_S = 60.0
@@ -64,6 +66,7 @@ class SuperLink:
     nodes: Mapping[str, Config]
     port: int
     control: ControlHttpClient
+    guard_port: int | None = None
     node_ids: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -113,6 +116,22 @@ class SuperLink:
                 start_new_session=True,
             )
 
+    def start_guard(self, name: str, port: int, **changes: str | float) -> None:
+        """Start a guard before this SuperLink and wait until it listens."""
+        settings: dict[str, str | float] = {
+            "host": HOST,
+            "port": port,
+            "certificate": f"{self.folder}/server.pem",
+            "key": f"{self.folder}/server.key",
+            "superlink": f"{HOST}:{self.port}",
+            "superlink_certificates": f"{self.folder}/ca.crt",
+            **changes,
+        }
+        file = self.folder / f"{name}.toml"
+        file.write_text("".join(f"{key} = {json.dumps(settings[key])}\n" for key in settings))
+        self.start(name, ["python", "-m", "fedmkt.transport.guard", "--config", str(file)])
+        _wait_for_port(self, name, port)
+
     def logs(self) -> str:
         """Return what all processes and the ServerApps wrote, for the message of a failed test."""
         files = sorted(self.folder.glob("*.log"))
@@ -129,17 +148,23 @@ def app_files(*, client: str, server: str) -> dict[str, bytes]:
 
 @contextlib.contextmanager
 def running_superlink(
-    folder: Path, nodes: Mapping[str, Config], *, record_to: Path | None = None
+    folder: Path,
+    nodes: Mapping[str, Config],
+    *,
+    record_to: Path | None = None,
+    guarded: bool = False,
 ) -> Iterator[SuperLink]:
     """Start a SuperLink, its executor and one SuperNode for each of `nodes`.
 
     record_to: where to keep every byte the nodes send, in clear: a proxy between the nodes and
-    the SuperLink holds the certificate and writes them down.
+    the SuperLink holds the certificate and writes them down. guarded: whether the SuperLink asks
+    for the operator's token, and the nodes reach it through a guard.
     """
     folder.mkdir(parents=True)
     write_certificates(folder, HOST)
     (folder / "executor.secret").write_bytes(secrets.token_bytes(32))
-    port, *node_ports = free_ports(1 + len(nodes))
+    token = OperatorToken(secrets.token_urlsafe(32)) if guarded else None
+    port, guard_port, *node_ports = free_ports(2 + len(nodes))
     with contextlib.ExitStack() as stack:
         control = ControlHttpClient.from_server_address(
             f"{HOST}:{port}",
@@ -148,15 +173,24 @@ def running_superlink(
             interceptors=[
                 CliClientHttpInterceptor(),
                 RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
+                *([token] if token is not None else []),
             ],
         )
         stack.callback(control.close)
         link = SuperLink(folder, nodes, port, control)
         stack.callback(_stop, link.processes)
-        link.start("superlink", _superlink_command(folder, port))
+        command = _superlink_command(folder, port)
+        if token is not None:
+            write_private(folder / "operator.token", token.value.encode())
+            program = ["python", "-m", "fedmkt.transport.superlink"]
+            command = [*program, "--operator-token", f"{folder}/operator.token", *command[1:]]
+        link.start("superlink", command)
         _wait_for_port(link, "superlink", port)
         link.start("executor", _executor_command(folder, port))
         fleet_port = port
+        if guarded:
+            fleet_port = link.guard_port = guard_port
+            link.start_guard("guard", guard_port)
         if record_to is not None:
             fleet_port = stack.enter_context(RecordingProxy(folder, HOST, port, record_to)).port
         for (name, config), node_port in zip(nodes.items(), node_ports, strict=True):

@@ -18,7 +18,9 @@ from fedmkt.core.errors import (
     MessageInvalid,
     RequestConflict,
     RunNotOpen,
+    SchemaVersionDiffers,
     SignatureInvalid,
+    StepOutOfOrder,
 )
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message
 from fedmkt.node.app import node_at
@@ -26,7 +28,8 @@ from fedmkt.node.node import Node
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
-from fedmkt.wire.envelope import Envelope, parse_envelope
+from fedmkt.wire.canonical import decode, encode
+from fedmkt.wire.envelope import EVERYBODY, SCHEMA_VERSION, Envelope, parse_envelope
 from fedmkt.wire.run import (
     Body,
     CloseRequest,
@@ -271,3 +274,133 @@ def test_a_head_its_member_did_not_sign_is_not_believed(coordinator: Coordinator
     forged = {second: (f"9:{'a' * 64}", coordinator.identity.sign("audit.head", b"x"))}
     with pytest.raises(SignatureInvalid):
         coordinator.send(first, "close", CloseRequest(outcome="abandoned", model=b"", heads=forged))
+
+
+# --- messages that were honest once, or elsewhere ------------------------------------------------
+
+
+def signed(
+    coordinator: Coordinator, member: str, step: str, body: Body, run: str = "run-1"
+) -> bytes:
+    return sign_message(coordinator.envelope(member, step, body, run), coordinator.identity)
+
+
+def open_request(coordinator: Coordinator, run: str = "run-1", name: str = "small") -> OpenRequest:
+    job = small_job(coordinator.world, name=name)
+    order = coordinator.order(job, run)
+    return OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_another_schema_version_is_refused_by_name_and_costs_nothing(
+    coordinator: Coordinator, version: int
+) -> None:
+    member = coordinator.world.members[0]
+    data = signed(coordinator, member, "open", open_request(coordinator))
+    _, *fields, _ = decode(data, kind="envelope")
+    stated = encode([version, *fields])
+    for changed in (
+        encode([version, *fields, coordinator.identity.sign("message", stated)]),
+        encode([version, "fields", "that", "this", "version", "does not have"]),
+    ):
+        with pytest.raises(SchemaVersionDiffers) as refusal:
+            coordinator.node(member).handle(changed)
+        assert refusal.value.code == "schema_version_differs"
+    assert spent(coordinator, member) == []
+
+
+def test_a_message_for_one_member_is_refused_by_another(coordinator: Coordinator) -> None:
+    first, second = coordinator.world.members[:2]
+    data = signed(coordinator, second, "open", open_request(coordinator))
+    with pytest.raises(MessageInvalid, match="another receiver"):
+        coordinator.node(first).handle(data)
+    assert spent(coordinator, first) == []
+    assert coordinator.node(second).handle(data)
+
+
+def test_only_the_opening_may_be_sent_to_everybody(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    bundles = coordinator.open(
+        small_job(coordinator.world), coordinator.order(small_job(coordinator.world))
+    )
+    data = signed(coordinator, EVERYBODY, "shares", SharesRequest(bundles=bundles))
+    with pytest.raises(MessageInvalid, match="another receiver"):
+        coordinator.node(member).handle(data)
+
+
+def test_a_repeated_message_gets_the_stored_bytes_and_spends_once(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    request = MaskRequest(
+        sum_index=0,
+        intercept=0,
+        effects=np.zeros(small_world_bins(coordinator.world)).tobytes(),
+        inbox=inbox,
+    )
+    data = signed(coordinator, member, "mask/0", request)
+    first = coordinator.node(member).handle(data)
+    records = len((coordinator.world.node(member) / "audit.log").read_text().splitlines())
+    assert [coordinator.node(member).handle(data) for _ in range(3)] == [first] * 3
+    assert spent(coordinator, member).count("spent") == 1
+    log = (coordinator.world.node(member) / "audit.log").read_text().splitlines()
+    assert len(log) == records
+
+
+def test_an_opening_repeated_after_the_close_opens_nothing(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    data = signed(coordinator, member, "open", open_request(coordinator))
+    opened = coordinator.node(member).handle(data)
+    coordinator.send(member, "close", CloseRequest(outcome="abandoned", model=b"", heads={}))
+    assert coordinator.node(member).handle(data) == opened
+    assert set(spent(coordinator, member)) == {"returned"}
+    with pytest.raises(RunNotOpen):
+        coordinator.send(member, "shares", SharesRequest(bundles={}))
+
+
+def test_steps_out_of_their_order_release_nothing(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    coordinator.open(small_job(coordinator.world), coordinator.order(small_job(coordinator.world)))
+    with pytest.raises(StepOutOfOrder):
+        coordinator.mask(member, {})
+    assert spent(coordinator, member).count("spent") == 0
+
+
+def test_what_was_sealed_in_one_run_is_refused_in_another(coordinator: Coordinator) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    job = small_job(coordinator.world, name="next")
+    bundles = coordinator.open(job, coordinator.order(job, "run-2"), "run-2")
+    first_bundles = coordinator.open(
+        small_job(coordinator.world), coordinator.order(small_job(coordinator.world))
+    )
+    with pytest.raises(FedmktError) as refusal:
+        coordinator.send(member, "shares", SharesRequest(bundles=first_bundles), "run-2")
+    assert refusal.value.code in ("message_invalid", "signature_invalid")
+    coordinator.send(member, "shares", SharesRequest(bundles=bundles), "run-2")
+    request = MaskRequest(
+        sum_index=0,
+        intercept=0,
+        effects=np.zeros(small_world_bins(coordinator.world)).tobytes(),
+        inbox=inbox,
+    )
+    with pytest.raises(FedmktError) as refusal:
+        coordinator.send(member, "mask/0", request, "run-2")
+    assert refusal.value.code in ("seal_broken", "share_invalid")
+
+
+def test_a_requester_that_used_up_its_orders_of_the_day_is_refused(tmp_path: Path) -> None:
+    world = small_world(tmp_path, uses_per_day=2)
+    coordinator = Coordinator(world)
+    member = world.members[0]
+    codes = []
+    for number in range(3):
+        run = f"run-{number}"
+        request = open_request(coordinator, run, f"job-{number}")
+        reply = coordinator.send(member, "open", request, run)
+        codes.append(Refused.from_bytes(reply.body).code if is_refusal(reply.body) else "opened")
+        if codes[-1] == "opened":
+            # What is given back is not an order less.
+            close = CloseRequest(outcome="abandoned", model=b"", heads={})
+            coordinator.send(member, "close", close, run)
+    assert codes == ["opened", "opened", "uses_exceeded"]
+    world.close()

@@ -1,0 +1,62 @@
+"""The coordinator as it runs for partners: guard, SuperLink and executor, looked after.
+
+The home folder is a deployment's folder too: superlink/, logs/, plan.json and status.json lie in
+it. Nodes run elsewhere; whoever was admitted (members/NAME.pub) may connect.
+"""
+
+import signal
+from pathlib import Path
+
+from fedmkt.contract.membership import MemberCard
+from fedmkt.core.errors import CardInvalid
+from fedmkt.deployment.link_processes import link_commands, prepare
+from fedmkt.deployment.plan import Layout, Plan
+from fedmkt.deployment.settings import read_coordinator_settings
+from fedmkt.deployment.supervisor import Supervisor
+from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.whole_file import write_whole
+
+MEMBERS = "members"
+
+
+def admit(home: Path, card: MemberCard) -> None:
+    """Let a member's node connect, by the key its card names.
+
+    Raises: CardInvalid (the contract gives the member another identity, or the card has no node's
+        key); ContractUnsigned, ContractInvalid, OutputUnwritable.
+    """
+    contract = read_contract(home)
+    if contract.key_of(card.name) != card.key:
+        problem = "the contract gives this member another key; have everybody sign a new contract"
+        raise CardInvalid(card=card.name, problem=problem)
+    if not card.link_key:
+        raise CardInvalid(card=card.name, problem="it names no key of a node")
+    write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
+
+
+def run_coordinator(home: Path) -> None:
+    """Run the coordinator's processes until SIGTERM or an interrupt.
+
+    Raises: FileMissing, SettingInvalid, ContractUnsigned, KeyLocked.
+    """
+    settings, layout = read_coordinator_settings(home), Layout(home.resolve())
+    read_contract(home)
+    prepare(layout.superlink)
+    plan = Plan(
+        control_port=settings.control_port,
+        fleet_port=settings.port,
+        commands=link_commands(
+            layout,
+            control_port=settings.control_port,
+            host=settings.host,
+            port=settings.port,
+            certificate=home / "tls" / "server.pem",
+            key=home / "tls" / "server.key",
+        ),
+        admitted={path.stem: str(path.resolve()) for path in (home / MEMBERS).glob("*.pub")},
+    )
+    layout.write_plan(plan)
+    supervisor = Supervisor(layout, plan)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
+    supervisor.run()

@@ -1,0 +1,461 @@
+"""What an outsider, a partner and the operator reach of a real SuperLink, on every route it has.
+
+One SuperLink, started with the operator's token, a guard before it, and a node that works through
+the guard. Routes are read off Flower's own application, so that those of another version are found.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from end_to_end.superlink import HOST, SuperLink, app_files, free_ports, running_superlink
+from fastapi.routing import iter_route_contexts
+from flwr.proto.control_pb2 import RegisterNodeRequest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.date import now
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+from flwr.superlink.main import create_app
+
+from fedmkt.core.errors import LinkUnreachable, SettingInvalid
+from fedmkt.transport.control import Control
+from fedmkt.transport.guard import FLEET_ROUTES
+from fedmkt.transport.operator_token import OperatorToken, read_operator_token
+
+Route = tuple[str, str]
+Key = ec.EllipticCurvePrivateKey
+
+# What a local process learns of the SuperLink without any credential: that it is there, what
+# Flower's interface looks like, and that nobody can log in.
+OPEN_TO_LOCAL = {
+    "/health",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/openapi.json",
+    "/v1/control/get-login-details",
+    "/v1/control/get-auth-tokens",
+}
+SMALL = {
+    "most_body_bytes": 2**20,
+    "most_header_bytes": 2**11,
+    "most_connections_each": 3,
+    "requests_per_s_each": 5.0,
+    "burst_each": 5,
+    "idle_s": 1.0,
+    "silence_s": 1.0,
+}
+
+_CLIENT = """
+from fedmkt.transport.flower import make_client_app
+
+def open_handler(config):
+    return lambda request: b"echo " + request
+
+app = make_client_app(open_handler)
+"""
+
+_SERVER = """
+from pathlib import Path
+from fedmkt.transport.flower import make_server_app
+
+def main(channel, config):
+    node = int(config["order"])
+    while node not in channel.node_ids(at_least=1, deadline_s=60):
+        pass
+    request = bytes(2**20)
+    replies = channel.exchange({node: request}, deadline_s=60)
+    Path(config["home"]).write_text(str(replies[node] == b"echo " + request))
+
+app = make_server_app(main)
+"""
+
+
+@functools.cache
+def routes() -> tuple[Route, ...]:
+    """Return method and path of everything that this version's SuperLink serves."""
+    found = tuple(
+        (method, context.path)
+        for context in iter_route_contexts(create_app().routes)
+        for method in sorted(context.methods or ())
+    )
+    assert len(found) > 70
+    assert all("{" not in path for _, path in found)
+    return found
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody with a node's key, or none, at one of the two ports."""
+
+    client: httpx.Client
+    key: Key | None = None
+
+    def ask(self, method: str, path: str, content: bytes = b"") -> httpx.Response:
+        headers = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
+        if self.key is not None:
+            headers |= _shown(self.key)
+        with self.client.stream(method, path, headers=headers, content=content) as response:
+            # A stream that goes on for ever has answered with its status already.
+            if response.status_code >= 400 or path in FLEET_ROUTES:
+                response.read()
+            return response
+
+
+def _shown(key: Key) -> dict[str, str]:
+    at = now().isoformat()
+    return {
+        "flwr-public-key": b64encode(public_key_to_bytes(key.public_key())).decode(),
+        "flwr-timestamp": at,
+        "flwr-signature": b64encode(sign_message(key, at.encode())).decode(),
+    }
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
+    folder = tmp_path_factory.mktemp("guarded") / "link"
+    with running_superlink(folder, {"bank": {"org": "bank"}}, guarded=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def small_guard(link: SuperLink) -> int:
+    """The port of a second guard, with small limits."""
+    (port,) = free_ports(1)
+    link.start_guard("small", port, **SMALL)
+    return port
+
+
+@contextlib.contextmanager
+def calling(link: SuperLink, port: int | None, **headers: str) -> Iterator[httpx.Client]:
+    context = ssl.create_default_context(cafile=str(link.folder / "ca.crt"))
+    base = f"https://{HOST}:{port}"
+    with httpx.Client(base_url=base, verify=context, headers=headers, timeout=10) as client:
+        yield client
+
+
+def operator_token(link: SuperLink) -> OperatorToken:
+    return read_operator_token(link.folder / "operator.token")
+
+
+def admitted_key(link: SuperLink) -> tuple[Key, int]:
+    """Register another node and return its key and id."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    request = RegisterNodeRequest(public_key=public_key_to_bytes(key.public_key()), name="other")
+    return key, link.control.RegisterNode(request).node_id
+
+
+def test_the_list_of_fleet_routes_is_flowers_but_for_registration(link: SuperLink) -> None:
+    served = {path for method, path in routes() if path.startswith("/v1/fleet/")}
+    own_registration = {"/v1/fleet/register-node", "/v1/fleet/unregister-node"}
+    assert served - own_registration == FLEET_ROUTES
+    assert {method for method, path in routes() if path in FLEET_ROUTES} == {"POST"}
+    # The application read here is the one that runs there.
+    with calling(link, link.port) as client:
+        running = set(client.get("/openapi.json").json()["paths"])
+    assert running <= {path for _, path in routes()}
+    assert served <= running
+
+
+def test_an_outsider_reaches_the_fleet_routes_alone_and_they_refuse(link: SuperLink) -> None:
+    with calling(link, link.guard_port) as client:
+        for method, path in routes():
+            time.sleep(0.01)  # slower than the guard's rate, on the whole
+            answer = Caller(client).ask(method, path)
+            if path in FLEET_ROUTES:
+                assert answer.status_code == 401, path
+            else:
+                assert (answer.status_code, answer.content) == (404, b""), path
+
+
+def test_a_node_that_was_not_admitted_is_refused_on_every_fleet_route(link: SuperLink) -> None:
+    stranger = ec.generate_private_key(ec.SECP384R1())
+    public = public_key_to_bytes(stranger.public_key())
+    with calling(link, link.guard_port) as client:
+        caller = Caller(client, stranger)
+        for path in FLEET_ROUTES:
+            assert caller.ask("POST", path).status_code in (400, 401), path
+        request = ActivateNodeRequest(public_key=public, heartbeat_interval=30)
+        asked = caller.ask("POST", "/v1/fleet/activate-node", request.SerializeToString())
+        assert asked.status_code >= 400
+        # An admitted node's number does not help: it belongs to another key.
+        _, node_id = admitted_key(link)
+        beat = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=30)
+        asked = caller.ask("POST", "/v1/fleet/send-node-heartbeat", beat.SerializeToString())
+        assert asked.status_code == 401
+
+
+def test_a_partner_reaches_the_fleet_routes_and_nothing_else(link: SuperLink) -> None:
+    key, node_id = admitted_key(link)
+    with calling(link, link.guard_port) as client:
+        caller = Caller(client, key)
+        request = ActivateNodeRequest(
+            public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=30
+        )
+        asked = caller.ask("POST", "/v1/fleet/activate-node", request.SerializeToString())
+        assert asked.status_code == 200
+        beat = SendNodeHeartbeatRequest(node=Node(node_id=node_id), heartbeat_interval=30)
+        asked = caller.ask("POST", "/v1/fleet/send-node-heartbeat", beat.SerializeToString())
+        assert asked.status_code == 200
+        for method, path in routes():
+            if path not in FLEET_ROUTES:
+                time.sleep(0.01)
+                answer = caller.ask(method, path)
+                assert (answer.status_code, answer.content) == (404, b""), path
+
+
+def test_the_operators_token_opens_nothing_at_the_public_door(link: SuperLink) -> None:
+    shown = f"Bearer {operator_token(link).value}"
+    with calling(link, link.guard_port, authorization=shown) as client:
+        answer = Caller(client).ask("POST", "/v1/control/list-nodes")
+    assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_the_operator_reaches_every_control_route(link: SuperLink) -> None:
+    with calling(link, link.port, authorization=f"Bearer {operator_token(link).value}") as client:
+        for method, path in routes():
+            if path.startswith("/v1/control/") and "auth" not in path:
+                assert Caller(client).ask(method, path).status_code != 401, path
+    certificate = (link.folder / "ca.crt").read_bytes()
+    with Control(f"{HOST}:{link.port}", certificate, operator_token(link)) as control:
+        assert "bank" in control.nodes()
+
+
+@pytest.mark.parametrize(
+    "shown", [{}, {"authorization": "Bearer " + "x" * 43}], ids=["no", "wrong"]
+)
+def test_a_local_process_without_the_token_reaches_nothing_that_acts(
+    link: SuperLink, shown: dict[str, str]
+) -> None:
+    with calling(link, link.port, **shown) as client:
+        for method, path in routes():
+            status = Caller(client).ask(method, path).status_code
+            if path in OPEN_TO_LOCAL:
+                continue
+            refusals = (401, 403) if path.startswith("/v1/control/") else (400, 401, 403, 426)
+            assert status in refusals, (path, status)
+
+
+def test_control_without_the_token_is_unreachable(link: SuperLink) -> None:
+    certificate = (link.folder / "ca.crt").read_bytes()
+    with (
+        Control(f"{HOST}:{link.port}", certificate) as control,
+        pytest.raises(LinkUnreachable),
+    ):
+        control.nodes()
+
+
+def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "operator.token"
+    file.write_text("x" * 43)
+    file.chmod(0o600)
+    token = read_operator_token(file)
+    assert "x" * 43 not in repr(token)
+    file.chmod(0o640)
+    with pytest.raises(SettingInvalid, match="0600"):
+        read_operator_token(file)
+    file.write_text("short")
+    file.chmod(0o600)
+    with pytest.raises(SettingInvalid, match="32"):
+        read_operator_token(file)
+
+
+def test_a_run_is_completed_by_a_node_that_works_through_the_guard(
+    link: SuperLink, tmp_path: Path
+) -> None:
+    outcome = tmp_path / "outcome"
+    config = {"home": str(outcome), "order": str(link.node_ids["bank"])}
+    run = link.run(app_files(client=_CLIENT, server=_SERVER), config, timeout_s=60)
+    assert run.status == "finished:completed", link.logs()
+    assert outcome.read_text() == "True"
+
+
+# --- what is sent is not what httpx would send --------------------------------------------------
+
+
+def raw(link: SuperLink, port: int | None) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=str(link.folder / "ca.crt"))
+    plain = socket.create_connection((HOST, port), 10)
+    return context.wrap_socket(plain, server_hostname=HOST)
+
+
+def answer_to(link: SuperLink, port: int | None, request: bytes) -> bytes:
+    with raw(link, port) as connection:
+        connection.sendall(request)
+        return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    received = b""
+    with contextlib.suppress(ssl.SSLError, ConnectionError):
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/fleet/../control/list-nodes",
+        "/v1/fleet/%2e%2e/control/list-nodes",
+        "/v1/fleet/pull-messages/../../control/list-nodes",
+        "/v1/fleet%2fpull-messages",
+        "//v1/fleet/pull-messages",
+        "/v1/fleet/pull-messages/",
+        "/v1/fleet/pull-messages?x=1",
+        "/V1/fleet/pull-messages",
+        "/v1/fleet/pull-messages;x",
+        "https://127.0.0.1/v1/control/list-nodes",
+        "/v1/fleet/register-node",
+        "*",
+    ],
+)
+def test_no_other_spelling_of_a_path_passes(link: SuperLink, target: str) -> None:
+    request = f"POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+    answer = answer_to(link, link.guard_port, request.encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 404"), head
+    assert body == b""
+
+
+def test_a_body_whose_end_is_stated_twice_is_refused(link: SuperLink) -> None:
+    request = (
+        b"POST /v1/fleet/get-run HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    assert answer_to(link, link.guard_port, request).startswith(b"HTTP/1.1 400")
+
+
+def test_an_older_tls_is_refused(link: SuperLink) -> None:
+    context = ssl.create_default_context(cafile=str(link.folder / "ca.crt"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection((HOST, link.guard_port), 10) as plain,
+        pytest.raises(ssl.SSLError),
+    ):
+        context.wrap_socket(plain, server_hostname=HOST)
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+def head_of(path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "host: x", *lines, "", ""]).encode()
+
+
+def test_ten_gigabytes_are_refused_by_their_stated_length(link: SuperLink) -> None:
+    guard = psutil.Process(link.processes["guard"].pid)
+    before = guard.memory_info().rss
+    request = head_of("/v1/fleet/push-object", f"content-length: {10 * 2**30}")
+    started = time.monotonic()
+    assert answer_to(link, link.guard_port, request).startswith(b"HTTP/1.1 413")
+    assert time.monotonic() - started < 2
+    assert guard.memory_info().rss - before < 8 * 2**20
+
+
+def test_a_body_in_chunks_is_cut_at_the_limit(link: SuperLink, small_guard: int) -> None:
+    fresh_bucket()
+    request = head_of("/v1/fleet/push-object", "transfer-encoding: chunked")
+    chunk = b"10000\r\n" + bytes(2**16) + b"\r\n"
+    sent = 0
+    with raw(link, small_guard) as connection:
+        connection.sendall(request)
+        with contextlib.suppress(OSError):
+            for _ in range(2 * int(SMALL["most_body_bytes"]) // 2**16):
+                connection.sendall(chunk)
+                sent += 2**16
+        answer = read_all(connection)
+    assert not answer or answer.startswith(b"HTTP/1.1 413")
+    with raw(link, small_guard) as connection:
+        connection.sendall(request + chunk * 17)
+        assert read_all(connection).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("size", [2**12, 70_000, 2**20])
+def test_a_head_over_the_limit_is_refused(link: SuperLink, small_guard: int, size: int) -> None:
+    fresh_bucket()
+    with raw(link, small_guard) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(head_of("/v1/fleet/get-run", "flwr-x: " + "x" * size))
+        answer = read_all(connection)
+    # Of the largest the answer may be lost, since the connection ends before all of it was sent.
+    assert answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400")) or (size == 2**20 and not answer)
+
+
+def test_a_client_is_held_to_its_rate_and_no_header_makes_it_another(
+    link: SuperLink, small_guard: int
+) -> None:
+    fresh_bucket()
+    started, passed, status = time.monotonic(), 0, 415  # 415: the SuperLink's own answer
+    with calling(link, small_guard) as client:
+        while status == 415 and passed < 100:
+            shown = {"x-forwarded-for": f"10.0.0.{passed}"}
+            status = client.post("/v1/fleet/get-run", headers=shown).status_code
+            passed += 1
+    waited = time.monotonic() - started
+    assert status == 429
+    assert passed <= 1 + SMALL["burst_each"] + SMALL["requests_per_s_each"] * waited
+
+
+def fresh_bucket() -> None:
+    time.sleep(SMALL["burst_each"] / SMALL["requests_per_s_each"])
+
+
+def test_more_connections_than_allowed_are_cut(link: SuperLink, small_guard: int) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(int(SMALL["most_connections_each"])):
+            stack.enter_context(raw(link, small_guard))
+        assert read_all(stack.enter_context(raw(link, small_guard))) == b""
+        # Those before it are open still, for as long as an idle one may be.
+
+
+def test_a_head_that_drips_in_is_cut_off(link: SuperLink, small_guard: int) -> None:
+    with raw(link, small_guard) as connection:
+        started = time.monotonic()
+        dripping = threading.Thread(target=drip, args=(connection,))
+        dripping.start()
+        read_all(connection)
+        assert time.monotonic() - started < 4 * SMALL["idle_s"]
+        dripping.join()
+
+
+def drip(connection: ssl.SSLSocket) -> None:
+    with contextlib.suppress(OSError):
+        for each in head_of("/v1/fleet/get-run", "x: " + "y" * 200):
+            connection.send(bytes([each]))
+            time.sleep(0.1)
+
+
+def test_a_body_that_stops_is_cut_off(link: SuperLink, small_guard: int) -> None:
+    fresh_bucket()
+    started = time.monotonic()
+    request = head_of("/v1/fleet/get-run", "content-length: 100") + b"x"
+    assert answer_to(link, small_guard, request).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - started < 5 * SMALL["silence_s"]
+
+
+def test_a_guard_without_its_superlink_answers_502_and_ends_on_sigterm(link: SuperLink) -> None:
+    port, nobody = free_ports(2)
+    link.start_guard("alone", port, superlink=f"{HOST}:{nobody}")
+    request = head_of("/v1/fleet/get-run", "content-length: 0")
+    assert answer_to(link, port, request).startswith(b"HTTP/1.1 502")
+    process = link.processes.pop("alone")
+    with raw(link, port), raw(link, port) as asking:
+        asking.sendall(head_of("/v1/fleet/get-run", "content-length: 100"))
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert "Traceback" not in (link.folder / "alone.log").read_text()
