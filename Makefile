@@ -1,11 +1,11 @@
-# make demo | test | check | bench        everything runs inside .venv
+# make demo | test | check | bench | faults        everything runs inside .venv
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange
 PEER := .venv-openmined
 
-.PHONY: demo test test-full check format bench clean
+.PHONY: demo test test-full faults check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing into .venv: about a minute"
@@ -23,6 +23,9 @@ test: .venv/installed
 
 test-full: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+faults: .venv/installed
+	$(BIN)/python tests/end_to_end/faults.py
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

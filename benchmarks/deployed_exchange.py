@@ -24,13 +24,13 @@ from pathlib import Path
 from machine import median, print_header, print_table, spread, wall
 
 from fedmkt.deployment import up
-from fedmkt.deployment.link_keys import write_certificates, write_node_key
+from fedmkt.deployment.link_keys import write_node_key
+from fedmkt.deployment.link_processes import executor_command, prepare, superlink_command
 from fedmkt.deployment.plan import HOST, Command, Layout, Plan
 from fedmkt.deployment.supervisor import Supervisor
-from fedmkt.storage.whole_file import write_private
 from fedmkt.transport.bundle import build_bundle, bundle_files
 from fedmkt.transport.channel import Channel, Handler
-from fedmkt.transport.control import Control
+from fedmkt.transport.control import operators_control
 from fedmkt.transport.flower import make_client_app, make_server_app
 from fedmkt.transport.warm_runner import Link, WarmRunner
 
@@ -82,15 +82,12 @@ def files() -> dict[str, bytes]:
 def running(folder: Path, *, warm: bool) -> Iterator[Layout]:
     """Run the processes, nodes of one kind among them, until the context ends."""
     layout = Layout(folder)
-    write_certificates(layout.superlink, HOST)
-    write_private(layout.superlink / "executor.secret", secrets.token_bytes(32))
+    prepare(layout.superlink)
     port, *ports = up._free_ports(1 + len(NODES))
     link = f"{HOST}:{port}"
     commands = [
-        Command(
-            name="superlink", arguments=up._superlink_command(layout.superlink, port), port=port
-        ),
-        Command(name="executor", arguments=up._executor_command(layout.superlink, link)),
+        Command(name="superlink", arguments=superlink_command(layout.superlink, port), port=port),
+        Command(name="executor", arguments=executor_command(layout.superlink, link)),
     ]
     for name, own in zip(NODES, ports, strict=True):
         key = layout.superlink / f"{name}.key"
@@ -98,8 +95,9 @@ def running(folder: Path, *, warm: bool) -> Iterator[Layout]:
         public.write_bytes(write_node_key(key))
         certificate = str(layout.root_certificate)
         stock = (
-            up._script("flower-supernode"), "--superlink", link, "--root-certificates", certificate,
-            "--auth-supernode-private-key", str(key), "--host", HOST, "--port", str(own),
+            str(Path(sys.executable).parent / "flower-supernode"), "--superlink", link,
+            "--root-certificates", certificate, "--auth-supernode-private-key", str(key),
+            "--host", HOST, "--port", str(own),
         )  # fmt: skip
         fast = (sys.executable, str(HERE), "--node", link, certificate, str(key))
         commands.append(
@@ -130,9 +128,7 @@ def exchange_times(*, warm: bool, repeats: int) -> dict[str, list[float]]:
     with (
         tempfile.TemporaryDirectory() as name,
         running(Path(name) / "link", warm=warm) as layout,
-        Control(
-            f"{HOST}:{layout.read_plan().control_port}", layout.root_certificate.read_bytes()
-        ) as control,
+        operators_control(layout.superlink, layout.read_plan().control_port) as control,
     ):
         out = Path(name) / "taken.json"
         run = control.start({"home": str(repeats), "order": str(out)}, files())

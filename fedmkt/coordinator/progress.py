@@ -7,6 +7,7 @@ Guarantee: events hold counts, names of steps and codes of errors, and nothing t
 """
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ class Event(Frozen):
 
     number, of: how many rounds or exchanges are done, and of how many. name: the step, or the run
     that goes on in this one's place (`continued`). code: of the error a run ended with, else "".
+    pid: the coordinator's process that began it, on the coordinator's machine.
     """
 
     at: datetime
@@ -36,6 +38,7 @@ class Event(Frozen):
     of: int = Field(default=0, ge=0)
     name: str = ""
     code: str = ""
+    pid: int = Field(default=0, ge=0)
     exchanges: int = Field(default=0, ge=0)
     bytes_up: int = Field(default=0, ge=0)
     bytes_down: int = Field(default=0, ge=0)
@@ -49,7 +52,7 @@ class ProgressFile:
 
     def begun(self) -> None:
         """The run starts, or starts again where it stopped."""
-        self._note("begun")
+        self._note("begun", pid=os.getpid())
 
     def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
         """Round `number` of `rounds` is done."""
@@ -78,6 +81,7 @@ class ProgressFile:
         of: int = 0,
         name: str = "",
         code: str = "",
+        pid: int = 0,
     ) -> None:
         traffic: Traffic = self._channel.traffic
         event = Event(
@@ -87,6 +91,7 @@ class ProgressFile:
             of=of,
             name=name,
             code=code,
+            pid=pid,
             exchanges=traffic.exchanges,
             bytes_up=traffic.bytes_up,
             bytes_down=traffic.bytes_down,

@@ -24,7 +24,7 @@ from fedmkt.core.errors import (
     RunCancelled,
     RunUnknown,
 )
-from fedmkt.deployment.plan import Layout
+from fedmkt.deployment.plan import Layout, is_alive
 from fedmkt.storage.contract_files import read_contract, read_order, write_order
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.whole_file import write_whole
@@ -199,6 +199,10 @@ def _state(layout: Layout, run: str, events: Sequence[Event]) -> tuple[State, st
         if last.code == RunCancelled.code:
             return "cancelled", ""
         return ("stopped" if last.code in _RESUMABLE else "failed"), last.code
+    begun = [event for event in events if event.what == "begun"]
+    if begun and not is_alive(begun[-1].pid, None):
+        # Flower notices minutes later.
+        return "stopped", "process_ended"
     try:
         with _control(layout) as control:
             status = control.run(_link_run(layout, run)).status

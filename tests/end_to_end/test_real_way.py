@@ -21,7 +21,6 @@ from fedmkt.node.home import open_home
 from fedmkt.simulation.demo_plan import ARMS, PURPOSE, job_for
 from fedmkt.storage.contract_files import write_job
 
-pytestmark = pytest.mark.xdist_group("deployment")
 MEMBERS = ("bank", "map_provider", "retailer")
 ROWS = 3000
 PASSPHRASE = "a passphrase for this test alone"

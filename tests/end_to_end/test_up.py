@@ -22,7 +22,6 @@ from fedmkt.node.home import open_home
 from fedmkt.simulation.deployed import build_collaboration
 from fedmkt.storage.contract_files import read_job
 
-pytestmark = pytest.mark.xdist_group("deployment")
 MEMBERS = ("bank", "map_provider", "retailer")
 SCHEMA = Path(__file__).parents[2] / "fedmkt" / "evidence" / "report.schema.json"
 
