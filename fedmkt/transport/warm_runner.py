@@ -37,12 +37,12 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_and_inflate_object_from_tree,
     push_object_contents_from_iterable,
 )
-from flwr.supercore.run import Run
+from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import http_grid
 from flwr.supernode.fleet_http_connection import http_request_response
 
-from fedmkt.core.errors import BundleNotAllowed, SettingInvalid
+from fedmkt.core.errors import BundleNotAllowed, LinkUnreachable, SettingInvalid
 from fedmkt.transport.channel import Failure
 from fedmkt.transport.flower import Config
 from fedmkt.transport.payload import failure_record
@@ -81,27 +81,33 @@ class WarmRunner:
     _checked: dict[int, bool] = field(default_factory=dict)
 
     def run(self, link: Link) -> None:
-        """Connect, and answer messages until `stopping`. Raises: SettingInvalid (the key file)."""
+        """Connect, and answer messages until `stopping`.
+
+        Raises: SettingInvalid (the key file), LinkUnreachable (the connection ended).
+        """
         with http_request_response(
             link.address,
             insecure=False,
             root_certificates=link.root_certificates,
             authentication_keys=_keys(link.key_file),
         ) as connection:
-            talk = _Connection(*connection)
+            talk = Connection(*connection)
             _log.info("connected to %s as node %d", link.address, talk.node_id)
             last = time.monotonic()
             while not self.stopping():
                 looked = time.monotonic()
-                received = talk.receive()
+                received = _receive(talk)
                 if received is None:
                     now = time.monotonic()
                     _pause(now - last, now - looked)
                     continue
                 self._handle(talk, *received)
                 last = time.monotonic()
+        if not self.stopping():
+            # Flower logs what ends a connection, and goes on as if nothing had been.
+            raise LinkUnreachable(address=link.address, problem="the connection ended")
 
-    def _handle(self, talk: "_Connection", header: Message, tree: ObjectTree) -> None:
+    def _handle(self, talk: "Connection", header: Message, tree: ObjectTree) -> None:
         run_id, started = header.metadata.run_id, time.monotonic()
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, talk.node_id
         try:
@@ -116,19 +122,20 @@ class WarmRunner:
             # The content's own bytes do not hold its name.
             message.metadata.__dict__["_message_id"] = tree.object_id
             reply = self._answer(message, talk)
-            _send(reply, time.monotonic() - started, talk)
+            send_reply(reply, time.monotonic() - started, talk)
+        except RunNotRunningException:  # not an Exception: it would end the node
+            _log.info("run %d is over; its message was left", run_id)
         except Exception as error:  # noqa: BLE001
             # Privacy: the type alone. A message that cannot be had or delivered is the
             # coordinator's to ask for again; what was answered is in the node's store.
             _log.error("run %d: a message was dropped (%s)", run_id, type(error).__name__)
 
-    def _answer(self, message: Message, talk: "_Connection") -> Message:
+    def _answer(self, message: Message, talk: "Connection") -> Message:
         run_id = message.metadata.run_id
         if run_id not in self._checked:
-            self._checked[run_id] = _is_allowed(run_id, self.allowed, talk)
+            self._checked[run_id] = is_allowed(run_id, self.allowed, talk)
         if not self._checked[run_id]:
-            _log.error("run %d: its bundle is not among those this node runs", run_id)
-            return Message(failure_record(Failure(BundleNotAllowed.code)), reply_to=message)
+            return refusal(message)
         context = Context(
             run_id=run_id,
             node_id=talk.node_id,
@@ -161,7 +168,7 @@ def require_tested(installed: str | None = None) -> None:
         raise SettingInvalid(setting=f"Flower {found}", problem=problem)
 
 
-class _Connection(NamedTuple):
+class Connection(NamedTuple):
     """What Flower's connection to the Fleet routes offers, in its order."""
 
     node_id: int
@@ -174,12 +181,26 @@ class _Connection(NamedTuple):
     confirm: Callable[[int, str], None]
 
 
-def _is_allowed(run_id: int, allowed: frozenset[str], talk: _Connection) -> bool:
+def is_allowed(run_id: int, allowed: frozenset[str], talk: Connection) -> bool:
+    """Tell whether a run's bundle is allowed, by what the SuperLink states and by its bytes."""
     stated = talk.get_run(run_id).fab_hash
     if stated not in allowed:
         return False
     # Security: the hash is the SuperLink's word until the bytes were looked at.
     return hashlib.sha256(talk.get_fab(stated, run_id).content).hexdigest() == stated
+
+
+def refusal(message: Message) -> Message:
+    """Return the answer to a message of a run whose bundle is not allowed."""
+    _log.error("run %d: its bundle is not among those this node runs", message.metadata.run_id)
+    return Message(failure_record(Failure(BundleNotAllowed.code)), reply_to=message)
+
+
+def _receive(talk: Connection) -> tuple[Message, ObjectTree] | None:
+    try:
+        return talk.receive()
+    except RunNotRunningException:
+        return None
 
 
 def _keys(file: Path) -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey]:
@@ -193,7 +214,8 @@ def _keys(file: Path) -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePubli
     return key, key.public_key()
 
 
-def _send(reply: Message, took_s: float, talk: _Connection) -> None:
+def send_reply(reply: Message, took_s: float, talk: Connection) -> None:
+    """Send a reply and the objects of it that the SuperLink asks for."""
     run_id = reply.metadata.run_id
     reply.metadata.__dict__["_message_id"] = reply.object_id
     with no_object_id_recompute():

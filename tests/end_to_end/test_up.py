@@ -73,7 +73,7 @@ def test_up_returns_when_all_processes_run_and_all_nodes_are_online(layout: Layo
     assert status is not None
     assert status.healthy
     assert set(status.nodes) == set(MEMBERS)
-    names = {"superlink", "executor", *MEMBERS}
+    names = {"superlink", "executor", "guard", *MEMBERS}
     assert names <= {one.name for one in status.processes}
 
 
@@ -102,7 +102,7 @@ def test_status_is_told_as_json(layout: Layout) -> None:
     told = json.loads(fedmkt(layout.folder, "up", "--status", "--json").stdout)
     assert told["healthy"] is True
     assert {one["name"] for one in told["processes"]} == {
-        "supervisor", "superlink", "executor", *MEMBERS
+        "supervisor", "superlink", "executor", "guard", *MEMBERS
     }  # fmt: skip
     assert told["nodes"] == dict.fromkeys(MEMBERS, True)
 
