@@ -32,6 +32,7 @@ from fedmkt.deployment.settings import (
     read_coordinator_settings,
 )
 from fedmkt.identity.keys import Identity
+from fedmkt.node.home import AUDIT_FILE
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import CONTRACT_FILE, SIGNATURES_FILE, read_contract
 from fedmkt.storage.key_file import read_key, replace_key, write_encrypted_key
@@ -247,6 +248,10 @@ def rotate_key(home: Path, passphrase: bytes) -> tuple[Path, Path]:
 
     Raises: as `encrypt_key`.
     """
+    if (home / AUDIT_FILE).exists():
+        # Its log and its sealed state open with the old key alone.
+        problem = "this node has an audit log, which only its old key verifies; make a new home"
+        raise SettingInvalid(setting=str(home), problem=problem)
     old, card = read_key(home / KEY_FILE), read_card(home / CARD_FILE)
     new, number = Identity.generate(), 1
     while (kept := home / f"{KEY_FILE}.old-{number}").exists():
