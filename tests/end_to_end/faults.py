@@ -94,7 +94,6 @@ FAULTS = {
     "connection cut": Fault("round", _kill("guard")),
     "node hangs": Fault("begun", _hang),
 }
-SHORT = ("coordinator's app killed between rounds",)
 
 
 def struck(name: str, folder: Path) -> Outcome:

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-from end_to_end.faults import FAULTS, SHORT, struck
+from end_to_end.faults import FAULTS, struck
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=() if one in SHORT else pytest.mark.slow) for one in FAULTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
 def test_a_run_that_is_struck_ends_well_or_by_name(name: str, tmp_path: Path) -> None:
     outcome = struck(name, tmp_path / "up")
     assert outcome.problems == (), outcome
