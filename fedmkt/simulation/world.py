@@ -38,7 +38,7 @@ from fedmkt.transport.in_process import run_in_process
 COORDINATOR = "coordinator"
 _TABLE_FILE = "customers.parquet"
 _CONSENT_FILE = "consent.parquet"
-_PATIENCE = Patience(connect_s=5, exchange_s=60, absent_s=5)
+_PATIENCE = Patience(connect_s=5, exchange_s=300, absent_s=5)
 
 
 @dataclass(frozen=True, slots=True)
