@@ -1,4 +1,4 @@
-"""`fedmkt contract`: draft it, sign it, see who signed."""
+"""`fedmkt contract`: draft it, sign it, see who signed, revoke a member's key."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedmkt.contract.collaboration import Collaboration
+from fedmkt.cli.contract_words import in_words
 from fedmkt.core.errors import OutputUnwritable
-from fedmkt.deployment import joining
+from fedmkt.deployment import joining, key_changes
+from fedmkt.deployment.drafting import draft_contract
 from fedmkt.storage.whole_file import write_whole
 
 app = typer.Typer(
-    help="The contract: draft, sign, verify.", no_args_is_help=True, add_completion=False
+    help="The contract: draft, sign, verify, revoke.", no_args_is_help=True, add_completion=False
 )
 FileArgument = Annotated[Path, typer.Argument(metavar="CONTRACT", help="collaboration.toml")]
 _INCOMPLETE = 1
@@ -23,6 +24,14 @@ _INCOMPLETE = 1
 def draft(
     coordinator: Annotated[Path, typer.Option(help="The coordinator's card.")],
     member: Annotated[list[Path], typer.Option(help="A member's card; once for each.")],
+    purpose: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What datasets may be used for, asked for by a holder; once for each. "
+            "Default: what the cards say.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="The collaboration's name.")] = "collaboration",
     days: Annotated[int, typer.Option(min=1, max=3660, help="How long it is to hold.")] = 365,
     out: Annotated[Path, typer.Option("-o", "--out")] = Path("collaboration.toml"),
@@ -36,7 +45,7 @@ def draft(
         raise OutputUnwritable(path=out, problem="a file is there")
     expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
     cards = [joining.read_card(path) for path in member]
-    text = joining.draft_contract(name, joining.read_card(coordinator), cards, expires)
+    text = draft_contract(name, joining.read_card(coordinator), cards, expires, purpose or ())
     write_whole(out, text.encode())
     console = _console()
     console.print(f"wrote {out}: read it, above all purposes, caps and columns, and correct it")
@@ -53,7 +62,10 @@ def sign(
     home: Annotated[Path, typer.Option(help="The home whose identity signs.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Sign a contract, after showing what it says."""
+    """Sign a contract, after showing what it says.
+
+    Example: fedmkt contract sign collaboration.toml --home /srv/fedmkt/bank
+    """
     console = _console()
     console.print("\n".join(in_words(joining.read_draft(file))))
     if not yes:
@@ -64,7 +76,10 @@ def sign(
 
 @app.command()
 def verify(file: FileArgument) -> None:
-    """Say who signed a contract and who has not. Ends with 1 until everybody has."""
+    """Say who signed a contract and who has not. Ends with 1 until everybody has.
+
+    Example: fedmkt contract verify collaboration.toml
+    """
     console, found = _console(), joining.signed_by(file)
     for name, signed in found.items():
         console.print(f"{name}: {'signed' if signed else 'not signed, or another version'}")
@@ -73,31 +88,32 @@ def verify(file: FileArgument) -> None:
     console.print("everybody signed this very text; it is in force")
 
 
-def in_words(contract: Collaboration) -> list[str]:
-    """Return what a contract says, as sentences."""
-    members = ", ".join(one.name for one in contract.members)
-    lines = [
-        f"contract {contract.name}, until {contract.expires:%d %B %Y}",
-        f"members: {members}; coordinator: {contract.coordinator.name}",
-    ]
-    for dataset in contract.datasets:
-        lines.append(f"dataset {dataset.name}, held by {', '.join(dataset.holders)}:")
-        for purpose, requesters in dataset.uses.items():
-            lines.append(f"  may be used for {purpose}, when asked for by {', '.join(requesters)}")
-        lines.append(
-            f"  noise: {', '.join(dataset.modes)}; at least {dataset.minimum_audience} rows"
-        )
-    for cap in contract.caps:
-        scope = " ".join(part for part in (cap.purpose, cap.requester) if part) or "all uses"
-        parts = [
-            f"epsilon {cap.lifetime_epsilon:g} for life" if cap.lifetime_epsilon else "",
-            f"{cap.period_epsilon:g} in {cap.period_days} days" if cap.period_epsilon else "",
-            f"{cap.exact_scores_lifetime} exact scores" if cap.exact_scores_lifetime else "",
-            f"{cap.alignments_lifetime} alignments" if cap.alignments_lifetime else "",
-        ]
-        said = ", ".join(part for part in parts if part) or "counts of uses"
-        lines.append(f"cap on {cap.dataset} ({scope}): {said}")
-    return lines
+@app.command()
+def revoke(
+    member: Annotated[
+        str, typer.Argument(metavar="MEMBER", help="Whose key is not to be trusted.")
+    ],
+    home: Annotated[
+        Path, typer.Option(help="The home whose identity signs: not the member's own.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Sign that a member's key is to be trusted no longer, for instance because it was stolen.
+
+    Example: fedmkt contract revoke bank --home /srv/fedmkt/hub
+    """
+    console = _console()
+    if not yes:
+        typer.confirm(f"Revoke the key of {member}?", abort=True)
+    file, statement = key_changes.revoke(home, member, now=datetime.now(UTC))
+    console.print(f"{statement.by} revoked the key of {member}: {file}")
+    console.print(
+        "the statement ends nothing by itself: hand it to the coordinator and all members"
+    )
+    console.print(
+        f"next, at the coordinator: delete members/{member}.pub in its home and start it again, "
+        f"then sign a contract without {member} or with its new key"
+    )
 
 
 def _console() -> Console:

@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 
 from fedmkt.core.errors import SettingInvalid
-from fedmkt.deployment import joining
+from fedmkt.deployment import joining, key_changes
+from fedmkt.deployment.certificates import read_certificate
 from fedmkt.deployment.coordinator_process import admit
-from fedmkt.deployment.settings import CoordinatorSettings
+from fedmkt.deployment.settings import make_coordinator_settings
 from fedmkt.storage.key_file import find_passphrase
 from fedmkt.storage.whole_file import write_whole
 
@@ -46,9 +47,9 @@ def init(
     """
     if (certificate is None) != (key is None):
         raise SettingInvalid(setting="--certificate", problem="it needs --key, and the other way")
-    settings = CoordinatorSettings(name=name, host=host, port=port, control_port=control_port)
+    settings = make_coordinator_settings(name=name, host=host, port=port, control_port=control_port)
+    own = None if certificate is None or key is None else read_certificate(certificate, key, host)
     passphrase = find_passphrase(home / joining.KEY_FILE, new=True)
-    own = None if certificate is None or key is None else (certificate, key)
     card = joining.init_coordinator(home, settings, passphrase, certificate=own)
     console = _console()
     console.print(f"made {home}: keys stay there; the passphrase is written down nowhere")
@@ -61,7 +62,10 @@ def adopt(
     home: HomeArgument,
     contract: Annotated[Path, typer.Argument(metavar="CONTRACT", help="collaboration.toml")],
 ) -> None:
-    """Put the contract that everybody signed into the coordinator's home."""
+    """Put the contract that everybody signed into the coordinator's home.
+
+    Example: fedmkt coordinator adopt /srv/fedmkt/hub collaboration.toml
+    """
     found = joining.adopt_contract(home, contract)
     console = _console()
     console.print(f"contract {found.name}, signed by all, is in {home}")
@@ -74,10 +78,23 @@ def admit_member(
     home: HomeArgument,
     card: Annotated[Path, typer.Argument(metavar="CARD", help="A member's member.json.")],
 ) -> None:
-    """Let a member's node connect, by the key that its card names."""
+    """Let a member's node connect, by the key that its card names.
+
+    Example: fedmkt coordinator admit /srv/fedmkt/hub bank.json
+    """
     found = joining.read_card(card)
     admit(home, found)
     _console().print(f"{found.name} may connect; next: fedmkt coordinator run {home}")
+
+
+@app.command()
+def renew(home: HomeArgument) -> None:
+    """Make a new TLS certificate of the authority that partners know; invitations stay good.
+
+    Example: fedmkt coordinator renew /srv/fedmkt/hub
+    """
+    key_changes.renew(home, find_passphrase(home / joining.KEY_FILE))
+    _console().print("renewed for 397 days; start fedmkt coordinator run again to show it")
 
 
 @app.command()
@@ -85,6 +102,7 @@ def run(home: HomeArgument) -> None:
     """Run the coordinator: guard, SuperLink and executor, started again when they fail.
 
     Partners reach the guard's address alone. Ends, with all its processes, on SIGTERM or Ctrl-C.
+    Example: fedmkt coordinator run /srv/fedmkt/hub
     """
     from fedmkt.deployment.coordinator_process import run_coordinator
 
@@ -101,7 +119,10 @@ def invite(
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=90, help="How long it can be used.")] = 14,
 ) -> None:
-    """Write an invitation for a member: contract, address and certificate in one signed file."""
+    """Write an invitation for a member: contract, address and certificate in one signed file.
+
+    Example: fedmkt coordinator invite /srv/fedmkt/hub bank -o bank.invitation.json
+    """
     file = out or Path(f"{member}.invitation.json")
     invitation = joining.invite(home, member, now=datetime.now(UTC), days=days)
     write_whole(file, invitation.model_dump_json(indent=2).encode())

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedmkt.deployment.joining import KEY_FILE, encrypt_key, rotate_key
-from fedmkt.storage.key_file import find_passphrase
+from fedmkt.deployment.joining import KEY_FILE
+from fedmkt.deployment.key_changes import encrypt_key, rotate_key
+from fedmkt.storage.key_file import find_passphrase, is_encrypted
 
 app = typer.Typer(
     help="Identity keys: encrypt, rotate.", no_args_is_help=True, add_completion=False
@@ -21,8 +22,14 @@ NewOption = Annotated[
 
 @app.command()
 def encrypt(home: HomeArgument, new_passphrase: NewOption = None) -> None:
-    """Encrypt a home's key, or give an encrypted one another passphrase. The key stays the same."""
-    encrypt_key(home, find_passphrase(home / KEY_FILE, new=True, file=new_passphrase))
+    """Encrypt a home's key, or give an encrypted one another passphrase. The key stays the same.
+
+    FEDMKT_PASSPHRASE or its file opens an encrypted key; the new passphrase is asked for, or read
+    with --new-passphrase. Example: fedmkt keys encrypt /srv/fedmkt/bank --new-passphrase new.txt
+    """
+    path, old = home / KEY_FILE, _present(home)
+    new = find_passphrase(path, new=True, file=new_passphrase, ask=old is not None)
+    encrypt_key(home, old, new)
     _console().print(f"{home / KEY_FILE} is encrypted with the new passphrase")
 
 
@@ -31,13 +38,21 @@ def rotate(home: HomeArgument, new_passphrase: NewOption = None) -> None:
     """Make a new identity, and a statement signed with the old one that says so.
 
     Nobody takes the new key until the contract names it and everybody has signed that contract. The
-    old key is kept beside it, encrypted as it was: what was sealed with it opens with it alone.
+    old key is kept beside it, encrypted: what was sealed with it opens with it alone. A node that
+    has an audit log keeps its key. Example: fedmkt keys rotate /srv/fedmkt/bank
     """
+    old = _present(home)
     passphrase = find_passphrase(home / KEY_FILE, new=True, file=new_passphrase)
-    statement, kept = rotate_key(home, passphrase)
+    statement, kept = rotate_key(home, old, passphrase)
     console = _console()
     console.print(f"new key in {home / KEY_FILE}; the old one is {kept}")
     console.print(f"hand out {statement} and the new member.json; then draft, sign and join again")
+
+
+def _present(home: Path) -> bytes | None:
+    """Return the passphrase of a home's key as it is; None if the key is in clear, or missing."""
+    path = home / KEY_FILE
+    return find_passphrase(path) if path.is_file() and is_encrypted(path) else None
 
 
 def _console() -> Console:

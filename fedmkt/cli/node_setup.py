@@ -32,7 +32,10 @@ def init(
 
 
 def card(home: HomeArgument) -> None:
-    """Write the card anew, with the datasets that stand in HOME/datasets."""
+    """Write the card anew, with the datasets that stand in HOME/datasets.
+
+    Example: fedmkt node card /srv/fedmkt/bank
+    """
     found = joining.write_card(home, read_settings(home / "node.toml").member)
     console = _console()
     names = ", ".join(one.name for one in found.datasets) or "none"
@@ -44,7 +47,10 @@ def join(
     home: HomeArgument,
     invitation: Annotated[Path, typer.Argument(metavar="INVITATION")],
 ) -> None:
-    """Take the coordinator's invitation: contract, certificate and address go into the home."""
+    """Take the coordinator's invitation: contract, certificate and address go into the home.
+
+    Example: fedmkt node join /srv/fedmkt/bank bank.invitation.json
+    """
     contract = joining.join(home, invitation, now=datetime.now(UTC))
     console = _console()
     console.print(f"joined {contract.name}; the contract is signed by all its members")
@@ -58,7 +64,10 @@ def run(
         typer.Option(help="SHA-256 of a bundle to run besides the contract's.", show_default=False),
     ] = None,
 ) -> None:
-    """Run the node: one outbound connection, no open port. Ends when it is asked to (SIGTERM)."""
+    """Run the node: one outbound connection, no open port. Ends when it is asked to (SIGTERM).
+
+    Example: fedmkt node run /srv/fedmkt/bank
+    """
     from fedmkt.deployment.node_process import main
 
     link = read_settings(home / "node.toml").link

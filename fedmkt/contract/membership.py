@@ -12,7 +12,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from fedmkt.contract.collaboration import Collaboration, Dataset, parse_collaboration
 from fedmkt.contract.schema import Identifier
@@ -72,7 +72,7 @@ class Rotation(Frozen):
     name: Identifier
     old: str = Field(pattern=r"^[0-9a-f]{64}$")
     new: str = Field(pattern=r"^[0-9a-f]{64}$")
-    at: datetime
+    at: AwareDatetime
     signature: Signature = "0" * 128
 
     def _statement(self) -> bytes:
@@ -116,7 +116,7 @@ class Invitation(Frozen):
     certificate: str = Field(min_length=1)
     contract: str
     signatures: str
-    expires: datetime
+    expires: AwareDatetime
     signature: Signature = "0" * 128
 
     def _statement(self) -> bytes:

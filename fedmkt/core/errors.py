@@ -267,6 +267,26 @@ class InvitationInvalid(ContractError):
     template = "The invitation cannot be used: {problem}. Ask the coordinator for a new one."
 
 
+class RevocationInvalid(ContractError):
+    """A revocation cannot be believed."""
+
+    code = "revocation_invalid"
+    template = (
+        "The revocation {revocation} cannot be used: {problem}. Ask whoever sent it for another, "
+        "or take the file away."
+    )
+
+
+class MemberRevoked(ContractError):
+    """The key that the contract gives a member was revoked."""
+
+    code = "member_revoked"
+    template = (
+        "The key of {member} was revoked by {by} on {at}. Sign a contract without {member}, or "
+        "with its new key."
+    )
+
+
 class JobInvalid(ContractError):
     """A job file breaks its schema."""
 

@@ -1,42 +1,53 @@
 """How a collaboration comes together from nothing: homes, cards, a contract, invitations.
 
 Guarantee: private keys are made where they are used and never leave; what is written is written
-whole, and nothing that is there already is overwritten.
+whole, and nothing that is there already is overwritten. A step that is refused has written nothing.
 """
 
-import shutil
 import tomllib
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import tomli_w
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member, parse_collaboration
+from fedmkt.contract.collaboration import Collaboration, Dataset, parse_collaboration
 from fedmkt.contract.membership import (
     Invitation,
     MemberCard,
-    Rotation,
     merged_signatures,
     open_invitation,
     parse_card,
 )
+from fedmkt.contract.schema import Identifier
 from fedmkt.contract.signatures import sign_contract, signatures_document, signed, verify_contract
-from fedmkt.core.errors import ContractInvalid, SettingInvalid
+from fedmkt.core.errors import ContractInvalid, InvitationInvalid, SettingInvalid
 from fedmkt.core.frozen import first_problem
-from fedmkt.deployment.link_keys import public_link_key, write_certificates, write_node_key
+from fedmkt.deployment.certificates import (
+    ServerCertificate,
+    is_certificate,
+    write_certificates,
+)
+from fedmkt.deployment.link_keys import public_link_key, write_node_key
 from fedmkt.deployment.settings import (
     COORDINATOR_FILE,
     CoordinatorSettings,
     read_coordinator_settings,
 )
 from fedmkt.identity.keys import Identity
-from fedmkt.node.home import AUDIT_FILE
 from fedmkt.node.settings import read_settings
-from fedmkt.storage.contract_files import CONTRACT_FILE, SIGNATURES_FILE, read_contract
-from fedmkt.storage.key_file import read_key, replace_key, write_encrypted_key
-from fedmkt.storage.whole_file import read_text, unwritable, write_private, write_whole
+from fedmkt.storage.contract_files import (
+    CONTRACT_FILE,
+    SIGNATURES_FILE,
+    read_contract,
+)
+from fedmkt.storage.key_file import read_key, write_encrypted_key
+from fedmkt.storage.whole_file import (
+    read_text,
+    unwritable,
+    write_together,
+    write_whole,
+)
 
 KEY_FILE, LINK_KEY_FILE, CARD_FILE = "identity.key", "link.key", "member.json"
 DATASETS = "datasets"
@@ -49,13 +60,13 @@ member = "{member}"
 # kind = "csv"
 # path = "customers.csv"
 """
-_EPSILON, _PERIOD_EPSILON = 8.0, 3.0
 
 
 def init_node(home: Path, member: str, passphrase: bytes) -> MemberCard:
     """Make a node's home: its keys, its settings and its card. Raises: SettingInvalid, CardInvalid,
     OutputUnwritable."""
     _require_empty(home)
+    _require_name(member)
     identity = Identity.generate()
     with unwritable(home):
         home.mkdir(parents=True, exist_ok=True)
@@ -71,12 +82,12 @@ def init_coordinator(
     settings: CoordinatorSettings,
     passphrase: bytes,
     *,
-    certificate: tuple[Path, Path] | None = None,
+    certificate: ServerCertificate | None = None,
 ) -> MemberCard:
     """Make a coordinator's home: its key, its certificate, its settings and its card.
 
-    Args: certificate: a chain (PEM) and its key that were brought along; else an authority of its
-    own signs one for the host. Raises: as `init_node`.
+    Args: certificate: one that was brought along; else an authority of its own signs one for the
+    host. Raises: as `init_node`.
     """
     _require_empty(home)
     identity = Identity.generate()
@@ -84,9 +95,9 @@ def init_coordinator(
         home.mkdir(parents=True, exist_ok=True)
         write_encrypted_key(home / KEY_FILE, identity, passphrase)
         if certificate is None:
-            write_certificates(home / "tls", settings.host)
+            write_certificates(home / "tls", settings.host, passphrase=passphrase)
         else:
-            _bring_certificate(home / "tls", *certificate)
+            certificate.write(home / "tls")
     write_whole(home / COORDINATOR_FILE, tomli_w.dumps(settings.model_dump()).encode())
     card = MemberCard(name=settings.name, key=identity.public.hex).signed(identity)
     write_whole(home / CARD_FILE, card.model_dump_json(indent=2).encode())
@@ -112,40 +123,6 @@ def read_card(path: Path) -> MemberCard:
     return parse_card(read_text(path, what="card", advice=advice), source=path.name)
 
 
-def draft_contract(
-    name: str, coordinator: MemberCard, cards: Sequence[MemberCard], expires: datetime
-) -> str:
-    """Return a draft of a contract (TOML) for people to correct before anybody signs it.
-
-    Datasets of one name are one, held by all who bring it; their tables must be alike.
-    Raises: ContractInvalid.
-    """
-    datasets: dict[str, Dataset] = {}
-    for card in cards:
-        for one in card.datasets:
-            known = datasets.get(one.name)
-            if known is not None and known.table != one.table:
-                problem = f"dataset {one.name}: {card.name}'s table differs from the others'"
-                raise ContractInvalid(contract=name, problem=problem)
-            holders = (*(known.holders if known else ()), card.name)
-            datasets[one.name] = (known or one).model_copy(update={"holders": holders})
-    try:
-        contract = Collaboration(
-            name=name,
-            expires=expires,
-            coordinator=Member(name=coordinator.name, key=coordinator.key),
-            members=tuple(Member(name=card.name, key=card.key) for card in cards),
-            datasets=tuple(datasets.values()),
-            caps=tuple(
-                Cap(dataset=one, period_epsilon=_PERIOD_EPSILON, lifetime_epsilon=_EPSILON)
-                for one in datasets
-            ),
-        )
-    except ValidationError as error:
-        raise ContractInvalid(contract=name, problem=first_problem(error)) from None
-    return tomli_w.dumps(contract.model_dump(mode="json", exclude_none=True))
-
-
 def read_draft(file: Path) -> Collaboration:
     """Read a contract that not everybody has signed. Raises: FileMissing, ContractInvalid."""
     advice = "Give the path of a collaboration.toml."
@@ -167,11 +144,7 @@ def add_signature(home: Path, file: Path) -> str:
     Raises: ContractInvalid (the contract does not name this key), FileMissing, KeyLocked.
     """
     contract, identity = read_draft(file), read_key(home / KEY_FILE)
-    everybody = (*contract.members, contract.coordinator)
-    name = next((one.name for one in everybody if one.key == identity.public.hex), None)
-    if name is None:
-        problem = "it names nobody with the key of this home; correct it from the member's card"
-        raise ContractInvalid(contract=contract.name, problem=problem)
+    name = name_of(contract, identity)
     signatures = merged_signatures(contract, _signatures(file))
     signatures[name] = sign_contract(contract, identity)
     document = signatures_document(contract, signatures)
@@ -187,8 +160,9 @@ def adopt_contract(home: Path, file: Path) -> Collaboration:
     contract = read_draft(file)
     document = _signatures(file) or "{}"
     verify_contract(contract, document)
-    write_whole(home / CONTRACT_FILE, file.read_bytes())
-    write_whole(home / SIGNATURES_FILE, document.encode())
+    write_together(
+        {home / CONTRACT_FILE: file.read_bytes(), home / SIGNATURES_FILE: document.encode()}
+    )
     return contract
 
 
@@ -203,7 +177,7 @@ def invite(home: Path, member: str, *, now: datetime, days: int) -> Invitation:
     return Invitation(
         member=member,
         address=settings.address,
-        certificate=(home / "tls" / "ca.crt").read_text("ascii"),
+        certificate=read_text(home / "tls" / "ca.crt", what="certificate", advice="Restore it."),
         contract=(home / CONTRACT_FILE).read_text("utf-8"),
         signatures=(home / SIGNATURES_FILE).read_text("utf-8"),
         expires=now + timedelta(days=days),
@@ -221,51 +195,33 @@ def join(home: Path, file: Path, *, now: datetime) -> Collaboration:
     invitation, contract = open_invitation(
         text, member=settings.member, key=identity.public.hex, now=now
     )
-    written = (home / "node.toml").read_text("utf-8")
+    if not is_certificate(invitation.certificate):
+        raise InvitationInvalid(problem="its certificate cannot be read")
     link = {"address": invitation.address, "certificate": "tls/ca.crt", "key": LINK_KEY_FILE}
     if settings.link is not None and settings.link.address != invitation.address:
         problem = "node.toml has a [link] to another address already; remove it first"
         raise SettingInvalid(setting="node.toml", problem=problem)
-    write_whole(home / "tls" / "ca.crt", invitation.certificate.encode())
-    write_whole(home / CONTRACT_FILE, invitation.contract.encode())
-    write_whole(home / SIGNATURES_FILE, invitation.signatures.encode())
+    certificate = settings.link.certificate if settings.link else Path("tls", "ca.crt")
+    files = {
+        home / certificate: invitation.certificate.encode(),
+        home / CONTRACT_FILE: invitation.contract.encode(),
+        home / SIGNATURES_FILE: invitation.signatures.encode(),
+    }
     if settings.link is None:
-        text = f"{written.rstrip()}\n\n{tomli_w.dumps({'link': link})}"
-        write_whole(home / "node.toml", text.encode())
+        written = (home / "node.toml").read_text("utf-8-sig").rstrip()
+        files[home / "node.toml"] = f"{written}\n\n{tomli_w.dumps({'link': link})}".encode()
+    write_together(files)
     return contract
 
 
-def encrypt_key(home: Path, passphrase: bytes) -> None:
-    """Encrypt a home's key under a passphrase; it stays the same key.
-
-    Raises: FileMissing, KeyLocked, SettingInvalid, OutputUnwritable.
-    """
-    replace_key(home / KEY_FILE, read_key(home / KEY_FILE), passphrase)
-
-
-def rotate_key(home: Path, passphrase: bytes) -> tuple[Path, Path]:
-    """Give a home a new identity; return the signed statement's file and where the old key is kept.
-
-    Raises: as `encrypt_key`.
-    """
-    if (home / AUDIT_FILE).exists():
-        # Its log and its sealed state open with the old key alone.
-        problem = "this node has an audit log, which only its old key verifies; make a new home"
-        raise SettingInvalid(setting=str(home), problem=problem)
-    old, card = read_key(home / KEY_FILE), read_card(home / CARD_FILE)
-    new, number = Identity.generate(), 1
-    while (kept := home / f"{KEY_FILE}.old-{number}").exists():
-        number += 1
-    statement = Rotation(
-        name=card.name, old=old.public.hex, new=new.public.hex, at=datetime.now(UTC)
-    ).signed(old)
-    write_private(kept, (home / KEY_FILE).read_bytes())
-    replace_key(home / KEY_FILE, new, passphrase)
-    file = home / f"rotation-{number}.json"
-    write_whole(file, statement.model_dump_json(indent=2).encode())
-    renewed = card.model_copy(update={"key": new.public.hex}).signed(new)
-    write_whole(home / CARD_FILE, renewed.model_dump_json(indent=2).encode())
-    return file, kept
+def name_of(contract: Collaboration, identity: Identity) -> str:
+    """Return whose key a home's is in a contract. Raises: ContractInvalid (nobody's)."""
+    everybody = (*contract.members, contract.coordinator)
+    name = next((one.name for one in everybody if one.key == identity.public.hex), None)
+    if name is None:
+        problem = "it names nobody with the key of this home; correct it from the member's card"
+        raise ContractInvalid(contract=contract.name, problem=problem)
+    return name
 
 
 def _signatures(file: Path) -> str | None:
@@ -283,13 +239,15 @@ def _dataset(path: Path) -> Dataset:
 
 
 def _require_empty(home: Path) -> None:
-    if (home / KEY_FILE).exists():
+    made = (KEY_FILE, LINK_KEY_FILE, "node.toml", COORDINATOR_FILE)
+    if any((home / name).exists() for name in made):
         problem = "a home is there already, and its key is never overwritten"
         raise SettingInvalid(setting=str(home), problem=problem)
 
 
-def _bring_certificate(folder: Path, chain: Path, key: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for source, name in ((chain, "server.pem"), (chain, "ca.crt"), (key, "server.key")):
-        shutil.copyfile(source, folder / name)
-    (folder / "server.key").chmod(0o600)
+def _require_name(member: str) -> None:
+    try:
+        TypeAdapter(Identifier).validate_python(member)
+    except ValidationError:
+        problem = f"{member!r} needs letters, digits, blanks and . @ + - _ alone"
+        raise SettingInvalid(setting="the member's name", problem=problem) from None

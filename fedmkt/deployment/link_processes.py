@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tomli_w
 
-from fedmkt.deployment.link_keys import write_certificates
+from fedmkt.deployment.certificates import write_certificates
 from fedmkt.deployment.plan import HOST, Command, Layout
 from fedmkt.storage.whole_file import write_private
 

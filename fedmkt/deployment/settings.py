@@ -8,8 +8,9 @@ brought along.
 import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from fedmkt.contract.schema import Identifier
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.frozen import Frozen, first_problem
 from fedmkt.storage.whole_file import read_text
@@ -21,10 +22,16 @@ Port = Field(ge=1, le=65535)
 class CoordinatorSettings(Frozen):
     """Where a coordinator listens. name: the coordinator's in the contract."""
 
-    name: str = Field(min_length=1)
-    host: str = Field(min_length=1)
+    name: Identifier
+    host: str = Field(pattern=r"^([0-9a-fA-F:]+|[A-Za-z0-9.-]+)$")
     port: int = Port
     control_port: int = Port
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> "CoordinatorSettings":
+        if self.port == self.control_port:
+            raise ValueError("port and control_port must differ")
+        return self
 
     @property
     def address(self) -> str:
@@ -43,3 +50,12 @@ def read_coordinator_settings(home: Path) -> CoordinatorSettings:
         raise SettingInvalid(setting=COORDINATOR_FILE, problem=f"not TOML: {error}") from None
     except ValidationError as error:
         raise SettingInvalid(setting=COORDINATOR_FILE, problem=first_problem(error)) from None
+
+
+def make_coordinator_settings(**given: object) -> CoordinatorSettings:
+    """Return settings of values that somebody typed. Raises: SettingInvalid."""
+    try:
+        return CoordinatorSettings.model_validate(given)
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise SettingInvalid(setting="what was given", problem=problem) from None

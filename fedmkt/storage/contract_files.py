@@ -2,6 +2,7 @@
 
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
+revocations/NAME.json           signed words that a member's key is trusted no longer
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from fedmkt.contract.collaboration import Collaboration, parse_collaboration
 from fedmkt.contract.job import AnyJob, parse_job
 from fedmkt.contract.order import Order
+from fedmkt.contract.revocation import Revocation, parse_revocation
 from fedmkt.contract.signatures import signatures_document, verify_contract
 from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import first_problem
@@ -20,6 +22,7 @@ from fedmkt.wire.canonical import canonical_json
 
 CONTRACT_FILE = "collaboration.toml"
 SIGNATURES_FILE = "collaboration.signatures.json"
+REVOCATIONS = "revocations"
 
 
 def read_contract(folder: Path) -> Collaboration:
@@ -68,3 +71,14 @@ def read_order(path: Path) -> Order:
 def write_order(path: Path, order: Order) -> None:
     """Write a signed order. Raises: OutputUnwritable."""
     write_whole(path, canonical_json(order.model_dump(mode="json")))
+
+
+def read_revocations(folder: Path) -> tuple[Revocation, ...]:
+    """Read the revocations that were put into `folder`; their signatures are not checked here.
+
+    Raises: RevocationInvalid, SettingInvalid.
+    """
+    files = sorted((folder / REVOCATIONS).glob("*.json"))
+    advice = "Put it back."
+    texts = ((one.name, read_text(one, what="revocation", advice=advice)) for one in files)
+    return tuple(parse_revocation(text, source=name) for name, text in texts)

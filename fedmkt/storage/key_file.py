@@ -1,8 +1,9 @@
 """The identity's key file: encrypted with a passphrase, and readable by its owner alone.
 
 An encrypted file is PKCS#8 (PEM), encrypted by the `cryptography` package's best available scheme.
-Simulated members on somebody's own machine keep 64 hexadecimal digits instead: nothing would be
-gained by a passphrase that lies beside them.
+Simulated members on somebody's own machine keep 64 hexadecimal digits instead (`write_key`, for
+`fedmkt.simulation` alone): nothing would be gained by a passphrase that lies beside them. Both
+forms are read; no command makes a key in clear.
 
 Guarantee: a file has mode 0600, and is overwritten by `replace_key` alone, whole; one that others
 may read is not used; a passphrase is in no error and no log.
@@ -26,7 +27,7 @@ from fedmkt.identity.keys import Identity
 from fedmkt.storage.whole_file import write_private
 
 PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
-LEAST_PASSPHRASE = 12
+LEAST_PASSPHRASE, MOST_PASSPHRASE = 12, 1023
 _OWNER_ONLY = 0o600
 _PEM = b"-----BEGIN"
 
@@ -69,28 +70,41 @@ def replace_key(path: Path, identity: Identity, passphrase: bytes) -> None:
     write_private(path, _encrypted(identity, passphrase))
 
 
-def find_passphrase(path: Path, *, new: bool = False, file: Path | None = None) -> bytes:
+def find_passphrase(
+    path: Path, *, new: bool = False, file: Path | None = None, ask: bool = False
+) -> bytes:
     """Return the passphrase of a key file: from a file, the environment, or the terminal.
 
-    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others.
+    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others. ask:
+    the environment holds the old one, so only `file` and the terminal count.
     Raises: KeyLocked (none is to be had), SettingInvalid (its file, or the two differ).
     """
-    named = os.environ.get(PASSPHRASE_FILE)
+    named = None if ask else os.environ.get(PASSPHRASE_FILE)
     if file is not None or named:
         file = file or Path(str(named))
         if not file.is_file():
             raise KeyLocked(path=path, problem="the passphrase's file is not there")
         _require_private(file)
         return file.read_bytes().strip()
-    given = os.environ.get(PASSPHRASE)
+    given = None if ask else os.environ.get(PASSPHRASE)
     if given:
-        return given.encode()
+        return os.fsencode(given)
     if not sys.stdin.isatty():
         raise KeyLocked(path=path, problem="no passphrase was given")
-    typed = getpass.getpass(f"Passphrase of {path}: ")
+    typed = getpass.getpass(f"{'New passphrase' if new else 'Passphrase'} of {path}: ")
     if new and typed != getpass.getpass("The same again: "):
         raise SettingInvalid(setting="the passphrase", problem="the two differ")
     return typed.encode()
+
+
+def require_passphrase(passphrase: bytes) -> None:
+    """Raise SettingInvalid for a passphrase that is too short, or longer than the scheme takes."""
+    if not LEAST_PASSPHRASE <= len(passphrase) <= MOST_PASSPHRASE:
+        few = len(passphrase) < LEAST_PASSPHRASE
+        problem = f"it has {'fewer' if few else 'more'} than " + (
+            f"{LEAST_PASSPHRASE if few else MOST_PASSPHRASE} characters"
+        )
+        raise SettingInvalid(setting="the passphrase", problem=problem)
 
 
 def is_encrypted(path: Path) -> bool:
@@ -99,9 +113,7 @@ def is_encrypted(path: Path) -> bool:
 
 
 def _encrypted(identity: Identity, passphrase: bytes) -> bytes:
-    if len(passphrase) < LEAST_PASSPHRASE:
-        problem = f"it has fewer than {LEAST_PASSPHRASE} characters"
-        raise SettingInvalid(setting="the passphrase", problem=problem)
+    require_passphrase(passphrase)
     key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
     scheme = BestAvailableEncryption(passphrase)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
@@ -129,5 +141,11 @@ def _write(path: Path, data: bytes) -> None:
     except FileExistsError:
         problem = "a key is already there, and a lost key cannot be made again"
         raise SettingInvalid(setting=str(path), problem=problem) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

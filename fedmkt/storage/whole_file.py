@@ -2,12 +2,13 @@
 
 Guarantee: after `write_whole` the file holds all of the data, on disk, or what it held before; a
 reader never sees half of it. What cannot be read or written is a named error, never a traceback.
-Not guaranteed: order between two files.
+`write_together` writes several files or, where one fails, none of them.
+Not guaranteed: order between two files when the machine stops in the middle.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,21 +45,59 @@ def write_private(path: Path, data: bytes) -> None:
     _write(path, data, _PRIVATE)
 
 
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write several files, or leave all as they were. Raises: OutputUnwritable."""
+    before = {path: path.read_bytes() if path.is_file() else None for path in files}
+    partials: dict[Path, Path] = {}
+    done: list[Path] = []
+    try:
+        for path, data in files.items():
+            with unwritable(path):
+                partials[path] = _partial(path, data, _READABLE_BY_ALL)
+        for path, partial in partials.items():
+            with unwritable(path):
+                partial.replace(path)
+            done.append(path)
+    except BaseException:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+        for path in done:
+            _put_back(path, before[path])
+        raise
+
+
+def _put_back(path: Path, data: bytes | None) -> None:
+    if data is None:
+        path.unlink(missing_ok=True)
+    else:
+        _write(path, data, _READABLE_BY_ALL)
+
+
 def _write(path: Path, data: bytes, mode: int) -> None:
     with unwritable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        partial = Path(name)
+        partial = _partial(path, data, mode)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.chmod(mode)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def _partial(path: Path, data: bytes, mode: int) -> Path:
+    """Write `data`, on disk, into a file beside `path`; return that file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(mode)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
 
 
 @contextmanager

@@ -10,12 +10,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmkt.cli.commands import app
-from fedmkt.contract.collaboration import Dataset
+from fedmkt.cli.contract_words import in_words
+from fedmkt.contract.collaboration import Collaboration, Dataset
 from fedmkt.contract.membership import Invitation, MemberCard, Rotation
+from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
-from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, SettingInvalid
+from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
+from fedmkt.deployment.joining import read_draft
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
+from fedmkt.storage.contract_files import read_revocations
 from fedmkt.storage.key_file import find_passphrase, read_key
 
 PASSPHRASE = "correct horse battery staple"
@@ -262,6 +266,241 @@ def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     assert read_key(walked / "bank" / "identity.key.old-1").public.hex == old
     # Until the contract names it, the new key is nobody's.
     assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
+
+
+def test_a_node_with_an_audit_log_keeps_its_key_and_still_opens(walked: Path) -> None:
+    ran("node", "join", "bank", "bank.invitation.json")
+    open_home(walked / "bank").close()
+    before = {path.name: path.read_bytes() for path in (walked / "bank").glob("*.*")}
+    assert "audit log hangs on the key" in str(failed("keys", "rotate", "bank"))
+    assert {path.name: path.read_bytes() for path in (walked / "bank").glob("*.*")} == before
+    open_home(walked / "bank").close()
+
+
+def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(walked: Path) -> None:
+    ran("keys", "rotate", "bank")
+    cards = ["--member", "bank/member.json", "--member", "retailer/member.json"]
+    (walked / "next").mkdir()
+    file = "next/collaboration.toml"
+    ran("contract", "draft", "--coordinator", "hub/member.json", *cards, "-o", file)
+    for home in ("hub", "bank", "retailer"):
+        ran("contract", "sign", file, "--home", home, "--yes")
+    ran("coordinator", "adopt", "hub", file)
+    ran("coordinator", "invite", "hub", "bank")
+    ran("node", "join", "bank", "bank.invitation.json")
+    open_home(walked / "bank").close()
+
+
+def test_the_environments_passphrase_is_not_taken_for_a_new_one(walked: Path) -> None:
+    before = (walked / "bank" / "identity.key").read_bytes()
+    assert failed("keys", "encrypt", "bank").code == "key_locked"
+    assert (walked / "bank" / "identity.key").read_bytes() == before
+
+
+def test_another_passphrase_opens_the_authority_too(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran("coordinator", "renew", "hub")
+    (walked / "new").write_text("another good passphrase")
+    (walked / "new").chmod(0o600)
+    ran("keys", "encrypt", "hub", "--new-passphrase", "new")
+    assert failed("coordinator", "renew", "hub").code == "key_locked"
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
+    ran("coordinator", "renew", "hub")
+
+
+# --- revoking ---------------------------------------------------------------------------------
+
+
+def test_a_key_is_revoked_by_others_and_only_of_the_contracts_members(walked: Path) -> None:
+    told = ran("contract", "revoke", "bank", "--home", "hub", "--yes").output
+    assert "ends nothing by itself" in told
+    contract = open_coordinator(walked / "hub").contract
+    with pytest.raises(MemberRevoked, match="revoked by coordinator"):
+        check_not_revoked(contract, read_revocations(walked / "hub"), ["bank"])
+    check_not_revoked(contract, read_revocations(walked / "hub"), ["retailer"])
+    words = ["contract", "revoke", "--home", "hub", "--yes"]
+    assert "no member stranger" in str(failed(*words, "stranger"))
+    assert "nobody revokes itself" in str(failed(*words, "coordinator"))
+    assert [path.name for path in (walked / "hub" / "revocations").iterdir()] == ["bank.json"]
+    assert read_revocations(walked / "bank") == ()
+
+
+# --- nothing half made ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("node", "init", "new", "--member", 'a"b'),
+        ("node", "init", "new", "--member", "../bank"),
+        ("coordinator", "init", "new", "--host", "a host"),
+        ("coordinator", "init", "new", "--host", "hub.example", "--name", "a/b"),
+        ("coordinator", "init", "new", "--host", "hub.example", "--control-port", "9443"),
+        ("coordinator", "init", "new", "--host", "hub.example", "--certificate", "nowhere",
+         "--key", "nowhere"),
+        ("coordinator", "init", "new", "--host", "hub.example", "--certificate", "passphrase",
+         "--key", "passphrase"),
+    ],
+)  # fmt: skip
+def test_a_home_that_cannot_be_made_is_not_begun(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert failed(*words).code in ("setting_invalid", "file_missing")
+    assert not (tmp_path / "new").exists()
+
+
+def test_settings_that_are_there_are_no_place_for_a_new_home(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "node.toml").write_text('member = "mine"')
+    assert "a home is there already" in str(failed("node", "init", "new", "--member", "new"))
+    assert (tmp_path / "new" / "node.toml").read_text() == 'member = "mine"'
+
+
+def test_a_join_that_fails_half_way_leaves_the_home_as_it_was(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held() -> dict[str, bytes]:
+        files = (path for path in (walked / "bank").rglob("*") if path.is_file())
+        return {str(path): path.read_bytes() for path in files}
+
+    before, replace = held(), Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if target.name == "collaboration.signatures.json":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    assert failed("node", "join", "bank", "bank.invitation.json").code == "output_unwritable"
+    assert held() == before
+
+
+# --- the draft --------------------------------------------------------------------------------
+
+CARDS = ("--coordinator", "hub/member.json", "--member", "bank/member.json",
+         "--member", "retailer/member.json", "-o", "draft.toml")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("minimum_audience = 100", "minimum_audience = 5000", "minimum_audience"),
+        ('modes = ["local"]', 'modes = ["distributed"]', "modes"),
+        ('population = "customers"', 'population = "drivers"', "population"),
+        ("bounds = [0, 120]", "bounds = [0, 99]", "table"),
+    ],
+)
+def test_a_draft_drops_no_members_terms(walked: Path, old: str, new: str, named: str) -> None:
+    file = walked / "retailer" / "datasets" / "prospects.toml"
+    file.write_text(file.read_text().replace(old, new))
+    ran("node", "card", "retailer")
+    assert f"retailer's {named} differs" in str(failed("contract", "draft", *CARDS))
+    assert not (walked / "draft.toml").exists()
+
+
+def test_a_draft_holds_what_each_member_would_be_asked_for(walked: Path) -> None:
+    file = walked / "retailer" / "datasets" / "prospects.toml"
+    file.write_text(file.read_text().replace('["bank"]\n\n[table]', '["retailer"]\n\n[table]'))
+    ran("node", "card", "retailer")
+    ran("contract", "draft", *CARDS)
+    drafted = read_draft(walked / "draft.toml").dataset("prospects")
+    assert drafted is not None
+    assert drafted.uses == {"prospecting": ("bank", "retailer")}
+
+
+def test_purposes_that_are_given_take_the_place_of_the_cards(walked: Path) -> None:
+    ran("contract", "draft", *CARDS, "--purpose", "lookalike", "--purpose", "churn")
+    drafted = read_draft(walked / "draft.toml").dataset("prospects")
+    assert drafted is not None
+    both = ("bank", "retailer")
+    assert drafted.uses == {"lookalike": both, "churn": both}
+    assert failed("contract", "draft", *CARDS[:-1], "x", "--purpose", "a/b").code == (
+        "contract_invalid"
+    )
+
+
+def test_the_optional_parts_of_a_draft_hold_when_their_comment_is_taken_away(walked: Path) -> None:
+    ran("contract", "draft", *CARDS)
+    text = (walked / "draft.toml").read_text()
+    plain = re.sub(r"^# (\[\[caps|\w+ = )", r"\1", text, flags=re.M)
+    (walked / "draft.toml").write_text(plain)
+    assert len(read_draft(walked / "draft.toml").caps) == 2
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_whoever_signs_is_shown_every_cap_and_every_permission() -> None:
+    told = "\n".join(in_words(shared_contract()))
+    for said in (
+        "matched with other members' by mail (column e-mail)",
+        "labels: encrypted, shared_labels",
+        "sizes may be shown without noise",
+        "part of a score may be shown",
+        "no consent table is asked for",
+        "columns: age",
+        "also its audit and special columns",
+        "epsilon 2 for life, 3 runs a day, 7 exact scores, 2 alignments (delta 1e-05)",
+        "cap on prospects (prospecting bank): 9 runs for life",
+    ):
+        assert said in told, said
+
+
+def shared_contract() -> Collaboration:
+    dataset = {
+        **tomllib.loads(DATASET),
+        "guarded_uses": ["prospecting"],
+        "vertical": {
+            "keys": [{"key": "mail", "column": "e-mail", "kind": "email"}],
+            "modes": ["encrypted", "shared_labels"],
+            "consent": False, "exact_sizes": True, "parts": True,
+        },
+    }  # fmt: skip
+    caps = [
+        {"dataset": "prospects", "lifetime_epsilon": 2, "uses_per_day": 3,
+         "exact_scores_lifetime": 7, "alignments_lifetime": 2},
+        {"dataset": "prospects", "purpose": "prospecting", "requester": "bank",
+         "uses_lifetime": 9},
+    ]  # fmt: skip
+    return Collaboration.model_validate(
+        {
+            "name": "trial", "expires": "2030-01-01T00:00:00Z", "datasets": [dataset], "caps": caps,
+            "coordinator": {"name": "hub", "key": "1" * 64},
+            "members": [{"name": "bank", "key": "2" * 64}],
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("node", name) for name in ("init", "card", "join", "run")),
+        *(("coordinator", name) for name in ("init", "adopt", "admit", "run", "invite", "renew")),
+        *(("contract", name) for name in ("draft", "sign", "verify", "revoke")),
+        *(("keys", name) for name in ("encrypt", "rotate")),
+    ],
+    ids=" ".join,
+)
+def test_every_commands_help_has_an_example(words: tuple[str, ...]) -> None:
+    told = " ".join(ran(*words, "--help").output.replace("│", " ").split())
+    assert f"Example: fedmkt {' '.join(words)} " in told
+
+
+def test_no_secret_is_in_what_the_commands_print(walked: Path) -> None:
+    told = [
+        ran(*words).output
+        for words in (
+            ("node", "join", "bank", "bank.invitation.json"),
+            ("node", "init", "new", "--member", "new"),
+            ("coordinator", "init", "new-hub", "--host", "127.0.0.1", "--port", "9555"),
+            ("contract", "sign", "collaboration.toml", "--home", "bank", "--yes"),
+            ("coordinator", "invite", "hub", "retailer"),
+            ("coordinator", "renew", "hub"),
+            ("keys", "rotate", "retailer"),
+        )
+    ]
+    keys = [read_key(walked / home / "identity.key") for home in ("hub", "bank", "new", "retailer")]
+    for secret in (PASSPHRASE, "PRIVATE KEY", *(key.export_secret().hex() for key in keys)):
+        assert all(secret not in text for text in told)
 
 
 # --- the node's table, and whether all is ready -----------------------------------------------

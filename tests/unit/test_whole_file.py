@@ -1,5 +1,6 @@
 """Files are read as UTF-8 and written whole; what fails is named."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from fedmkt.core.errors import FileMissing, OutputUnwritable, SettingInvalid
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_contract, read_job, read_order
-from fedmkt.storage.whole_file import read_text, write_whole
+from fedmkt.storage.whole_file import read_text, write_together, write_whole
 
 LATIN = 'member = "Müller"\n'.encode("latin-1")
 
@@ -51,6 +52,34 @@ def test_a_write_that_fails_leaves_what_stood_there(
         write_whole(path, b"second")
     assert path.read_bytes() == b"first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 4, 5, 6])
+def test_files_written_together_are_all_new_or_all_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """Three files are each written aside, then each put in place: any of the six steps may fail."""
+    files = {tmp_path / name: b"new" for name in ("one", "two", "three")}
+    (tmp_path / "one").write_bytes(b"old")
+    steps = 0
+
+    def counted(call):
+        def step(*given, **more):
+            nonlocal steps
+            steps += 1
+            if steps == fails_at:
+                raise OSError(28, "No space left on device")
+            return call(*given, **more)
+
+        return step
+
+    monkeypatch.setattr("os.fsync", counted(os.fsync))
+    monkeypatch.setattr(Path, "replace", counted(Path.replace))
+    with pytest.raises(OutputUnwritable, match="No space left on device"):
+        write_together(files)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"old"}
+    write_together(files)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a-file/below", "."])
