@@ -39,9 +39,9 @@ class AdditiveSettings(Frozen):
     edges: Literal["declared", "private_quantiles"] = "declared"
     grid_bins: int = Field(default=1024, ge=2, le=8192)
     rounds: int = Field(default=4, ge=1, le=50)
-    ridge: float = Field(default=0.3, gt=0, le=1e6)
+    ridge: float = Field(default=0.3, ge=1e-3, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
-    step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+    step: tuple[Annotated[float, Field(ge=1e-3, le=1)], ...] = Field(
         default=(0.7, 0.6, 0.5, 0.4), min_length=1
     )
 
@@ -77,7 +77,7 @@ class PrivacySettings(Frozen):
     noise_multiplier: float | None = Field(default=None, ge=1e-3, le=1e6)
     may_drop: int = Field(default=0, ge=0)
     may_collude: int = Field(default=1, ge=1)
-    count_weight: float = Field(default=0.2, gt=0, le=1)
+    count_weight: float = Field(default=0.2, ge=1e-3, le=1)
 
     @model_validator(mode="after")
     def _stated(self) -> "PrivacySettings":

@@ -18,9 +18,9 @@ Multiplier = Annotated[float, Field(ge=1e-3, le=1e6)]
 Epsilon = Annotated[float, Field(ge=1e-3, le=100)]
 Delta = Annotated[float, Field(gt=0, lt=0.01)]
 SMALLEST = 1e-3
-"""The least that clips what a customer brings; below it nothing but rounding would be left."""
+"""The least limit, penalty or share of a step; below it rounding would decide."""
 NOISED_KEYS = 2
-"""With how many key columns noise that is sized for one customer hides one in every size."""
+"""With how many key columns it is known by how much one customer can move each noised size."""
 
 
 class Party(Frozen):
@@ -72,15 +72,19 @@ class VerticalSettings(Frozen):
     rounds, ridge, smoothness, step, max_bins: as in a horizontal training. levels and limit: a
     feature moves a shown score in so many even steps between -limit and limit (log-odds). holdout:
     share of the aligned customers, the last in their random order, that is kept for measuring.
+    family, task: one of each so far; they stand in what is signed, so that a second kind of model
+    will be another job, not another reading of the same one.
     """
 
     family: Literal["additive"] = "additive"
     task: Literal["propensity"] = "propensity"
     max_bins: int = Field(default=64, ge=2, le=1024)
     rounds: int = Field(default=8, ge=1, le=15)
-    ridge: float = Field(default=0.3, gt=0, le=1e6)
+    ridge: float = Field(default=0.3, ge=SMALLEST, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
-    step: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.7,), min_length=1)
+    step: tuple[Annotated[float, Field(ge=SMALLEST, le=1)], ...] = Field(
+        default=(0.7,), min_length=1
+    )
     levels: int = Field(default=33, ge=3, le=2**20 + 1)
     limit: float = Field(default=4.0, ge=SMALLEST, le=16)
     holdout: float = Field(default=0.25, ge=0, le=0.5)
@@ -157,7 +161,7 @@ class AlignmentJob(SharedJob):
         if (self.privacy is None) != self.exact_sizes:
             raise ValueError("sizes are exact, or privacy says how they are noised")
         if self.privacy is not None and len(self.keys) > NOISED_KEYS:
-            # Privacy: with more, one customer can move a size by more than its noise is sized for.
+            # Privacy: with more, nobody has shown by how much one customer can move a size.
             raise ValueError(
                 f"noise hides one customer with {NOISED_KEYS} keys at most; take the most trusted, "
                 "or exact_sizes where the contract allows them"
@@ -244,7 +248,7 @@ class ExpansionJob(OwnedJob):
     kind: Literal["expansion"] = "expansion"
     model: Identifier
     clip: float = Field(default=3.0, ge=SMALLEST, le=16)
-    ridge: float = Field(default=1.0, gt=0, le=1e6)
+    ridge: float = Field(default=1.0, ge=SMALLEST, le=1e6)
     smoothness: float = Field(default=1.0, ge=0, le=1e6)
     max_bins: int = Field(default=32, ge=2, le=1024)
     privacy: CountPrivacy

@@ -35,7 +35,7 @@ from fedmkt.node.customers import (
 from fedmkt.node.home import NodeHome
 from fedmkt.node.rounds import LENGTH_BYTES, padded_to, unpadded
 from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
-from fedmkt.privacy.events import ExactEvent, Release
+from fedmkt.privacy.events import Event, ExactEvent, Release
 from fedmkt.security.psi import linking, lists, size_noise
 from fedmkt.security.psi.group import BlindingKey
 from fedmkt.wire.shared import (
@@ -56,19 +56,14 @@ _LINK_BYTES = 33  # a key column and a tag
 
 
 @dataclass(frozen=True, slots=True)
-class AlignmentProgram(SharedProgram):
+class AlignmentProgram(SharedProgram[AlignmentJob, Priced, Customers]):
     """Finds the customers all members share."""
 
     def price(self, home: NodeHome, job: AlignmentJob) -> Priced:
         """Check and price a job."""
-        sizes = (
-            ExactEvent("sizes", 1)
-            if job.privacy is None
-            else size_noise.count_event(job.privacy.noise_multiplier)
-        )
         releases = (
-            Release(SIZE, "size of this member's set", sizes),
-            Release(OVERLAP, "size of the overlap", sizes),
+            Release(SIZE, "size of this member's set", _size_event(job, 1)),
+            Release(OVERLAP, "size of the overlap", _size_event(job, _overlap_moves(job))),
             Release(MEMBERSHIP, "which customers are shared", ExactEvent("alignment", 1)),
         )
         return price_shared(
@@ -93,7 +88,7 @@ class AlignmentProgram(SharedProgram):
         """Make this run's keys and state the size of this member's set, dummies included."""
         job = priced.job
         assert isinstance(job, AlignmentJob)
-        dummies = _dummies(home, run, "size", job)
+        dummies = _dummies(home, run, "size", job, 1)
         rows = len(loaded.customer_keys) + dummies
         state, bundle = begin(home, run, job, {"rows": rows})
         state = state.remembering(
@@ -146,12 +141,36 @@ def _size_stage(job: AlignmentJob) -> str:
     return _COUNTED if job.exact_sizes else _NOISED
 
 
-def _dummies(home: NodeHome, run: str, what: str, job: AlignmentJob) -> int:
+def _overlap_moves(job: AlignmentJob) -> int:
+    """Return by how much one customer can move the overlap. For noised sizes alone."""
+    if job.privacy is None:
+        return 1
+    return size_noise.overlap_sensitivity(columns=len(job.keys), members=len(job.members))
+
+
+def _size_event(job: AlignmentJob, sensitivity: int) -> Event:
+    """Return what a stated size costs that one customer moves by `sensitivity`."""
+    if job.privacy is None:
+        return ExactEvent("sizes", 1)
+    return size_noise.count_event(job.privacy.noise_multiplier, sensitivity=sensitivity)
+
+
+def _shift(job: AlignmentJob, sensitivity: int) -> int:
+    """Return how many dummies stand for no noise in a size; 0 where sizes are exact."""
+    if job.privacy is None:
+        return 0
+    return size_noise.shift_for(job.privacy.noise_multiplier, sensitivity=sensitivity)
+
+
+def _dummies(home: NodeHome, run: str, what: str, job: AlignmentJob, sensitivity: int) -> int:
     """Return by how much a size is padded, so that it carries noise; 0 where sizes are exact."""
     if job.privacy is None:
         return 0
-    source = home.noise.stream(f"{run}/{what}/{home.member}")
-    return size_noise.dummies(noise_multiplier=job.privacy.noise_multiplier, source=source)
+    return size_noise.dummies(
+        noise_multiplier=job.privacy.noise_multiplier,
+        source=home.noise.stream(f"{run}/{what}/{home.member}"),
+        sensitivity=sensitivity,
+    )
 
 
 def _domain(state: SharedState) -> bytes:
@@ -249,8 +268,9 @@ def _match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
         )
         for place, member in enumerate(members)
     }
-    links, _ = linking.link(tags)
-    padded = links.count + _dummies(home, state.run, "overlap", _job(state))
+    links = linking.link(tags)
+    job = _job(state)
+    padded = links.count + _dummies(home, state.run, "overlap", job, _overlap_moves(job))
     # Privacy: as long as the noised overlap, whose noise all members state from here on.
     data = padded_to(linking.links_to_bytes(links), padded * _LINK_BYTES)
     sealed = {member: state.keys.seal_to(member, "links", data) for member in members}
@@ -309,8 +329,8 @@ def _finish(
 
 def _check_padding(state: SharedState, dummies: int) -> None:
     """Refuse a stated overlap further from the true one than any honest draw of its noise."""
-    privacy = _job(state).privacy
-    most = 0 if privacy is None else 2 * size_noise.shift_for(privacy.noise_multiplier)
+    job = _job(state)
+    most = 2 * _shift(job, _overlap_moves(job))
     # Security: by more the first party could pass any agreed minimum.
     if not 0 <= dummies <= most:
         raise AlignmentMismatch(
@@ -332,9 +352,10 @@ def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -
 
 def _sizes(state: SharedState, padded: int) -> tuple[int, int]:
     """Return the overlap and this member's set size as they may be stated."""
-    privacy, rows = _job(state).privacy, state.memory["rows"]
-    shift = 0 if privacy is None else size_noise.shift_for(privacy.noise_multiplier)
-    return max(0, padded - shift), max(0, rows - shift)
+    job = _job(state)
+    overlap = padded - _shift(job, _overlap_moves(job))
+    size = state.memory["rows"] - _shift(job, 1)
+    return max(0, overlap), max(0, size)
 
 
 def _counts(customers: Customers) -> Mapping[str, int]:

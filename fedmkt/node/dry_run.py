@@ -11,7 +11,7 @@ from fedmkt.core.errors import Refusal
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
 from fedmkt.node.programs import program_for
-from fedmkt.privacy.ledger import accounts_for
+from fedmkt.privacy.accounts import accounts_for
 from fedmkt.storage.balances import Balance
 
 _NO_RUN = "(dry run)"  # no run can be named so
@@ -38,7 +38,7 @@ class _RollBackError(Exception):
 def dry_run(home: NodeHome, job: AnyJob) -> DryRun:
     """Judge a job as if it were asked now."""
     try:
-        priced = program_for(job).price(home, job)
+        priced: Priced = program_for(job).price(home, job)
     except Refusal as refusal:
         return DryRun(home.member, job.name, (), None, None, (), (), refusal)
     before, after, refused = _trial(home, priced)

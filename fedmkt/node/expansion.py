@@ -83,7 +83,7 @@ class Loaded:
     part: ModelPart | None
 
 
-class ExpansionProgram(AlignedProgram):
+class ExpansionProgram(AlignedProgram[ExpansionJob, PricedExpansion, Loaded]):
     """Teaches one partner to rank its own customers as the joint model would."""
 
     def price(self, home: NodeHome, job: ExpansionJob) -> PricedExpansion:

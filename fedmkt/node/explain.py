@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from fedmkt.core.errors import ReservationUnknown
 from fedmkt.node.home import AUDIT_FILE, NodeHome, audit_records
-from fedmkt.node.wording import noise_words, unit_words
+from fedmkt.node.wording import LABEL, noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import ExactEvent, NonPrivateEvent
+from fedmkt.privacy.accounts import COUNTED
+from fedmkt.privacy.events import ExactEvent, GaussianEvent, NonPrivateEvent
 from fedmkt.privacy.filter import cost_nano, filter_terms, spent_epsilon
-from fedmkt.privacy.ledger import COUNTED, counted_units
+from fedmkt.privacy.ledger import counted_units
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.ledger_store import Entry
 
@@ -35,6 +36,7 @@ def explain(home: NodeHome, run: str) -> tuple[str, ...]:
         *_releases(entries),
         *_endings(home, run),
         *_what_it_means(entries, next((one.delta for one in own if one.delta), DELTA)),
+        *_starts(entries),
         *(sentence for balance in own for sentence in _charged(balance, entries)),
     )
 
@@ -110,6 +112,16 @@ def _what_it_means(entries: Sequence[Entry], delta: float) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def _starts(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Say at the label owner that an order may stand for more trainings than this one."""
+    if not any(unit_words(one.name, one.event) == LABEL for one in _counted(entries)):
+        return ()
+    return (
+        "If its order says restart, that one order can start more trainings than this: one for "
+        "each set of lost partners that leaves two, as runs of their own, each charged anew.",
+    )
+
+
 def _bound(priced: Sequence[Entry], delta: float, *, alone: bool) -> str:
     """Say what epsilon bounds. alone: the run had no exact release beside `priced`."""
     events = [entry.event for entry in priced]
@@ -124,10 +136,16 @@ def _bound(priced: Sequence[Entry], delta: float, *, alone: bool) -> str:
         else f"because the {units.pop()} was as it was"
     )
     epsilon = epsilon_of(events, delta)
+    # Noised sums of labels, unlike labels that were randomised, can be undone by made-up columns.
+    honest = any(
+        isinstance(one.event, GaussianEvent) and unit_words(one.name, one.event) == LABEL
+        for one in priced
+    )
+    condition = " This holds against partners that follow the protocol." if honest else ""
     return (
         f"Together {whole} epsilon {epsilon:.3f} at delta {delta:g}: whatever somebody concludes "
         f"from {from_it} about a customer was at most {_times(epsilon)} times as likely (up to a "
-        f"chance of {delta:g}) {reason}."
+        f"chance of {delta:g}) {reason}.{condition}"
     )
 
 

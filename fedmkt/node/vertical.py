@@ -29,7 +29,7 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 
-class VerticalTraining(AlignedProgram):
+class VerticalTraining(AlignedProgram[VerticalJob, PricedTraining, Loaded]):
     """Members hold different columns of the same customers; one of them holds the labels."""
 
     def price(self, home: NodeHome, job: VerticalJob) -> PricedTraining:

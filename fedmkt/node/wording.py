@@ -3,6 +3,7 @@
 from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, RandomisedResponseEvent
 from fedmkt.privacy.randomised_response import guess_accuracy
 
+LABEL = "customer's label"
 _COUNTED = "; counted, since no epsilon bounds it"
 
 
@@ -13,7 +14,7 @@ def unit_words(release: str, event: Event) -> str:
     other releases for whatever a customer has in the table.
     """
     if release.endswith("sums of residuals") or isinstance(event, RandomisedResponseEvent):
-        return "customer's label"
+        return LABEL
     return "customer's joint score" if release.endswith("joint score") else "customer"
 
 

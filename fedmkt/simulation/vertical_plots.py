@@ -170,7 +170,7 @@ def _found_plot(alignment: Alignment, index: int) -> Plot:
     key, title = f"found-{index}", "Offered, and shared by all"
     description = (
         f"Each bar is the customers a member offered; the filled part are those that all "
-        f"{len(alignment.members)} share. Sizes carry noise of ± {2 * alignment.noise:.0f}."
+        f"{len(alignment.members)} share. Sizes carry noise of up to ± {2 * alignment.noise:.0f}."
     )
     most = max(alignment.sizes.values())
     with plot_style(key):

@@ -15,6 +15,7 @@ from fedmkt.evidence.receipts import Receipt
 from fedmkt.evidence.report import Data, Report
 from fedmkt.evidence.shared_parts import Alignment, OverlapShown, RunCost
 from fedmkt.node.alignments import read_alignment
+from fedmkt.security.psi.size_noise import overlap_sensitivity
 from fedmkt.simulation.demo_evidence import (
     audit_of,
     budgets_of,
@@ -148,13 +149,21 @@ def _alignment(study: VerticalStudy, run: str, job: AlignmentJob, done: Done) ->
             },
             "duplicates": {member: one.duplicates for member, one in counts.items()},
             "opted_out": {member: one.opted_out for member, one in counts.items()},
-            "noise": 0.0 if job.privacy is None else job.privacy.noise_multiplier,
+            "noise": _overlap_noise(job),
             "exchanges": done.outcome.exchanges,
             "bytes_up": done.outcome.bytes_up,
             "bytes_down": done.outcome.bytes_down,
             "wall_s": done.outcome.wall_s,
         }
     )
+
+
+def _overlap_noise(job: AlignmentJob) -> float:
+    """Return the standard deviation of the overlap's noise, in customers; no size has more."""
+    if job.privacy is None:
+        return 0.0
+    moved = overlap_sensitivity(columns=len(job.keys), members=len(job.members))
+    return moved * job.privacy.noise_multiplier
 
 
 def _cost(run: str, done: Done) -> RunCost:
@@ -201,8 +210,8 @@ def _notes(study: VerticalStudy, auc: Mapping[str, float]) -> tuple[str, ...]:
         f"place under the {OWNER}'s labels. They are there for comparison; no deployment could "
         "make them.",
         "A training's epsilon is about the label of an aligned customer, not about who is a "
-        "customer, and holds against partners and coordinator together. Trainings add up: see "
-        "Budgets for what all of them cost.",
+        "customer, and holds against coordinator and partners together, as long as partners follow "
+        "the protocol. Trainings add up: see Budgets for what all of them cost.",
         f"Columns have no differential privacy against the {OWNER}. It sees the partners' total "
         "for each customer once a round and once a scoring; such totals are exact, and are counted "
         "against a cap for life. The attack on this page shows what they tell.",

@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from end_to_end.shared_world import (
 from scipy.stats import chi2
 
 from fedmkt.contract.order import sign_order
+from fedmkt.contract.vertical_jobs import AlignmentJob, OverlapJob
 from fedmkt.core.errors import (
     AlignmentMismatch,
     AlignmentUnknown,
@@ -40,12 +42,13 @@ from fedmkt.core.errors import (
     SetSizeWrong,
 )
 from fedmkt.node import alignment
+from fedmkt.node.alignment import AlignmentProgram
 from fedmkt.node.alignments import Alignment, read_alignment
 from fedmkt.node.app import forget_nodes, open_handler
+from fedmkt.node.overlap import OverlapProgram
 from fedmkt.node.rounds import padded_to, unpadded
 from fedmkt.privacy.events import ExactEvent, GaussianEvent
-from fedmkt.privacy.mechanisms import NoiseSource
-from fedmkt.security.psi import linking, lists, size_noise
+from fedmkt.security.psi import linking, lists
 from fedmkt.security.psi.group import BlindingKey, as_strings
 from fedmkt.simulation.vertical_partition import PartyData, true_overlap
 from fedmkt.simulation.world import World
@@ -65,7 +68,8 @@ from fedmkt.wire.shared import (
 
 PEOPLE = 600
 TWO = (OWNER, "retailer")
-DRAWS = 150
+DRAWS = 400
+FALSE_ALARM = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +171,9 @@ def test_a_noised_alignment_is_charged_and_states_sizes_near_the_truth(
 ) -> None:
     outcome = run(aligned, alignment_job(exact=False), "noised")
     truth = len(true_overlap(parties))
-    # eps 1 over two sizes: standard deviation 5.3 customers; eight of them is beyond chance.
-    assert all(abs(size - truth) < 8 * 5.3 for size in outcome.facts["overlap"].values())
+    # eps 1 over two sizes: standard deviation 5.3 customers, times the 3 that one customer can move
+    # an overlap of four members by; eight of them is beyond chance.
+    assert all(abs(size - truth) < 8 * 3 * 5.3 for size in outcome.facts["overlap"].values())
     with home_of(aligned, OWNER).store.transaction() as tx:
         spent = home_of(aligned, OWNER).ledger.entries(tx, "noised")
     assert [type(entry.event) for entry in spent] == [GaussianEvent, GaussianEvent, ExactEvent]
@@ -419,39 +424,97 @@ def test_a_link_to_a_members_dummy_is_refused(
         relay.raw("retailer", "finish", request)
 
 
-@pytest.mark.parametrize("kind", ["alignment", "overlap"])
-def test_sizes_at_the_node_carry_noise_of_the_stated_scale(
-    world: World, monkeypatch: pytest.MonkeyPatch, kind: str
+Draw = Callable[[], int]
+
+
+def opened_rows(world: World, job: AlignmentJob | OverlapJob) -> Draw:
+    """What a node draws for the size of its set: as `open` states it."""
+    program: Any = AlignmentProgram() if isinstance(job, AlignmentJob) else OverlapProgram()
+    home = home_of(world, "retailer")
+    priced = program.price(home, job)
+    customers = program.load(home, priced)
+
+    def draw() -> int:
+        return int(program.open(home, "sizes", priced, customers).facts["rows"])
+
+    return draw
+
+
+def padded_links(world: World, monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """What the first party of an alignment draws for the overlap: as `match` pads the links."""
+    relay = Relay(world)
+    bundles = relay.open(alignment_job(("retailer",), exact=False))
+    asked = BlindRequest(bundles=bundles)
+    passed = hopped(relay, {m: relay.ask(m, "blind", asked, ListReply).sealed for m in TWO})
+    request = MatchRequest(
+        sealed={OWNER: passed["retailer"][OWNER], "retailer": passed[OWNER][OWNER]}
+    )
+    # Opening and linking the lists draws nothing, and takes most of a match's time.
+    monkeypatch.setattr(alignment, "opened_list", lambda *_, **__: np.empty((2, 0, 32)))
+    links = linking.Links(np.zeros(9, dtype=np.uint8), np.zeros((9, 32), dtype=np.uint8))
+    monkeypatch.setattr(linking, "link", lambda _: links)
+    home, state = home_of(world, OWNER), relay.state(OWNER)
+
+    def draw() -> int:
+        answer = AlignmentProgram().step(home, state, request, lambda: pytest.fail("no data"))
+        padded = answer.facts["padded"]
+        assert isinstance(padded, int)
+        return padded
+
+    return draw
+
+
+def kept_of_pool(world: World, monkeypatch: pytest.MonkeyPatch) -> Draw:
+    """What a member of an overlap job draws for the overlap: as `blind` fills its list."""
+    relay, job = Relay(world), overlap_job()
+    request = BlindRequest(bundles=relay.open(job))
+    home, state, program = home_of(world, "retailer"), relay.state("retailer"), OverlapProgram()
+    priced = program.price(home, job)
+    customers = program.load(home, priced)
+    filled: list[int] = []
+
+    def noted(columns: list[list[bytes]], **_: object) -> tuple[lists.Tags, None]:
+        filled.append(len(columns[0]))
+        return np.zeros((1, 1, 32), dtype=np.uint8), None
+
+    monkeypatch.setattr(lists, "own_list", noted)
+
+    def draw() -> int:
+        program.step(home, state, request, lambda: (priced, customers))
+        return filled[-1]
+
+    return draw
+
+
+@pytest.mark.parametrize("figure", ["alignment size", "alignment overlap", "size", "overlap"])
+def test_each_size_at_the_node_carries_noise_of_the_stated_scale(
+    parties: dict[str, PartyData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: str
 ) -> None:
-    """Two sided: 2/3 and 3/2 of the noise fail, wherever between job and list they come in."""
-    asked: list[tuple[float, str]] = []
-    honest = size_noise.dummies
-
-    def watched(*, noise_multiplier: float, source: NoiseSource) -> int:
-        asked.append((noise_multiplier, type(source).__name__))
-        return honest(noise_multiplier=noise_multiplier, source=source)
-
-    monkeypatch.setattr(size_noise, "dummies", watched)
-    aligning = alignment_job(("retailer",), exact=False)
-    job = aligning if kind == "alignment" else overlap_job()
-    assert job.privacy is not None
-    stated = job.privacy.noise_multiplier
-    whole = Relay(world, f"{kind} up to the lists")
-    whole.ask("retailer", "blind", BlindRequest(bundles=whole.open(job)), ListReply)
-    assert len(asked) == (3 if kind == "overlap" else 2)  # an overlap's pool has noise of its own
-    drawn = []
-    for number in range(DRAWS):
-        relay = Relay(world, f"{kind}-{number}")
-        relay.open(job, ("retailer",))
-        drawn.append(int(relay.state("retailer").memory["rows"]))
-        relay.close(("retailer",), finished=False)
-    assert {multiplier for multiplier, _ in asked} == {stated}
-    # With n draws of variance s^2, (n - 1) v / s^2 is chi-squared. The world's noise is seeded.
-    ratio = (DRAWS - 1) * np.var(drawn, ddof=1) / stated**2
-    low, high = chi2.ppf([5e-4, 1 - 5e-4], DRAWS - 1)
+    """Two sided: 2/3 and 3/2 of the noise fail, wherever between job and message they come in."""
+    two = {member: parties[member] for member in TWO}
+    world = world_of(tmp_path, two, terms_for(two), seed=None)
+    aligning, counting = alignment_job(("retailer",), exact=False), overlap_job()
+    assert aligning.privacy is not None
+    # By two keys one customer moves an overlap of two members by 2; all else by 1.
+    moves = 2 if figure == "alignment overlap" else 1
+    scale = moves * aligning.privacy.noise_multiplier
+    assert counting.privacy == aligning.privacy
+    draw = {
+        "alignment size": lambda: opened_rows(world, aligning),
+        "alignment overlap": lambda: padded_links(world, monkeypatch),
+        "size": lambda: opened_rows(world, counting),
+        "overlap": lambda: kept_of_pool(world, monkeypatch),
+    }[figure]()
+    drawn = [draw() for _ in range(DRAWS)]
+    # With n draws of variance s^2, (n - 1) v / s^2 is chi-squared; rounding adds 1/12.
+    ratio = (DRAWS - 1) * np.var(drawn, ddof=1) / (scale**2 + 1 / 12)
+    low, high = chi2.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], DRAWS - 1)
     assert low < ratio < high
     for factor in (2 / 3, 3 / 2):
-        assert not low < ratio * factor**2 < high
+        # Where noise so wrong passes once in a thousand tries at most, the test tells them apart.
+        passes = chi2.cdf(high / factor**2, DRAWS - 1) - chi2.cdf(low / factor**2, DRAWS - 1)
+        assert passes < 1e-3
+    world.close()
 
 
 @pytest.mark.parametrize("witnessed", [True, False])
@@ -582,7 +645,7 @@ def test_message_sizes_tell_the_noised_overlap_and_no_exact_one(
         assert len({one.overlap for one in known.values()}) == 1
         assert all(one.padded >= one.rows for one in known.values())
         stated.append(known[OWNER].overlap)
-    # Noise of 5.3 customers a run: three equal draws are a chance of about 1 in 200.
+    # Noise of 10.6 customers a run: three equal draws are a chance of about 1 in 1,200.
     assert len(lengths) > 1
     assert len(set(stated)) > 1
     world.close()

@@ -4,11 +4,13 @@ import hashlib
 import unicodedata
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedmkt.data.identifiers import distinct_customers, normalise
 from fedmkt.security.psi.linking import link
+from fedmkt.security.psi.size_noise import overlap_sensitivity
 
 kinds = st.sampled_from(["email", "own"])
 words = st.text(min_size=1, max_size=8)
@@ -143,8 +145,8 @@ def test_the_bound_of_two_in_a_later_column_is_reached():
     assert sets([*one, ("k0", ("a", "p0"))], 2) == [{"a"}, {"p0"}]
 
 
-def overlap_of(one, other, columns):
-    """How many customers two tables share, by the rule that links them."""
+def overlap_of(tables, columns):
+    """How many customers tables share, by the rule that links them."""
 
     def tags(rows, member):
         found = distinct_customers(rows, columns=columns).identifiers
@@ -158,27 +160,51 @@ def overlap_of(one, other, columns):
         )
         return np.frombuffer(data, np.uint8).reshape(columns, count, 32)
 
-    return link({"one": tags(one, "one"), "other": tags(other, "other")})[0].count
+    return link({str(member): tags(rows, member) for member, rows in enumerate(tables)}).count
 
 
-noised = st.integers(1, 2).flatmap(
-    lambda columns: st.tuples(st.just(columns), tables(columns), tables(columns))
+def size_of(rows, columns):
+    return len(distinct_customers(rows, columns=columns).customer_keys)
+
+
+noised = st.tuples(st.integers(1, 2), st.integers(2, 4)).flatmap(
+    lambda case: st.tuples(
+        st.just(case[0]), st.lists(tables(case[0]), min_size=2, max_size=case[1])
+    )
 )
 
 
 @given(noised)
-@settings(deadline=None, max_examples=400)
-def test_removing_a_customer_moves_a_noised_size_and_an_overlap_by_one_at_most(case):
-    """Noise is sized for one; hence jobs with noised sizes take two key columns at most."""
-    columns, rows, others = case
+@settings(deadline=None, max_examples=250)
+def test_a_customer_moves_noised_sizes_within_what_their_noise_is_scaled_to(case):
+    columns, (rows, *others) = case
     assume(rows)
     fewer = [row for row in rows if row[0] != rows[0][0]]
+    assert abs(size_of(rows, columns) - size_of(fewer, columns)) <= 1
+    moved = overlap_of([rows, *others], columns) - overlap_of([fewer, *others], columns)
+    assert abs(moved) <= overlap_sensitivity(columns=columns, members=1 + len(others))
 
-    def size(table):
-        return len(distinct_customers(table, columns=columns).customer_keys)
 
-    assert abs(size(rows) - size(fewer)) <= 1
-    assert abs(overlap_of(rows, others, columns) - overlap_of(fewer, others, columns)) <= 1
+def test_by_two_keys_a_customer_that_takes_anothers_place_ends_two_links():
+    # k0 takes the place of k2 under the address a: k2's number leaves, and k0's blanks that of k1.
+    rows = [("k1", (None, "p")), ("k2", ("a", "q"))]
+    others = [("o1", (None, "p")), ("o2", (None, "q"))]
+    assert overlap_of([rows, others], 2) == 2
+    assert overlap_of([[*rows, ("k0", ("a", "p"))], others], 2) == 0
+    assert overlap_sensitivity(columns=2, members=2) == 2
+
+
+@pytest.mark.parametrize("members", range(3, 9))
+def test_by_two_keys_one_link_in_the_first_column_ends_one_of_every_other_member(members):
+    # At member j, row j has the address too: x links it there, and its number links no more.
+    rows = [(f"r{row}", (None, f"p{row}")) for row in range(members)]
+    others = [
+        [(f"s{row}", ("a" if row == member else None, f"p{row}")) for row in range(members)]
+        for member in range(1, members)
+    ]
+    assert overlap_of([rows, *others], 2) == members
+    assert overlap_of([[*rows, ("x", ("a", "p0"))], *others], 2) == 1
+    assert overlap_sensitivity(columns=2, members=members) == members - 1
 
 
 def test_with_three_key_columns_one_customer_moves_a_size_by_two():

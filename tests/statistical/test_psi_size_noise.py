@@ -64,6 +64,17 @@ def test_the_event_of_a_count_states_the_multiplier_of_its_noise():
     assert event.sigma == MULTIPLIER * 2**24
 
 
+def test_noise_of_a_count_that_one_customer_moves_by_more_is_so_much_wider_at_one_price():
+    draws = [
+        noise_for(noise_multiplier=MULTIPLIER, source=OsNoise(), sensitivity=3)
+        for _ in range(SAMPLES)
+    ]
+    assert variance_fits(np.array(draws), 3 * MULTIPLIER)
+    event = count_event(MULTIPLIER, sensitivity=3)
+    assert (event.noise_multiplier, event.sigma) == (MULTIPLIER, 3 * MULTIPLIER * 2**24)
+    assert shift_for(MULTIPLIER, sensitivity=3) == shift_for(3 * MULTIPLIER)
+
+
 @pytest.mark.parametrize("multiplier", [0.001, 0.5, 3.0, 12.0, 1e6])
 def test_the_shift_is_passed_with_chance_2_to_the_minus_40_and_not_much_less(multiplier):
     # The normal tail at S; for whole numbers beyond S the noise must pass S + 1/2.

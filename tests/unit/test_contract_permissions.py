@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 import tomli_w
+from pydantic import ValidationError
 
-from fedmkt.contract.collaboration import Collaboration, Dataset, parse_collaboration
+from fedmkt.contract.collaboration import (
+    MOST_USES,
+    Cap,
+    Collaboration,
+    Dataset,
+    parse_collaboration,
+)
 from fedmkt.contract.job import Job
 from fedmkt.contract.permissions import allow
 from fedmkt.core.errors import (
@@ -125,6 +132,30 @@ def test_a_target_is_no_feature_whatever_the_job_says() -> None:
     job = Job.model_validate(JOB | {"features": ["leaves"], "allow_audit_features": True})
     with pytest.raises(ColumnNotAllowed):
         allow(Collaboration.model_validate(two_targets), job, member="bank", now=NOW)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"ridge": 1e-300}, {"step": (1e-300,)}, {"step": (0.7, 1e-4)}],
+)
+def test_a_training_setting_so_small_that_rounding_decides_is_invalid(
+    model: dict[str, Any],
+) -> None:
+    assert Job.model_validate(JOB | {"model": {"ridge": 1e-3, "step": (1e-3,)}})
+    with pytest.raises(ValidationError):
+        Job.model_validate(JOB | {"model": model})
+
+
+@pytest.mark.parametrize(
+    "cap",
+    [name for name in Cap.model_fields if name.startswith(("uses_", "exact_", "alignments_"))],
+)
+def test_a_counted_cap_fits_the_column_that_every_store_keeps_it_in(cap: str) -> None:
+    """PostgreSQL's INTEGER ends at 2^31 - 1; a larger number would be a failure at the node."""
+    assert MOST_USES < 2**31
+    assert getattr(Cap.model_validate({"dataset": "cards", cap: MOST_USES}), cap) == MOST_USES
+    with pytest.raises(ValidationError):
+        Cap.model_validate({"dataset": "cards", cap: MOST_USES + 1})
 
 
 def test_nothing_is_allowed_from_the_contracts_last_moment_on() -> None:

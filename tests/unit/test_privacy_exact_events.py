@@ -23,6 +23,14 @@ from fedmkt.node.explain import explain
 from fedmkt.node.home import AUDIT_FILE
 from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of, mu_gdp, slack_of
+from fedmkt.privacy.accounts import (
+    Account,
+    DatasetAccounts,
+    EpsilonLimit,
+    ExactLimit,
+    Scope,
+    Window,
+)
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.events import (
     KNOWN,
@@ -36,15 +44,7 @@ from fedmkt.privacy.events import (
     event_to_json,
 )
 from fedmkt.privacy.filter import cost_nano, filter_terms
-from fedmkt.privacy.ledger import (
-    Account,
-    DatasetAccounts,
-    EpsilonLimit,
-    ExactLimit,
-    Reservation,
-    Scope,
-    Window,
-)
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 
@@ -375,6 +375,12 @@ def test_randomised_labels_are_explained_as_a_bound_on_the_label(home: Home) -> 
     assert "at most 20.09 times as likely" in told  # e^3
     assert "because the customer's label was as it was" in told
     assert "row was in the table" not in told
+
+
+def test_the_label_owner_is_told_that_one_order_may_start_several_trainings(home: Home) -> None:
+    words = "one order can start more trainings than this"
+    assert words in " ".join(spent(home, "trained", RandomisedResponseEvent(1.0)))
+    assert words not in " ".join(spent(home, "sized", gaussian(5.0)))
 
 
 def table(home: Home, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

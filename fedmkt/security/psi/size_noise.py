@@ -2,9 +2,10 @@
 
 Guarantee: a list's size is the member's count + S + noise, and a counted overlap is the true one
 + 2 S + the noise of either member, with S known to all and noise a discrete Gaussian rounded to
-whole customers. Adding or removing one customer moves a count by one, so each costs what
-`count_event` says, and delta grows by 2^-40 at most (times 1 + e^epsilon) for the dummies that
-`dummies` cuts off.
+whole customers. Adding or removing one customer of a table moves the member's count by one, with up
+to two key columns, and the overlap by `overlap_sensitivity` at most, to which its noise is scaled.
+So each costs what `count_event` says, and delta grows by 2^-40 at most (times 1 + e^epsilon) for
+the dummies that `dummies` cuts off.
 
 Noise in an overlap comes from *pools*: identifiers that exist in no table, 2 S of them a member,
 which both members derive from a secret they share. A member puts S + its noise of its own pool
@@ -46,50 +47,81 @@ _LABEL = "fedmkt/v1/psi.pool"
 _TAIL_SIGMAS = math.sqrt(2 * math.log(2) * (TAIL_BITS + 1))
 
 
-def count_event(noise_multiplier: float) -> GaussianEvent:
-    """Return the event that one noised count costs. Raises: EpsilonInvalid."""
+def overlap_sensitivity(*, columns: int, members: int) -> int:
+    """Return by how much one customer of a table can move an overlap: 1, or max(2, members - 1).
+
+    Args: columns: key columns, one or two.
+    Guarantee: adding or removing all rows of one customer key, at one member, moves the number of
+    links by no more.
+    Proof: `distinct_customers` keeps each identifier once a column. With one column the overlap is
+    an intersection of sets, and one of them moves by one. With two, either
+    1. the customer takes the place of one with the same leading identifier, or gives it back. The
+       first column stays; of the second one identifier leaves and one enters, and each ends or
+       makes one link at most, since no column follows: by 2 at most; or
+    2. it comes or goes. A link that it makes in the first column takes one row of each other
+       member, which may each have stood in a link of the second: from +1 to 1 - (members - 1). Its
+       second identifier makes a link (not if the first did) or blanks another's and ends one. So
+       the overlap moves from -(members - 1) to +1.
+    Both are reached (`tests/property/test_identifier_laws.py`).
+    """
+    assert columns in (1, 2)
+    assert members >= 2
+    return 1 if columns == 1 else max(2, members - 1)
+
+
+def count_event(noise_multiplier: float, *, sensitivity: int = 1) -> GaussianEvent:
+    """Return the event that one noised count costs. Raises: EpsilonInvalid.
+
+    sensitivity: by how much one customer can move the count.
+    """
     return noise_event(
-        l2_bound=float(_GRID), noise_multiplier=noise_multiplier, shares=1, dimensions=1
+        l2_bound=float(sensitivity * _GRID),
+        noise_multiplier=noise_multiplier,
+        shares=1,
+        dimensions=1,
     )
 
 
-def noise_for(*, noise_multiplier: float, source: NoiseSource) -> int:
+def noise_for(*, noise_multiplier: float, source: NoiseSource, sensitivity: int = 1) -> int:
     """Return fresh whole-number noise for a count of customers.
 
-    Args: noise_multiplier: standard deviation, in customers.
+    Args: noise_multiplier: standard deviation, over what one customer can move the count by.
+        sensitivity: that, in customers.
     Guarantee: a count plus this noise costs what `count_event` says. The mechanism adds noise to
     the count in units of 2^-24; rounding that to the nearest whole, halves upwards, gives the count
     plus the rounded noise, since x -> floor(x + 1/2) commutes with adding a whole number.
     Raises: EpsilonInvalid for a noise multiplier no event can hold.
     """
-    zero = LocalUpdate(values=np.zeros(1, dtype=np.int64), l2_bound=float(_GRID))
+    bound = float(sensitivity * _GRID)
+    zero = LocalUpdate(values=np.zeros(1, dtype=np.int64), l2_bound=bound)
     noised = add_noise(
         zero, noise_multiplier=noise_multiplier, shares=1, trust="local", source=source
     )
     return (int(noised.values[0]) + _GRID // 2) >> _GRID_BITS
 
 
-def shift_for(noise_multiplier: float) -> int:
+def shift_for(noise_multiplier: float, *, sensitivity: int = 1) -> int:
     """Return S, in customers, with P(|noise| > S) <= 2^-40.
 
     Proof: rounded noise passes S only if the noise X on the grid has |X| >= (S + 1/2) 2^24. With
     sigma its scale, P(|X| >= t) <= 2 exp(-t^2 / (2 sigma^2)), which is 2^-40 at
-    t = sigma sqrt(2 ln(2^41)); S = ceil(noise_multiplier sqrt(2 ln(2^41))) has S 2^24 >= t, and
-    the half to spare covers every rounding of floats.
+    t = sigma sqrt(2 ln(2^41)); S = ceil(noise_multiplier sensitivity sqrt(2 ln(2^41))) has
+    S 2^24 >= t, and the half to spare covers every rounding of floats.
     Source: arXiv:2004.00010, section 3 (the discrete Gaussian is subgaussian).
     Raises: EpsilonInvalid for a noise multiplier no event can hold.
     """
-    return math.ceil(count_event(noise_multiplier).noise_multiplier * _TAIL_SIGMAS)
+    event = count_event(noise_multiplier, sensitivity=sensitivity)
+    return math.ceil(event.noise_multiplier * sensitivity * _TAIL_SIGMAS)
 
 
-def dummies(*, noise_multiplier: float, source: NoiseSource) -> int:
+def dummies(*, noise_multiplier: float, source: NoiseSource, sensitivity: int = 1) -> int:
     """Return S + noise, at least 0 and at most 2 S: how many dummies hide a count.
 
     Guarantee: count + dummies is the noised count plus S but with probability 2^-40.
     Raises: EpsilonInvalid for a noise multiplier no event can hold.
     """
-    shift = shift_for(noise_multiplier)
-    noise = noise_for(noise_multiplier=noise_multiplier, source=source)
+    shift = shift_for(noise_multiplier, sensitivity=sensitivity)
+    noise = noise_for(noise_multiplier=noise_multiplier, source=source, sensitivity=sensitivity)
     return min(max(shift + noise, 0), 2 * shift)
 
 
