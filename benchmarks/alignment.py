@@ -128,7 +128,7 @@ def member(pipe: Connection, results: Connection, count: int, leads: bool) -> No
     with report.step("checks of two lists"):
         mine = tags_from_bytes(data, columns=1, rows=count, member="own")
     with report.step("links"):
-        sent = links_to_bytes(link({"own": mine, "other": theirs})[0]) if leads else b""
+        sent = links_to_bytes(link({"own": mine, "other": theirs})) if leads else b""
     with report.step("bytes, and waiting for the other"):
         received_links = exchange(pipe, sent, speaks=leads)
     with report.step("positions and digest"):
@@ -207,7 +207,7 @@ def one_member(count: int) -> None:
         received = tags_from_bytes(tags_to_bytes(theirs), columns=1, rows=count, member="other")
         full = pass_on(received, key, member="other")
         back = tags_from_bytes(tags_to_bytes(mine), columns=1, rows=count, member="own")
-        return link({"own": back, "other": full})[0].count
+        return link({"own": back, "other": full}).count
 
     start = time.process_time()
     more, found = wall(rest)

@@ -162,7 +162,7 @@ def repeat(bench: Bench, repetition: int, times: Times) -> None:
         spent, outcome = wall(partial(bench.world.run, job, f"{arm}-{repetition}", Silent()))
         times.add(arm, spent)
         job = bench.job(arm, repetition + 1000)
-        with mock.patch("fedmkt.node.training.load_examples", read_already):
+        with mock.patch("fedmkt.node.training_data.load_examples", read_already):
             spent, again = wall(partial(bench.world.run, job, f"{arm}-r-{repetition}", Silent()))
         times.add(f"{arm}, read already", spent)
         if arm == BARE:

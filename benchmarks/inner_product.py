@@ -75,13 +75,12 @@ class Stages:
         return result
 
 
-def one_round(case: World, stages: Stages, *, compressed: bool) -> None:
+def one_round(case: World, stages: Stages) -> None:
     """Run one round of an owner and all partners, checked against plain sums."""
-    form = {"compressed": compressed, "workers": 1}
     key, rows = elgamal.OwnerKey.generate(), len(case.residuals)
     prepared = stages.run("owner: prepare", lambda: elgamal.prepare(key, rows, workers=1))
     encrypted = stages.run(
-        "owner: encrypt", lambda: elgamal.encrypt(key, case.residuals, prepared, **form)
+        "owner: encrypt", lambda: elgamal.encrypt(key, case.residuals, prepared, workers=1)
     )
     stages.sizes["owner to each partner: residuals"] = len(encrypted)
     for partner, codes in case.codes.items():
@@ -90,13 +89,13 @@ def one_round(case: World, stages: Stages, *, compressed: bool) -> None:
         masked = stages.run(
             "partners: products",
             lambda codes=codes, seed=seed: bins.masked_products(
-                encrypted, codes, case.binning, mask_seed=seed, member=OWNER, **form
+                encrypted, codes, case.binning, mask_seed=seed, member=OWNER, workers=1
             ),
         )
         noised = stages.run(
             "owner: key off, noise on",
             lambda masked=masked, noise=noise, partner=partner: opening.open_noised(
-                key, masked, noise, member=partner, **form
+                key, masked, noise, member=partner, workers=1
             ),
         )
         sums = stages.run(
@@ -108,7 +107,7 @@ def one_round(case: World, stages: Stages, *, compressed: bool) -> None:
                 limit=rows * LARGEST + int(16 * SIGMA),
                 round_number=1,
                 member=OWNER,
-                **form,
+                workers=1,
             ),
         )
         exact = stages.run(
@@ -152,13 +151,12 @@ def scores(case: World, stages: Stages) -> None:
     np.testing.assert_array_equal(opened, sum(values.values()))
 
 
-def report(case: World, stages: Stages, *, compressed: bool, judged: bool) -> None:
+def report(case: World, stages: Stages, *, judged: bool) -> None:
     rows, partners = len(case.residuals), len(case.codes)
     plain = stages.seconds.pop("plain bincount")
     whole = sum(stages.seconds.values())
     ready = whole - stages.seconds["owner: prepare"]
-    form = "compressed points" if compressed else "plain points"
-    title = f"{rows:,} rows, {partners} partners x {case.binning.total} bins, {form}"
+    title = f"{rows:,} rows, {partners} partners x {case.binning.total} bins"
     rows_of_table = [columns(name, seconds, plain) for name, seconds in stages.seconds.items()]
     for name, seconds, limit in (
         ("whole round", whole, TARGET_S),
@@ -172,7 +170,7 @@ def report(case: World, stages: Stages, *, compressed: bool, judged: bool) -> No
     back = sum(stages.sizes[name] for name in to_owner)
     bare_there, bare_back = 8 * case.binning.total, 4 * rows
     print_table(
-        (f"bytes, {form}", "a message", "all partners"),
+        ("bytes", "a message", "all partners"),
         [
             *((name, f"{b:,}", f"{partners * b:,}") for name, b in stages.sizes.items()),
             ("owner to partners, all", f"{there:,}", f"{partners * there:,}"),
@@ -208,11 +206,9 @@ def main() -> None:
     print_header("Protected inner products, one thread")
     tables, _ = wall(lambda: (elgamal._table(), small_logs._table(small_logs.REACH)))
     case = world(*shape)
-    for compressed in (False, True):
-        stages = Stages()
-        one_round(case, stages, compressed=compressed)
-        judged = shape == JUDGED and not compressed
-        report(case, stages, compressed=compressed, judged=judged)
+    stages = Stages()
+    one_round(case, stages)
+    report(case, stages, judged=shape == JUDGED)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     print_table(
         ("once a process", "measured", "target"),

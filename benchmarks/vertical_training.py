@@ -31,6 +31,7 @@ from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.data import bundled
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.evaluation.metrics import auc
+from fedmkt.evidence.value_report import MeasuredValue
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.alignments import aligned_rows, read_alignment
 from fedmkt.node.app import node_at, open_handler
@@ -241,6 +242,7 @@ def report(
     ratio = median([one / beside for one, beside in pairs])
     last = outcomes[-1]
     value = read_value(node_at(world.node("bank")).home, last.run)
+    assert isinstance(value, MeasuredValue)
     boosted_auc = auc(target, model.predict_proba(codes)[:, 1])
     print_table(
         ("three parties, label epsilon 3", "figure"),
@@ -253,8 +255,8 @@ def report(
             ("exchanges", str(last.exchanges)),
             ("MB from the members", f"{last.bytes_up / 1e6:.1f}"),
             ("MB to the members", f"{last.bytes_down / 1e6:.1f}"),
-            ("AUC together", f"{value['joint_auc']['value']:.4f}"),
-            ("AUC of the bank alone", f"{value['owner_auc']['value']:.4f}"),
+            ("AUC together", f"{value.joint_auc.value:.4f}"),
+            ("AUC of the bank alone", f"{value.owner_auc.value:.4f}"),
             ("AUC of LightGBM on the joined table", f"{boosted_auc:.4f}"),
         ],
     )

@@ -14,6 +14,7 @@ from rich.table import Table
 from fedmkt.cli.deployments import DeploymentOption, deployment
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import sign_order
+from fedmkt.core.errors import RunRefused
 from fedmkt.deployment import jobs
 from fedmkt.deployment.plan import Layout
 from fedmkt.storage.contract_files import read_contract, read_job, read_order, write_order
@@ -181,7 +182,7 @@ def _follow(console: Console, layout: Layout, run: str, out: Path | None) -> Non
     with Live(progress, console=console, refresh_per_second=8):
         for found in jobs.follow(layout, run):
             counted = [event for event in found.events if event.what in ("round", "step")]
-            done, exchanges, kilobytes = _done(found)
+            _, exchanges, kilobytes = _done(found)
             progress.update(
                 task,
                 description=found.run,
@@ -189,14 +190,23 @@ def _follow(console: Console, layout: Layout, run: str, out: Path | None) -> Non
                 total=counted[-1].of if counted else None,
                 said=f"{exchanges or 0} exchanges, {kilobytes or 0} kB",
             )
-            del done
     assert found is not None
     console.print(f"run {found.run}: [bold]{found.state}[/] {found.code}{_took(found)}")
     if found.state != "finished":
-        if found.state == "stopped":
-            console.print(f"next: fedmkt job resume {run}, when the cause is mended")
-        raise typer.Exit(_FAILED)
+        _say_ending(console, layout, found)
+        raise typer.Exit(RunRefused.exit_code if found.code == RunRefused.code else _FAILED)
     _say_result(console, layout, found, out)
+
+
+def _say_ending(console: Console, layout: Layout, found: jobs.Standing) -> None:
+    ending = found.events[-1] if found.events else None
+    if ending is not None and ending.member:
+        console.print(f"ended at {ending.member}: {ending.name}")
+    if found.state == "stopped":
+        console.print(f"next: fedmkt job resume {found.order}, when the cause is mended")
+    elif ending is not None and found.code == RunRefused.code:
+        home = layout.node(ending.member)
+        console.print(f"next, at {ending.member}: fedmkt ledger explain {found.run} --home {home}")
 
 
 def _took(found: jobs.Standing) -> str:

@@ -22,7 +22,7 @@ _COLUMNS = (
     "privacy-loss accounting gives for the same releases (without noise: no bound). Rows of runs "
     "count runs; exact scores and alignments are counted too, since no epsilon bounds them."
 )
-_USES = {
+USES_IN_WORDS = {
     "uses_day": "runs a day",
     "uses_week": "runs a week",
     "uses_month": "runs a month",
@@ -132,7 +132,5 @@ def _rows(home: NodeHome) -> Iterator[tuple[str, ...]]:
                 yield one.dataset, scope, window, *(f"{x:.3f}" for x in (cap, spent, left, lost))
         bound = "" if math.isfinite(epsilon_lost(one, balances, entries)) else "no bound"
         for uses in one.uses:
-            # A cap agreed on later may find more used than it allows.
-            left = max(0, uses.allowed - uses.used)
-            counts = (str(uses.allowed), str(uses.used), str(left))
-            yield one.dataset, scope, _USES[uses.window], *counts, bound
+            counts = (str(uses.allowed), str(uses.used), str(uses.left))
+            yield one.dataset, scope, USES_IN_WORDS[uses.window], *counts, bound

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from fedmkt.cli.homes import DEMO_FOLDER, STORIES, HomeOption, opened
+from fedmkt.cli.ledger import USES_IN_WORDS
 from fedmkt.node.dry_run import DryRun, dry_run
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.contract_files import read_job
@@ -55,7 +56,10 @@ def _sentences(outcome: DryRun) -> list[str]:
         lines.append(f"  would be refused under rule {outcome.refusal.code}: {outcome.refusal}")
     if not outcome.leaves:
         return lines
-    lines.append("  would leave this node:")
+    if outcome.refusal is not None:
+        lines.append("  nothing would leave this node; if it were allowed, it would be:")
+    else:
+        lines.append("  would leave this node:")
     lines += [f"    - {item}" for item in outcome.leaves]
     lines.append("    - a signed receipt, the audit log's latest hash, keys and signatures")
     lines.append("  never leaves: rows, identifiers, unmasked sums, the reason of a refusal")
@@ -75,8 +79,14 @@ def _left(before: Balance, after: Balance) -> list[str]:
         (f"in {before.period_days} days", before.period_left, after.period_left),
         ("for life", before.lifetime_left, after.lifetime_left),
     )
-    return [
+    lines = [
         f"    {scope}, {window}: epsilon {was:.3f} left now, {will:.3f} afterwards"
         for window, was, will in windows
-        if was is not None and will is not None
+        if was is not None and will is not None and was != will
     ]
+    lines += [
+        f"    {scope}, {USES_IN_WORDS[was.window]}: {was.left} left now, {will.left} afterwards"
+        for was, will in zip(before.uses, after.uses, strict=True)
+        if was.used != will.used
+    ]
+    return lines

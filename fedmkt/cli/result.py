@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -17,8 +17,7 @@ from fedmkt.core.errors import (
     ModelUnknown,
     ResultUnknown,
 )
-from fedmkt.evaluation.metrics import Interval
-from fedmkt.evaluation.value import verdict_words
+from fedmkt.evidence.value_report import UnmeasuredValue, ValueReport
 from fedmkt.node.alignments import Alignment, read_alignment
 from fedmkt.node.home import NodeHome
 from fedmkt.node.model_parts import read_table, read_value
@@ -80,26 +79,24 @@ def value(run: RunArgument, home: HomeOption = None) -> None:
     _first(home, lambda one: _say_value(console, read_value(one, run)), run)
 
 
-def _say_value(console: Console, report: dict[str, Any]) -> None:
-    problem = report.get("problem")
-    if problem:
-        console.print(str(problem))
+def _say_value(console: Console, report: ValueReport) -> None:
+    if isinstance(report, UnmeasuredValue):
+        console.print(report.problem)
         return
-    who = " and ".join(str(name) for name in report["partners"])
-    for name, title in (("owner_auc", "alone"), ("joint_auc", "together")):
-        one = _interval(report[name])
-        lift = _interval(report[name.replace("auc", "lift")])
+    for title, one, lift in (
+        ("alone", report.owner_auc, report.owner_lift),
+        ("together", report.joint_auc, report.joint_lift),
+    ):
         console.print(
             f"{title}: AUC {one.value:.3f} ({one.low:.3f} to {one.high:.3f}), "
             f"lift in the top tenth {lift.value:.2f}"
         )
-    console.print(verdict_words(_interval(report["gain"]), who))
+    console.print(report.words(" and ".join(report.partners)))
     console.print(
-        f"measured on {report['holdout_rows']:,} shared customers that were not trained on; labels "
-        f"in mode {report['mode']}"
-        + (f", label epsilon {report['epsilon']:g}" if report["epsilon"] else "")
+        f"measured on {report.holdout_rows:,} shared customers that were not trained on; labels "
+        f"in mode {report.mode}" + (f", label epsilon {report.epsilon:g}" if report.epsilon else "")
     )
-    if report["scores_seen"]:
+    if report.scores_seen:
         console.print("There was one partner, so its scores were seen by the label owner.")
 
 
@@ -169,7 +166,3 @@ def _first(home: Path | None, say: Callable[[NodeHome], None], run: str) -> None
 def _known(homes: list[NodeHome]) -> str:
     known = ", ".join(runs_known(homes))
     return f" Runs known here: {known}." if known else ""
-
-
-def _interval(value: dict[str, float]) -> Interval:
-    return Interval(value["value"], value["low"], value["high"])

@@ -18,7 +18,14 @@ from fedmkt.coordinator.progress import ProgressFile
 from fedmkt.coordinator.shared_run import SharedOutcome, SharedRun
 from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
 from fedmkt.coordinator.vertical import ExpansionRun, ScoringRun, VerticalRun
-from fedmkt.core.errors import FedmktError, NodeFailed, QuorumLost, RunNotOpen, SettingInvalid
+from fedmkt.core.errors import (
+    FedmktError,
+    NodeFailed,
+    QuorumLost,
+    RunNotOpen,
+    RunRefused,
+    SettingInvalid,
+)
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
@@ -126,10 +133,20 @@ def _run_once(
         journal.let_go()
         return outcome
     except Exception as error:
-        progress.ended(error.code if isinstance(error, FedmktError) else "internal_error")
+        code = error.code if isinstance(error, FedmktError) else "internal_error"
+        progress.ended(code, *_member_and_reason(error))
         raise
     finally:
         journal.close()
+
+
+def _member_and_reason(error: Exception) -> tuple[str, str]:
+    """Return which member ended a run and by which rule or error, each "" if not known."""
+    if isinstance(error, RunRefused):
+        return str(error.fields["member"]), str(error.fields["rule"])
+    if isinstance(error, NodeFailed):
+        return str(error.fields["member"]), str(error.fields["error"])
+    return "", ""
 
 
 def exchanges_of(job: AnyJob) -> int:

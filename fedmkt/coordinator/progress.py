@@ -27,8 +27,9 @@ PROGRESS_FILE = "progress.jsonl"
 class Event(Frozen):
     """One thing that happened in a run.
 
-    number, of: how many rounds or exchanges are done, and of how many. name: the step, or the run
-    that goes on in this one's place (`continued`). code: of the error a run ended with, else "".
+    number, of: how many rounds or exchanges are done, and of how many. name: the step, the run
+    that goes on in this one's place (`continued`), or the rule or error it ended by. code: of the
+    error a run ended with, member: whose node ended it, each else "".
     pid: the coordinator's process that began it, on the coordinator's machine.
     """
 
@@ -38,6 +39,7 @@ class Event(Frozen):
     of: int = Field(default=0, ge=0)
     name: str = ""
     code: str = ""
+    member: str = ""
     pid: int = Field(default=0, ge=0)
     exchanges: int = Field(default=0, ge=0)
     bytes_up: int = Field(default=0, ge=0)
@@ -69,9 +71,12 @@ class ProgressFile:
         """The run goes on as another one."""
         self._note("continued", name=run)
 
-    def ended(self, code: str = "") -> None:
-        """The run is over, or stopped by the error of this code."""
-        self._note("ended", code=code)
+    def ended(self, code: str = "", member: str = "", reason: str = "") -> None:
+        """The run is over, or stopped by the error of this code at a member's node.
+
+        reason: a rule or an error's code, never its text.
+        """
+        self._note("ended", code=code, member=member, name=reason)
 
     def _note(
         self,
@@ -81,6 +86,7 @@ class ProgressFile:
         of: int = 0,
         name: str = "",
         code: str = "",
+        member: str = "",
         pid: int = 0,
     ) -> None:
         traffic: Traffic = self._channel.traffic
@@ -91,6 +97,7 @@ class ProgressFile:
             of=of,
             name=name,
             code=code,
+            member=member,
             pid=pid,
             exchanges=traffic.exchanges,
             bytes_up=traffic.bytes_up,

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fedmkt.core.frozen import Frozen
+from fedmkt.evaluation.value import Verdict
 from fedmkt.evidence.figures import Amount, AucInterval, Count, Interval, Share, Text
 
 
@@ -54,9 +55,6 @@ class Alignment(Frozen):
         if any(set(one) != set(self.members) for one in named):
             raise ValueError("an alignment states one figure for each of its members")
         return self
-
-
-Verdict = Literal["worth_it", "adds_nothing", "not_shown"]
 
 
 class PartnerValue(Frozen):

@@ -9,7 +9,7 @@ those it was made over: each aligned customer is still there, unchanged in every
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.shared_permissions import terms_of
@@ -23,10 +23,10 @@ from fedmkt.core.errors import (
 from fedmkt.data.aligned import AlignedCustomers, AlignedRows, load_aligned
 from fedmkt.data.binning import Binning
 from fedmkt.identity.sealed import open_sealed, seal
-from fedmkt.node.answer import Priced
+from fedmkt.node.answer import PricedT
 from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import file_name
-from fedmkt.node.shared_state import SharedProgram
+from fedmkt.node.shared_state import SharedJobT, SharedProgram
 from fedmkt.storage.whole_file import write_private
 from fedmkt.wire.canonical import decode_kept, encode
 
@@ -161,10 +161,13 @@ def aligned_rows(
     return rows
 
 
-class AlignedProgram(SharedProgram):
+AlignedT = TypeVar("AlignedT", bound=OverAlignment)
+
+
+class AlignedProgram(SharedProgram[SharedJobT, PricedT, AlignedT]):
     """What the programs of all runs over aligned customers have in common."""
 
-    def recheck(self, home: NodeHome, priced: Priced, loaded: OverAlignment) -> None:
+    def recheck(self, home: NodeHome, priced: PricedT, loaded: AlignedT) -> None:
         """Check that every aligned customer still agrees. Raises: ConsentWithdrawn, DataError."""
         check_consent(home, priced.dataset, loaded.alignment)
 

@@ -7,7 +7,7 @@ and sends, in that order.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.job import Job
@@ -94,41 +94,51 @@ class Answer:
     commits: tuple[int, ...] = ()
 
 
-class Program(ABC):
-    """One kind of run, at a node. Its functions neither send nor spend nor store."""
+JobT = TypeVar("JobT", bound=Job | SharedJob)
+PricedT = TypeVar("PricedT", bound=Priced)
+StateT = TypeVar("StateT", bound=RunState)
+DataT = TypeVar("DataT")
+
+
+class Program(ABC, Generic[JobT, PricedT, StateT, DataT]):
+    """One kind of run, at a node. Its functions neither send nor spend nor store.
+
+    Of its kind are the job, what the job is once priced, the state between messages, and the data
+    it loads.
+    """
 
     @abstractmethod
-    def price(self, home: NodeHome, job: Any) -> Priced:
+    def price(self, home: NodeHome, job: JobT) -> PricedT:
         """Check a job against the contract and price its releases; no data are touched.
 
         Raises: a Refusal; JobInvalid.
         """
 
     @abstractmethod
-    def stated(self, home: NodeHome, job: Any) -> Stated:
+    def stated(self, home: NodeHome, job: JobT) -> Stated:
         """Return what a receipt says of the job at this member."""
 
     @abstractmethod
-    def load(self, home: NodeHome, priced: Any) -> object:
+    def load(self, home: NodeHome, priced: PricedT) -> DataT:
         """Read what the run needs of this node's data. Raises: DataError, Refusal."""
 
-    def recheck(self, home: NodeHome, priced: Any, loaded: Any) -> None:  # noqa: B027
+    def recheck(self, home: NodeHome, priced: PricedT, loaded: DataT) -> None:
         """Check that what `load` returned before may still be used. Raises: a Refusal, DataError.
 
         Most kinds of run have nothing to check: what they loaded stays what it was.
         """
 
     @abstractmethod
-    def open(self, home: NodeHome, run: str, priced: Any, loaded: Any) -> Answer:
+    def open(self, home: NodeHome, run: str, priced: PricedT, loaded: DataT) -> Answer:
         """Begin the run: make its keys."""
 
     @abstractmethod
     def step(
         self,
         home: NodeHome,
-        state: Any,
+        state: StateT,
         request: Request,
-        data: Callable[[], tuple[Any, Any]],
+        data: Callable[[], tuple[PricedT, DataT]],
     ) -> Answer:
         """Answer one request. data: gives the priced job and what `load` returned for it.
 
@@ -136,12 +146,16 @@ class Program(ABC):
         """
 
     @abstractmethod
-    def state(self, data: bytes) -> RunState:
+    def state(self, data: bytes) -> StateT:
         """Read a state's bytes."""
 
     @abstractmethod
-    def keep(self, home: NodeHome, run: str, state: Any, *, finished: bool, model: bytes) -> str:
+    def keep(self, home: NodeHome, run: str, state: StateT, *, finished: bool, model: bytes) -> str:
         """Keep what a closed run leaves at this node; return the hash of its model, "" for none.
 
         Raises: MessageInvalid for a model that does not belong to the run.
         """
+
+
+# The kind of a run is known when it is read, so the table of programs cannot say it.
+AnyProgram = Program[Any, Any, Any, Any]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fedmkt.core.stages import MaskedUpdate, PrivateUpdate
 from fedmkt.evidence.receipts import Receipt, ReleaseStated, sign_receipt
 from fedmkt.identity.hash_chain import Head
-from fedmkt.node.answer import Program, RunState
+from fedmkt.node.answer import AnyProgram, RunState
 from fedmkt.node.home import NodeHome
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import ExactEvent, Release
@@ -27,7 +27,7 @@ NOISED = (PrivateUpdate.__name__, "RandomisedLabels")
 class Ended:
     """A run at its end. heads: the members' latest heads as this member saw them."""
 
-    program: Program
+    program: AnyProgram
     state: RunState
     model_hash: str
     heads: Mapping[str, str]

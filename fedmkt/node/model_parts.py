@@ -11,7 +11,6 @@ written whole or not at all, and are readable by this node's user alone.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from fedmkt.contract.vertical_jobs import OwnedJob
 from fedmkt.core.errors import ModelUnknown, ResultUnknown, SealBroken
+from fedmkt.evidence.value_report import ValueReport, value_report_from
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
@@ -121,20 +121,18 @@ def part_for(home: NodeHome, job: OwnedJob, model: str) -> ModelPart:
     return part
 
 
-def keep_value(home: NodeHome, run: str, value: Mapping[str, Any]) -> None:
+def keep_value(home: NodeHome, run: str, value: ValueReport) -> None:
     """Write what a training was worth, for the label owner's own people."""
-    write_private(
-        home.folder / "value" / f"{file_name(run)}.json", json.dumps(dict(value), indent=2).encode()
-    )
+    data = json.dumps(value.document(), indent=2).encode()
+    write_private(home.folder / "value" / f"{file_name(run)}.json", data)
 
 
-def read_value(home: NodeHome, run: str) -> dict[str, Any]:
+def read_value(home: NodeHome, run: str) -> ValueReport:
     """Return what `keep_value` wrote. Raises: ResultUnknown."""
     path = home.folder / "value" / f"{file_name(run)}.json"
     if not path.is_file():
         raise ResultUnknown(run=run, what="value report", known="")
-    value: dict[str, Any] = json.loads(path.read_bytes())
-    return value
+    return value_report_from(json.loads(path.read_bytes()))
 
 
 def keep_table(home: NodeHome, folder: str, run: str, table: pl.DataFrame) -> None:

@@ -40,7 +40,7 @@ from fedmkt.node.answer import Answer, Priced
 from fedmkt.node.closing import Ended, receipt_of
 from fedmkt.node.home import CLOSED, NodeHome, hold_to_log
 from fedmkt.node.programs import OpenedRun, opened_state, over_bytes, program_for, state_bytes
-from fedmkt.privacy.ledger import accounts_for
+from fedmkt.privacy.accounts import accounts_for
 from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes

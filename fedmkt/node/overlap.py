@@ -35,7 +35,7 @@ _NOISED = "PrivateUpdate BlindedList"
 
 
 @dataclass(frozen=True, slots=True)
-class OverlapProgram(SharedProgram):
+class OverlapProgram(SharedProgram[OverlapJob, Priced, Customers]):
     """Counts the customers two members share."""
 
     def price(self, home: NodeHome, job: OverlapJob) -> Priced:
@@ -174,7 +174,7 @@ def _count(state: SharedState, request: CountRequest, priced: Priced) -> Answer:
             state, other, counter, f"passed {other}", request.sealed[other], columns=1
         ),
     }
-    links, _ = link(tags)
+    links = link(tags)
     shift = size_noise.shift_for(_job(state).privacy.noise_multiplier)
     overlap = max(0, size_noise.noised_overlap(links.count, shift=shift))
     told = overlap if overlap >= priced.dataset.minimum_overlap else None

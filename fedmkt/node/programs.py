@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fedmkt.contract.job import AnyJob
 from fedmkt.node.alignment import AlignmentProgram
-from fedmkt.node.answer import Program, RunState
+from fedmkt.node.answer import AnyProgram, RunState
 from fedmkt.node.expansion import ExpansionProgram
 from fedmkt.node.overlap import OverlapProgram
 from fedmkt.node.scoring import ScoringProgram
@@ -12,7 +12,7 @@ from fedmkt.node.training import HorizontalTraining
 from fedmkt.node.vertical import VerticalTraining
 from fedmkt.wire.canonical import decode_kept, encode
 
-_PROGRAMS: dict[str, Program] = {
+_PROGRAMS: dict[str, AnyProgram] = {
     "horizontal": HorizontalTraining(),
     "overlap": OverlapProgram(),
     "alignment": AlignmentProgram(),
@@ -22,7 +22,7 @@ _PROGRAMS: dict[str, Program] = {
 }
 
 
-def program_for(job: AnyJob) -> Program:
+def program_for(job: AnyJob) -> AnyProgram:
     """Return the program of the job's kind."""
     return _PROGRAMS[job.kind]
 
@@ -31,7 +31,7 @@ def program_for(job: AnyJob) -> Program:
 class OpenedRun:
     """A run as it was stored. over: one of its steps failed, so it can be closed and no more."""
 
-    program: Program
+    program: AnyProgram
     state: RunState
     over: bool
 

@@ -52,7 +52,7 @@ class Loaded:
     rows: AlignedRows
 
 
-class ScoringProgram(AlignedProgram):
+class ScoringProgram(AlignedProgram[ScoringJob, Priced, Loaded]):
     """Scores the customers of an alignment with a model that members keep in parts."""
 
     def price(self, home: NodeHome, job: ScoringJob) -> Priced:

@@ -6,7 +6,7 @@ of one run.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fedmkt.contract.job import parse_job_json
 from fedmkt.contract.shared_permissions import allow_shared
@@ -20,7 +20,7 @@ from fedmkt.contract.vertical_jobs import (
 )
 from fedmkt.core.errors import ClaimedEpsilonWrong
 from fedmkt.identity.hash_chain import JSON
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, DataT, Priced, PricedT, Program, Stated
 from fedmkt.node.home import NodeHome
 from fedmkt.node.wording import noise_words, unit_words
 from fedmkt.privacy.accounting import epsilon_of
@@ -123,10 +123,13 @@ def price_shared(
     )
 
 
-class SharedProgram(Program):
+SharedJobT = TypeVar("SharedJobT", bound=SharedJob)
+
+
+class SharedProgram(Program[SharedJobT, PricedT, SharedState, DataT]):
     """What the programs of all runs over shared customers have in common."""
 
-    def stated(self, home: NodeHome, job: SharedJob) -> Stated:
+    def stated(self, home: NodeHome, job: SharedJobT) -> Stated:
         """Return what a receipt says of the job: dataset, protection, and where epsilon holds."""
         party = job.party(home.member)
         assert party is not None

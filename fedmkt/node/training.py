@@ -5,17 +5,13 @@ Guarantee: nothing here sends, stores or spends. A step reads data only under a 
 the reply may leave.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fedmkt.contract.job import Job, parse_job_json
-from fedmkt.contract.permissions import allow
 from fedmkt.core.errors import (
-    AudienceTooSmall,
-    ClaimedEpsilonWrong,
     MessageInvalid,
     StepOutOfOrder,
     TooFewMembers,
@@ -28,23 +24,20 @@ from fedmkt.core.stages import (
     PrivateUpdate,
 )
 from fedmkt.data.binning import Binning, binning_with_edges, recode
-from fedmkt.data.quality import FreshnessTerms, Scorecard
-from fedmkt.data.tables import load_examples
-from fedmkt.horizontal.local_update import LARGEST_SUM, local_sums
-from fedmkt.horizontal.plan import SumPlan, honest_shares, planned_releases, planned_sums
-from fedmkt.horizontal.survey import check_edges, public_binning, survey_counts
+from fedmkt.horizontal.local_update import local_sums
+from fedmkt.horizontal.plan import honest_shares
+from fedmkt.horizontal.survey import check_edges, survey_counts
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.node.answer import Answer, Priced, Program, Stated
+from fedmkt.node.answer import Answer, Program, Stated
 from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import keep_model, keep_scorecard
+from fedmkt.node.training_data import RING, PricedJob, price, read_examples
 from fedmkt.node.wording import noise_words
-from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent, Release
+from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent
 from fedmkt.privacy.mechanisms import add_noise, without_noise
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
-from fedmkt.security.secure_sum.ring import Ring, check_headroom
 from fedmkt.security.secure_sum.state import MemberState
 from fedmkt.wire.canonical import decode_kept, encode
 from fedmkt.wire.run import OpenReply
@@ -59,10 +52,6 @@ from fedmkt.wire.training import (
     VoteReply,
     VoteRequest,
 )
-
-RING = Ring(64)
-BYTES_A_VALUE = 8
-_EPSILON_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,75 +80,6 @@ class TrainingState:
         parsed = parse_job_json(job, source="stored job")
         assert isinstance(parsed, Job)
         return cls(parsed, state, next_sum, has_inbox, tuple(stages))
-
-
-@dataclass(frozen=True, slots=True)
-class PricedJob(Priced):
-    """A horizontal training with its sums.
-
-    binning: what rows are encoded with when they are read: the bins of the model or, where a
-    survey finds those, its fine public grid.
-    """
-
-    job: Job
-    binning: Binning
-    sums: tuple[SumPlan, ...]
-
-
-def price(home: NodeHome, job: Job) -> PricedJob:
-    """Check a job against the contract and price its releases; no data are touched.
-
-    Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs;
-        JobInvalid for a survey of no number column; RangeExceeded where noise could wrap a sum.
-    """
-    dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
-    binning = public_binning(job, dataset.table)
-    releases = planned_releases(job, binning)
-    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
-    claimed = job.privacy.epsilon
-    if claimed is not None and epsilon > claimed + _EPSILON_ROUNDING:
-        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
-    for release in releases:
-        if isinstance(release.event, GaussianEvent):
-            noise = release.event.sigma * math.sqrt(len(job.members))
-            check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
-    sums = planned_sums(job, binning)
-    return PricedJob(
-        job=job,
-        dataset=dataset,
-        releases=releases,
-        epsilon=epsilon,
-        delta=job.privacy.delta,
-        leaves=tuple(map(_leaves, sums, releases)),
-        binning=binning,
-        sums=sums,
-    )
-
-
-def _leaves(plan: SumPlan, release: Release) -> str:
-    most = "at most " if plan.at_most else ""
-    size = f"{most}{plan.length} numbers ({plan.length * BYTES_A_VALUE:,} bytes)"
-    return f"{release.name}: {size}, masked; {noise_words(release.event)}"
-
-
-def read_examples(home: NodeHome, priced: PricedJob) -> tuple[Examples, Scorecard]:
-    """Read this node's customers for a job, with their table's quality scorecard.
-
-    Raises: DataError, naming rules and rows, never values; AudienceTooSmall.
-    """
-    dataset, job = priced.dataset, priced.job
-    examples, card = load_examples(
-        home.source(dataset.name),
-        dataset.table,
-        dataset=dataset.name,
-        target=job.target,
-        binning=priced.binning,
-        quality_floor=dataset.quality_floor,
-        freshness=FreshnessTerms(today=home.clock.now().date()),
-    )
-    if examples.rows < dataset.minimum_audience:
-        raise AudienceTooSmall(dataset=dataset.name, minimum=dataset.minimum_audience)
-    return examples, card
 
 
 def open_run(home: NodeHome, run: str, job: Job, sums: int) -> Answer:
@@ -315,7 +235,7 @@ def unmask(state: TrainingState, request: UnmaskRequest) -> Answer:
     return Answer(UnmaskReply(shares=shares), replace(state, secure_sum=member), "unmasked", facts)
 
 
-class HorizontalTraining(Program):
+class HorizontalTraining(Program[Job, PricedJob, TrainingState, Examples]):
     """Partners hold the same columns for their own customers; sums leave them."""
 
     def price(self, home: NodeHome, job: Job) -> PricedJob:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from fedmkt.contract.vertical_jobs import VerticalJob
-from fedmkt.core.errors import MessageInvalid, PositivesTooFew
-from fedmkt.core.stages import FloatArray, IntArray, LocalUpdate
+from fedmkt.core.errors import MessageInvalid
+from fedmkt.core.stages import FloatArray, IntArray
+from fedmkt.evidence.value_report import value_report_from
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.ahead import make_ahead, take
@@ -33,21 +34,13 @@ from fedmkt.node.rounds import (
 )
 from fedmkt.node.shared_state import SharedState
 from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.node.vertical_sums import noised_sums, stepped
 from fedmkt.node.vertical_value import value_report
-from fedmkt.privacy.mechanisms import add_noise
 from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.security.inner_product import elgamal, opening
-from fedmkt.vertical.party import PartyModel, begin, intercept_step, step, step_size
-from fedmkt.vertical.plan import noise_sigma
-from fedmkt.vertical.residuals import (
-    GRID,
-    bin_sums,
-    label_bound,
-    soft_residuals,
-)
-from fedmkt.vertical.residuals import (
-    residuals as hard_residuals,
-)
+from fedmkt.vertical.party import PartyModel, begin, step_size
+from fedmkt.vertical.residuals import residuals as hard_residuals
+from fedmkt.vertical.residuals import soft_residuals
 from fedmkt.wire.shared import (
     DoneReply,
     NoisedReply,
@@ -57,9 +50,6 @@ from fedmkt.wire.shared import (
     ResultRequest,
 )
 
-_POSITIVES_SIGMAS = 4.0
-_NOISED = "LocalUpdate PrivateUpdate MaskedProducts"
-_BARE = "LocalUpdate NoiselessUpdate MaskedProducts"
 _RANDOMISED = "RandomisedLabels MaskedProducts"
 _SHOWN = "ShownResiduals"
 
@@ -125,7 +115,7 @@ def residuals(
     )
     facts: dict[str, JSON] = {"round": index}
     if shown:
-        state = _stepped(state, job, units, loaded, noised=None, index=index)
+        state = stepped(state, job, units, loaded, noised=None, index=index)
         facts |= {"stages": _SHOWN}
         state = state.passed(_SHOWN).remembering(**_after(job, index))
         return Answer(reply, state, "released", facts, commits=(index,))
@@ -150,14 +140,14 @@ def noised(
         raise MessageInvalid(kind="noised", problem="not one part for each partner")
     units = _units(state, loaded)
     lengths = {member: priced.binnings[member].total for member in job.members}
-    sums, noise, stage = _noise(home, state, job, units, loaded, lengths, index)
+    sums, noise, stage = noised_sums(home, state, job, units, loaded, lengths, index)
     key = _round_key(state, index)
     sealed = {}
     for partner in job.partners:
         data = state.keys.open_from(partner, f"products/{index}", request.sealed[partner])
         points = opening.open_noised(key, data, noise[partner], member=partner)
         sealed[partner] = state.keys.seal_to(partner, f"noised/{index}", points)
-    state = _stepped(state, job, units, loaded, noised=sums, index=index)
+    state = stepped(state, job, units, loaded, noised=sums, index=index)
     state = state.remembering(**_after(job, index))
     facts: dict[str, JSON] = {"round": index, "sums": sum(lengths.values()) + 1}
     if stage is None:
@@ -177,7 +167,7 @@ def result(
     check_turn(state, "result", 0, expected=turn(state))
     state = _with_total(state, request.total, rounds - 1, loaded)
     value = value_report(job, priced, loaded, _scores(state, loaded))
-    state = state.remembering(value=value, **to_turn("close", 0))
+    state = state.remembering(value=value.document(), **to_turn("close", 0))
     return Answer(DoneReply(), state, "answered", {"rounds": rounds})
 
 
@@ -186,7 +176,7 @@ def keep(home: NodeHome, run: str, state: SharedState) -> str:
     job, memory = _job(state), state.memory
     if "value" not in memory:
         return ""
-    keep_value(home, run, memory["value"])
+    keep_value(home, run, value_report_from(memory["value"]))
     own = PartyModel.from_json(memory["party"])
     model = own.model
     whole = AdditiveModel(
@@ -253,77 +243,6 @@ def _with_total(state: SharedState, data: bytes, index: int, loaded: Loaded) -> 
     most = most_steps(features, job.model.levels)
     total = opened_total(state, data, index, loaded.alignment, most=most)
     return state.remembering(total=_to_bytes(total))
-
-
-def _noise(
-    home: NodeHome,
-    state: SharedState,
-    job: VerticalJob,
-    units: IntArray,
-    loaded: Loaded,
-    lengths: dict[str, int],
-    index: int,
-) -> tuple[IntArray, dict[str, IntArray], str | None]:
-    """Return the owner's own sums, noised, each partner's noise, and the stages of the release."""
-    own = PartyModel.from_json(state.memory["party"])
-    codes = own.merging.stand_ins(loaded.rows.codes[: len(units)])
-    mine = np.append(bin_sums(units, codes, own.merging.public), units.sum())
-    zeros = [np.zeros(lengths[partner], dtype=np.int64) for partner in job.partners]
-    values = np.concatenate([mine, *zeros])
-    stage: str | None = None
-    if job.labels.noise_multiplier is not None:
-        update = LocalUpdate(values, label_bound(job.features))
-        # Privacy: one draw over all parties' sums, the owner's own and the total included; one
-        # label moves them together by the bound the price was set for.
-        values = add_noise(
-            update,
-            noise_multiplier=job.labels.noise_multiplier,
-            shares=1,
-            trust="local",
-            source=home.noise.stream(f"{state.run}/{index}/{home.member}"),
-        ).values
-        stage = _NOISED
-    elif job.labels.mode == "encrypted_without_noise":
-        stage = _BARE
-    parts = np.split(values, np.cumsum([len(mine), *(len(one) for one in zeros)])[:-1])
-    return parts[0], dict(zip(job.partners, parts[1:], strict=True)), stage
-
-
-def _stepped(
-    state: SharedState,
-    job: VerticalJob,
-    units: IntArray,
-    loaded: Loaded,
-    *,
-    noised: IntArray | None,
-    index: int,
-) -> SharedState:
-    """Step with the owner's own sums. Raises: PositivesTooFew, as far as the noise tells."""
-    own = PartyModel.from_json(state.memory["party"])
-    if noised is None:
-        codes = own.merging.stand_ins(loaded.rows.codes[: len(units)])
-        noised = np.append(bin_sums(units, codes, own.merging.public), units.sum())
-    sums, total = noised[:-1], int(noised[-1])
-    sigma = noise_sigma(job)
-    if index == 0:
-        _check_positives(job, total, len(units), sigma, loaded.alignment.dataset)
-    own = step(own, sums, noise=sigma, settings=job.model)
-    intercept = intercept_step(
-        state.memory["intercept"],
-        total,
-        customers=len(units),
-        round_index=index,
-        settings=job.model,
-    )
-    return state.remembering(party=own.to_json(), intercept=intercept)
-
-
-def _check_positives(job: VerticalJob, total: int, rows: int, sigma: float, dataset: str) -> None:
-    # Privacy: judged by the noised total, which is released anyway.
-    share = 0.5 + total / GRID / rows
-    unsure = max(_POSITIVES_SIGMAS * sigma / GRID, 1.0) / rows
-    if not unsure < share < 1 - unsure:
-        raise PositivesTooFew(target=job.target, dataset=dataset)
 
 
 def _to_bytes(total: IntArray) -> bytes:

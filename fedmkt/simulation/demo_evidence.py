@@ -31,8 +31,8 @@ from fedmkt.identity.keys import PublicIdentity
 from fedmkt.node.app import node_at
 from fedmkt.node.home import NodeHome
 from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.accounts import WindowName
 from fedmkt.privacy.events import ExactEvent
-from fedmkt.privacy.ledger import WindowName
 from fedmkt.simulation.demo_plan import DELTA
 from fedmkt.simulation.demo_study import Trained
 from fedmkt.simulation.world import World

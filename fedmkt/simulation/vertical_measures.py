@@ -7,16 +7,15 @@ keep; every comparison beside it was trained and measured here, on the same cust
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fedmkt.core.stages import FloatArray
-from fedmkt.evaluation.metrics import Interval as Measured
 from fedmkt.evaluation.metrics import auc_interval, roc_band
-from fedmkt.evaluation.value import lift_in_top, verdict_words
+from fedmkt.evaluation.value import lift_in_top
 from fedmkt.evidence.figures import AucInterval, Interval
 from fedmkt.evidence.receipts import Receipt
 from fedmkt.evidence.report import Curve, ModelResult, Partner, Shape
 from fedmkt.evidence.shared_parts import PartnerValue, Value
+from fedmkt.evidence.value_report import MeasuredValue
 from fedmkt.node.model_parts import read_part, read_value
 from fedmkt.simulation.vertical_partition import PARTIES
 from fedmkt.simulation.vertical_plan import JOINT, OWNER, dataset_of
@@ -74,7 +73,7 @@ def run_model(study: VerticalStudy, run: str, owner_receipt: Receipt) -> ModelRe
         features=tuple(name for party in job.parties for name in party.features),
         epsilon=max(labels.epsilon, measured or 0.0) if labels.epsilon is not None else None,
         delta=labels.delta if noised else None,
-        auc=AucInterval.model_validate(read_value(study.home(OWNER), run)["joint_auc"]),
+        auc=_measured(study, run).joint_auc,
         rounds=job.model.rounds,
         exchanges=outcome.exchanges,
         bytes_up=outcome.bytes_up,
@@ -167,21 +166,21 @@ def shapes_of(study: VerticalStudy) -> tuple[Shape, ...]:
 def value_of(together: Together, compared: Mapping[str, Comparison]) -> Value:
     """Return what the partners' columns add, as the owner's node measured it."""
     study, job = together.study, together.joint
-    found = read_value(study.home(OWNER), JOINT)
+    found = _measured(study, JOINT)
     return Value(
         owner=OWNER,
         run=JOINT,
-        owner_auc=found["owner_auc"]["value"],
-        joint_auc=found["joint_auc"]["value"],
-        owner_lift=Interval.model_validate(found["owner_lift"]),
-        joint_lift=Interval.model_validate(found["joint_lift"]),
-        gain=Interval.model_validate(found["gain"]),
-        verdict=found["verdict"],
-        words=_words(found, "all together"),
-        mode=found["mode"],
-        label_epsilon=found["epsilon"],
-        holdout=found["holdout_rows"],
-        scores_seen=found["scores_seen"],
+        owner_auc=found.owner_auc.value,
+        joint_auc=found.joint_auc.value,
+        owner_lift=found.owner_lift,
+        joint_lift=found.joint_lift,
+        gain=found.gain,
+        verdict=found.verdict,
+        words=found.words("all together"),
+        mode=found.mode,
+        label_epsilon=found.epsilon,
+        holdout=found.holdout_rows,
+        scores_seen=found.scores_seen,
         partners=tuple(
             _partner_value(together, run, other.partners[0], compared)
             for run, other in study.trainings.items()
@@ -193,24 +192,26 @@ def value_of(together: Together, compared: Mapping[str, Comparison]) -> Value:
 def _partner_value(
     together: Together, run: str, partner: str, compared: Mapping[str, Comparison]
 ) -> PartnerValue:
-    found = read_value(together.study.home(OWNER), run)
+    found = _measured(together.study, run)
     alone = compared[alone_name(partner)].scores
     lift = lift_in_top(together.held_out, alone)
     return PartnerValue(
         name=partner,
         auc=_auc(together, alone).value,
         lift=Interval(value=lift.value, low=lift.low, high=lift.high),
-        joint_auc=found["joint_auc"]["value"],
-        gain=Interval.model_validate(found["gain"]),
-        verdict=found["verdict"],
-        words=_words(found, partner),
+        joint_auc=found.joint_auc.value,
+        gain=found.gain,
+        verdict=found.verdict,
+        words=found.words(partner),
         run=run,
     )
 
 
-def _words(found: Mapping[str, Any], who: str) -> str:
-    gain = found["gain"]
-    return verdict_words(Measured(gain["value"], gain["low"], gain["high"]), who)
+def _measured(study: VerticalStudy, run: str) -> MeasuredValue:
+    """Return the value report of a run, as it lies at the owner's node."""
+    found = read_value(study.home(OWNER), run)
+    assert isinstance(found, MeasuredValue)  # both classes are among the demonstration's customers
+    return found
 
 
 def _auc(together: Together, scores: FloatArray) -> AucInterval:

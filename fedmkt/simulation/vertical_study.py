@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from fedmkt.contract.job import AnyJob
 from fedmkt.contract.vertical_jobs import ExpansionJob, VerticalJob
 from fedmkt.coordinator.shared_run import SharedOutcome
-from fedmkt.core.errors import FedmktError
 from fedmkt.node.app import node_at
 from fedmkt.node.home import NodeHome
 from fedmkt.simulation.vertical_partition import PartyData
@@ -15,11 +14,10 @@ from fedmkt.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One finished run: its job, its outcome, and how long it took with starting and stopping."""
+    """One finished run: its job and its outcome."""
 
     job: AnyJob
     outcome: SharedOutcome
-    wall_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,6 @@ class VerticalStudy:
     world: World
     parties: Mapping[str, PartyData] = field(repr=False)
     runs: Mapping[str, Done]
-    refused: FedmktError | None
 
     def home(self, member: str) -> NodeHome:
         """Return a member's node, opened."""

@@ -8,15 +8,15 @@ the epsilon lost: that comes from an accountant over the stored events.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedmkt.privacy.filter import spent_epsilon
-from fedmkt.privacy.ledger import (
+from fedmkt.privacy.accounts import (
     EpsilonLimit,
     ExactLimit,
     Scope,
-    Standing,
     UsesLimit,
     WindowName,
 )
+from fedmkt.privacy.filter import spent_epsilon
+from fedmkt.privacy.ledger import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class UsesBalance:
     window: WindowName
     allowed: int
     used: int
+
+    @property
+    def left(self) -> int:
+        """What may still be used; 0 where a cap agreed on later finds more used than it allows."""
+        return max(0, self.allowed - self.used)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from fedmkt.core.errors import CapConflict, DatasetUnknown
-from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, event_from_json
-from fedmkt.privacy.filter import FilterTerms, cost_nano
-from fedmkt.privacy.ledger import (
+from fedmkt.privacy.accounts import (
     COUNTED,
     Account,
     DatasetAccounts,
     EpsilonLimit,
     ExactLimit,
     Scope,
-    Standing,
     UsesLimit,
     Window,
-    counted_units,
     fold,
 )
+from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, event_from_json
+from fedmkt.privacy.filter import FilterTerms, cost_nano
+from fedmkt.privacy.ledger import Standing, counted_units
 from fedmkt.storage import tables
 
 MICROSECOND = timedelta(microseconds=1)

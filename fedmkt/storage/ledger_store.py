@@ -16,17 +16,14 @@ from typing import Literal
 import sqlalchemy as sa
 
 from fedmkt.core.errors import RequestConflict, ReservationClosed, ReservationUnknown
-from fedmkt.privacy.events import Event, event_from_json, event_to_json
-from fedmkt.privacy.ledger import (
-    Charge,
+from fedmkt.privacy.accounts import (
     DatasetAccounts,
-    Reservation,
     Scope,
-    Standing,
     UsesLimit,
     fold,
-    judge,
 )
+from fedmkt.privacy.events import Event, event_from_json, event_to_json
+from fedmkt.privacy.ledger import Charge, Reservation, Standing, judge
 from fedmkt.storage import tables
 from fedmkt.storage.balances import Balance, balance_of
 from fedmkt.storage.ledger_accounts import (

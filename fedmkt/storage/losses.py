@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.ledger import Scope, fold
+from fedmkt.privacy.accounts import Scope, fold
 from fedmkt.storage.balances import Balance
 from fedmkt.storage.ledger_store import Entry
 

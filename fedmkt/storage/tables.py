@@ -16,7 +16,7 @@ metadata = sa.MetaData(
     }
 )
 
-# Keys hold folded names (see privacy.ledger.fold), the other columns names as written.
+# Keys hold folded names (see privacy.accounts.fold), the other columns names as written.
 datasets = sa.Table(
     "ledger_datasets",
     metadata,

@@ -28,18 +28,18 @@ from fedmkt.core.errors import (
     UsesExceeded,
 )
 from fedmkt.identity.hash_chain import Head
-from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, NonPrivateEvent, Release
-from fedmkt.privacy.filter import FilterTerms, cost_nano
-from fedmkt.privacy.ledger import (
+from fedmkt.privacy.accounts import (
     Account,
     DatasetAccounts,
     EpsilonLimit,
     ExactLimit,
-    Reservation,
     Scope,
     UsesLimit,
     Window,
 )
+from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, NonPrivateEvent, Release
+from fedmkt.privacy.filter import FilterTerms, cost_nano
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 from fedmkt.storage.run_store import RunStore

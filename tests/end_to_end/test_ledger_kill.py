@@ -16,9 +16,15 @@ import pytest
 from fedmkt.core.clock import ManualClock
 from fedmkt.identity.hash_chain import Head, verify_chain
 from fedmkt.identity.keys import Identity
+from fedmkt.privacy.accounts import (
+    Account,
+    DatasetAccounts,
+    EpsilonLimit,
+    Scope,
+    Window,
+)
 from fedmkt.privacy.events import GaussianEvent
 from fedmkt.privacy.filter import FilterTerms, cost_nano
-from fedmkt.privacy.ledger import Account, DatasetAccounts, EpsilonLimit, Scope, Window
 from fedmkt.storage.audit_log import AuditLog
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore

@@ -19,7 +19,7 @@ from fedmkt.data.binning import Binning
 from fedmkt.horizontal.survey import edges_from_survey, public_binning, survey_counts
 from fedmkt.node.app import node_at
 from fedmkt.node.dry_run import dry_run
-from fedmkt.node.training import price, read_examples
+from fedmkt.node.training_data import price, read_examples
 from fedmkt.privacy.mechanisms import add_noise
 from fedmkt.simulation.world import World
 

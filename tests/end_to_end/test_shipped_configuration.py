@@ -9,6 +9,7 @@ from end_to_end.small_world import Trial
 
 from fedmkt.contract.collaboration import parse_collaboration
 from fedmkt.contract.signatures import sign_contract
+from fedmkt.evidence.value_report import MeasuredValue
 from fedmkt.identity.keys import Identity
 from fedmkt.node.dry_run import dry_run
 from fedmkt.node.model_parts import read_table, read_value
@@ -65,7 +66,7 @@ def test_the_shipped_vertical_jobs_run_one_after_another(world: World) -> None:
         members = read_job(ROOT / "server" / "jobs" / f"{job}.toml").members
         assert set(outcomes[run].receipts) == set(members)
     bank, partner = home_of(world, "bank"), home_of(world, "map_provider")
-    assert read_value(bank, "training-1")["verdict"] in ("worth_it", "adds_nothing", "not_shown")
+    assert isinstance(read_value(bank, "training-1"), MeasuredValue)
     aligned = set(read_table(bank, "scores", "scoring-1")["customer"])
     assert len(aligned) > 300  # of 600 people, most are everybody's customers
     assert read_table(partner, "segments", "expansion-1").height > 0

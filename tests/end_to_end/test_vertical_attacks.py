@@ -30,7 +30,7 @@ from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 from fedmkt.data.binning import Binning
 from fedmkt.evaluation.metrics import auc
 from fedmkt.identity.keys import PublicIdentity
-from fedmkt.node import rounds, vertical_owner, vertical_partner
+from fedmkt.node import rounds, vertical_owner, vertical_partner, vertical_sums
 from fedmkt.node.model_parts import read_part
 from fedmkt.node.rounds import open_content, score_context
 from fedmkt.privacy.mechanisms import OsNoise
@@ -398,7 +398,7 @@ class Chosen:
         self.codes = columns[1].codes
         self.party = begin_party(self.codes[:rows], columns[1].binning, least=5, dataset="x")
         chosen = spelling_sums(self.party, job.model, even=even)
-        self.sums, honest = chosen, vertical_owner._noise
+        self.sums, honest = chosen, vertical_owner.noised_sums
 
         def noise(*arguments: Any) -> Any:
             own, parts, stage = honest(*arguments)
@@ -406,8 +406,8 @@ class Chosen:
 
         zeros = np.zeros(rows, dtype=np.int64)
         monkeypatch.setattr(vertical_owner, "_units", lambda *_: zeros)
-        monkeypatch.setattr(vertical_owner, "_noise", noise)
-        monkeypatch.setattr(vertical_owner, "_check_positives", lambda *_: None)
+        monkeypatch.setattr(vertical_owner, "noised_sums", noise)
+        monkeypatch.setattr(vertical_sums, "_check_positives", lambda *_: None)
         self.rounds.begin()
         self.noised = self.rounds.until_noised(0)
 

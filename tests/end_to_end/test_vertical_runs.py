@@ -41,6 +41,7 @@ from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.core.errors import RunRefused
 from fedmkt.evaluation.metrics import auc
+from fedmkt.evidence.value_report import MeasuredValue
 from fedmkt.node.alignments import read_alignment
 from fedmkt.node.model_parts import read_part, read_table, read_value
 from fedmkt.privacy.accounting import epsilon_of
@@ -140,9 +141,9 @@ def test_parts_stay_at_their_nodes_and_the_value_report_at_the_owners(
         assert part.total is None
         assert not (home_of(aligned, partner).folder / "value").exists()
     value = read_value(home_of(aligned, OWNER), mode)
-    assert (value["mode"], value["epsilon"]) == (mode, EPSILONS[mode])  # type: ignore[index]
-    assert not value["scores_seen"]
-    assert ("guess_accuracy" in value) == (mode == "label_private")
+    assert (value.mode, value.epsilon) == (mode, EPSILONS[mode])  # type: ignore[index]
+    assert not value.scores_seen
+    assert (value.guess_accuracy is not None) == (mode == "label_private")
 
 
 @in_every_mode
@@ -199,7 +200,7 @@ def test_one_partner_alone_is_told_that_its_scores_are_seen(
 ) -> None:
     job = training_job(parties, ("map_provider",), settings=SETTINGS)
     run(aligned, job, "one")
-    assert read_value(home_of(aligned, OWNER), "one")["scores_seen"]
+    assert read_value(home_of(aligned, OWNER), "one").scores_seen
     total = read_part(home_of(aligned, OWNER), "one").total
     part = read_part(home_of(aligned, "map_provider"), "one")
     codes = columns_of(aligned, job)[0][1].codes
@@ -218,9 +219,10 @@ def test_an_owner_without_columns_trains_on_its_partners_columns(
     assert part.model.intercept == twin.models[0].intercept
     assert np.array_equal(part.total, twin.totals[:, -1])
     value = read_value(home_of(aligned, OWNER), "labels-alone")
+    assert isinstance(value, MeasuredValue)
     # One score for everybody ranks nobody: half of all pairs, by definition of a tie.
-    assert value["owner_auc"]["value"] == 0.5
-    assert value["joint_auc"]["value"] > 0.6
+    assert value.owner_auc.value == 0.5
+    assert value.joint_auc.value > 0.6
 
 
 @pytest.mark.parametrize("mode", ["encrypted", "label_private", "shared_labels"])

@@ -28,18 +28,18 @@ from fedmkt.core.errors import (
     ReservationClosed,
     UsesExceeded,
 )
-from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, Release
-from fedmkt.privacy.filter import FilterTerms
-from fedmkt.privacy.ledger import (
+from fedmkt.privacy.accounts import (
     Account,
     DatasetAccounts,
     EpsilonLimit,
     ExactLimit,
-    Reservation,
     Scope,
     UsesLimit,
     Window,
 )
+from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, Release
+from fedmkt.privacy.filter import FilterTerms
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 

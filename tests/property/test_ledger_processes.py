@@ -6,9 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedmkt.core.clock import ManualClock
+from fedmkt.privacy.accounts import (
+    Account,
+    DatasetAccounts,
+    EpsilonLimit,
+    Scope,
+    Window,
+)
 from fedmkt.privacy.events import GaussianEvent
 from fedmkt.privacy.filter import FilterTerms, cost_nano
-from fedmkt.privacy.ledger import Account, DatasetAccounts, EpsilonLimit, Scope, Window
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 

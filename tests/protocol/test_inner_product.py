@@ -17,6 +17,7 @@ from fedmkt.security.inner_product import bins, elgamal, opening
 from fedmkt.security.inner_product.elgamal import Ciphertexts, OwnerKey, encrypt, prepare
 from fedmkt.security.inner_product.points import (
     ORDER,
+    WIRE_BYTES,
     G,
     add,
     from_wire,
@@ -80,9 +81,8 @@ class Round:
 # --- what comes out --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_a_round_gives_every_bins_sum_and_zero_for_empty_bins(compressed):
-    assert Round(compressed=compressed).sums().tolist() == SUMS
+def test_a_round_gives_every_bins_sum_and_zero_for_empty_bins():
+    assert Round().sums().tolist() == SUMS
 
 
 def test_noise_is_added_bin_by_bin():
@@ -135,14 +135,13 @@ def test_the_number_of_threads_changes_nothing():
         assert Round(workers=workers).sums().tolist() == SUMS
 
 
-@pytest.mark.parametrize(("compressed", "point"), [(False, 64), (True, 33)])
-def test_sizes_depend_on_rows_and_layout_alone(compressed, point):
+def test_sizes_depend_on_rows_and_layout_alone():
     one_bin = np.zeros((ROWS, 2), dtype=np.uint16)
     for numbers, codes in ((NUMBERS, CODES), (np.zeros(ROWS, dtype=np.int64), one_bin)):
-        one = Round(numbers, codes, compressed=compressed)
-        assert len(one.encrypted) == (1 + 2 * ROWS) * point
-        assert len(one.masked) == 2 * BINS * point
-        assert len(one.opened()) == BINS * point
+        one = Round(numbers, codes)
+        assert len(one.encrypted) == (1 + 2 * ROWS) * WIRE_BYTES
+        assert len(one.masked) == 2 * BINS * WIRE_BYTES
+        assert len(one.opened()) == BINS * WIRE_BYTES
 
 
 # --- what is refused -------------------------------------------------------------------------

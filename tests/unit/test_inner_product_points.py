@@ -143,10 +143,8 @@ def test_results_do_not_depend_on_threads(count):
     assert np.array_equal(sums[0][0], sums[1][0])
     products = [multiply(one, scalars, workers=workers) for workers in (1, 3)]
     assert np.array_equal(*products)
-    for compressed in (False, True):
-        data = to_wire(one, compressed=compressed).tobytes()
-        back = from_wire(data, count=count, member="b", compressed=compressed)
-        assert np.array_equal(back, one)
+    back = from_wire(to_wire(one).tobytes(), count=count, member="b")
+    assert np.array_equal(back, one)
 
 
 def small_coordinates():
@@ -186,21 +184,6 @@ def test_a_point_has_one_encoding_only():
     for again in (encoded(x + P, high), encoded(wide, y + P)):
         with pytest.raises(PointInvalid):
             from_wire(again, count=1, member="b")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        b"\x02" + (5).to_bytes(32, "big"),  # 5^3 + 7 is no square
-        b"\x04" + BASE[0].to_bytes(32, "big"),
-        b"\x00" * 33,
-        b"\x02" + P.to_bytes(32, "big"),
-    ],
-    ids=["no y", "another prefix", "zeros", "x not below p"],
-)
-def test_what_is_no_compressed_point_is_refused(wrong):
-    with pytest.raises(PointInvalid):
-        from_wire(wrong, count=1, member="b", compressed=True)
 
 
 @pytest.mark.parametrize(("cut", "found"), [(-64, "1"), (-1, "1.98438"), (64, "3")])

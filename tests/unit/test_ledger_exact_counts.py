@@ -30,9 +30,10 @@ from fedmkt.core.errors import (
     RequestConflict,
     RunRefused,
 )
+from fedmkt.privacy.accounts import accounts_for
 from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, RandomisedResponseEvent, Release
 from fedmkt.privacy.filter import cost_nano, filter_terms
-from fedmkt.privacy.ledger import Reservation, accounts_for
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.simulation.world import World
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore

@@ -15,6 +15,16 @@ from fedmkt.core.errors import (
     UnprotectedNotAllowed,
     UsesExceeded,
 )
+from fedmkt.privacy.accounts import (
+    Account,
+    EpsilonLimit,
+    ExactLimit,
+    Scope,
+    UsesLimit,
+    Window,
+    accounts_for,
+    fold,
+)
 from fedmkt.privacy.events import (
     Event,
     ExactEvent,
@@ -24,20 +34,7 @@ from fedmkt.privacy.events import (
     Release,
 )
 from fedmkt.privacy.filter import FilterTerms, cost_nano, filter_terms
-from fedmkt.privacy.ledger import (
-    Account,
-    Charge,
-    EpsilonLimit,
-    ExactLimit,
-    Reservation,
-    Scope,
-    Standing,
-    UsesLimit,
-    Window,
-    accounts_for,
-    fold,
-    judge,
-)
+from fedmkt.privacy.ledger import Charge, Reservation, Standing, judge
 
 ROOT = {"period_epsilon": 1.0, "period_days": 30, "lifetime_epsilon": 3.0}
 EVENT = GaussianEvent(noise_multiplier=5.0, sigma=100.0, shares=1, dimensions=3)

@@ -13,16 +13,16 @@ from alembic.migration import MigrationContext
 
 from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import RequestConflict, SettingInvalid, StorageFailed
-from fedmkt.privacy.events import GaussianEvent, Release
-from fedmkt.privacy.filter import filter_terms
-from fedmkt.privacy.ledger import (
+from fedmkt.privacy.accounts import (
     Account,
     DatasetAccounts,
     EpsilonLimit,
-    Reservation,
     Scope,
     Window,
 )
+from fedmkt.privacy.events import GaussianEvent, Release
+from fedmkt.privacy.filter import filter_terms
+from fedmkt.privacy.ledger import Reservation
 from fedmkt.storage import tables
 from fedmkt.storage.journal import CoordinatorJournal
 from fedmkt.storage.ledger_store import LedgerStore

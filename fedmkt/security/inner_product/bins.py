@@ -53,7 +53,6 @@ def masked_products(
     *,
     mask_seed: bytes,
     member: str,
-    compressed: bool = False,
     workers: int | None = None,
 ) -> bytes:
     """Return one masked ciphertext for each bin of the layout.
@@ -65,12 +64,12 @@ def masked_products(
     Guarantee: (b) of the module.
     """
     _check_codes(codes, binning)
-    public, numbers = read_encrypted(data, rows=len(codes), member=member, compressed=compressed)
+    public, numbers = read_encrypted(data, rows=len(codes), member=member)
     first, second = _covers(public, binning.total, mask_seed, workers)
     return Ciphertexts(
         _bin_sums(numbers.first, first, codes, binning, workers),
         _bin_sums(numbers.second, second, codes, binning, workers),
-    ).to_bytes(compressed=compressed)
+    ).to_bytes()
 
 
 def unmasked_sums(
@@ -81,7 +80,6 @@ def unmasked_sums(
     limit: int | IntArray,
     round_number: int,
     member: str,
-    compressed: bool = False,
     workers: int | None = None,
 ) -> IntArray:
     """Return the noised sum of each bin, shape (bins,).
@@ -92,7 +90,7 @@ def unmasked_sums(
         the round and the owner, for the error.
     Raises: SetSizeWrong, PointInvalid; TotalsImplausible for a sum past its limit.
     """
-    noised = from_wire(data, count=bins, member=member, compressed=compressed)
+    noised = from_wire(data, count=bins, member=member)
     masks = multiply_base(negate_scalars(_masks(mask_seed, bins)), workers=workers)
     points, there = add(noised, masks)
     # A sum of 0 is the identity, the one element that has no logarithm to look for.

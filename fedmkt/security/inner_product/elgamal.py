@@ -24,6 +24,7 @@ from fedmkt.core.stages import IntArray
 from fedmkt.security.inner_product.points import (
     SCALAR_BYTES,
     UNSHIFT,
+    WIRE_BYTES,
     G,
     Points,
     Scalars,
@@ -36,7 +37,6 @@ from fedmkt.security.inner_product.points import (
     scalars_from,
     shifted,
     to_wire,
-    wire_bytes,
 )
 
 LARGEST_NUMBER = 2**40
@@ -100,17 +100,14 @@ class Ciphertexts:
     first: Points = field(repr=False)
     second: Points = field(repr=False)
 
-    def to_bytes(self, *, compressed: bool = False) -> bytes:
+    def to_bytes(self) -> bytes:
         """Return all first halves, then all second halves."""
-        halves = (self.first, self.second)
-        return b"".join(to_wire(half, compressed=compressed).tobytes() for half in halves)
+        return to_wire(self.first).tobytes() + to_wire(self.second).tobytes()
 
     @classmethod
-    def from_bytes(
-        cls, data: bytes, *, count: int, member: str, compressed: bool = False
-    ) -> "Ciphertexts":
+    def from_bytes(cls, data: bytes, *, count: int, member: str) -> "Ciphertexts":
         """Return what `to_bytes` wrote. Raises: SetSizeWrong, PointInvalid."""
-        points = from_wire(data, count=2 * count, member=member, compressed=compressed)
+        points = from_wire(data, count=2 * count, member=member)
         return cls(points[:count], points[count:])
 
 
@@ -135,13 +132,12 @@ def encrypt(
     numbers: IntArray,
     multiples: Multiples,
     *,
-    compressed: bool = False,
     workers: int | None = None,
 ) -> bytes:
     """Return the message to all partners: the public key and the encrypted numbers.
 
     Args: numbers: (rows,). multiples: as many, prepared with this key and never used before.
-    compressed: half the bytes, and six times the partners' time to read them. workers: threads.
+    workers: threads; all cores if None.
     Raises: RangeExceeded for a number past 2^40.
     Guarantee: that of the module.
     """
@@ -152,27 +148,22 @@ def encrypt(
     # Every number is added as (r + 2^64) G - 2^64 G, so a zero is no case of its own.
     second, there = add(multiples.second, _shifted_multiples(numbers, workers), UNSHIFT)
     assert there.all()  # k P = -r G: one in 2^256
-    public = to_wire(key.public, compressed=compressed).tobytes()
-    return public + Ciphertexts(multiples.first, second).to_bytes(compressed=compressed)
+    return to_wire(key.public).tobytes() + Ciphertexts(multiples.first, second).to_bytes()
 
 
-def message_bytes(rows: int, *, compressed: bool = False) -> int:
+def message_bytes(rows: int) -> int:
     """Return the length of the message that `encrypt` makes of so many numbers."""
-    return (1 + 2 * rows) * wire_bytes(compressed=compressed)
+    return (1 + 2 * rows) * WIRE_BYTES
 
 
-def read_encrypted(
-    data: bytes, *, rows: int, member: str, compressed: bool = False
-) -> tuple[Points, Ciphertexts]:
+def read_encrypted(data: bytes, *, rows: int, member: str) -> tuple[Points, Ciphertexts]:
     """Return the public key (1, 64) and the ciphertexts of a message that `encrypt` wrote.
 
     Args: rows: how many numbers were agreed. member: the owner.
     Raises: SetSizeWrong, PointInvalid.
     """
-    size = wire_bytes(compressed=compressed)
-    public = from_wire(data[:size], count=1, member=member, compressed=compressed)
-    rest = data[size:]
-    return public, Ciphertexts.from_bytes(rest, count=rows, member=member, compressed=compressed)
+    public = from_wire(data[:WIRE_BYTES], count=1, member=member)
+    return public, Ciphertexts.from_bytes(data[WIRE_BYTES:], count=rows, member=member)
 
 
 def _shifted_multiples(numbers: IntArray, workers: int | None) -> Points:

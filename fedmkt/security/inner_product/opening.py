@@ -31,7 +31,6 @@ def open_noised(
     noise: IntArray,
     *,
     member: str,
-    compressed: bool = False,
     workers: int | None = None,
 ) -> bytes:
     """Return the masked sums with noise, one point a bin, for the partner alone.
@@ -42,7 +41,7 @@ def open_noised(
     Guarantee: that of the module. One call for each key and partner: a second one with other noise
     would average the noise away.
     """
-    sums = Ciphertexts.from_bytes(data, count=len(noise), member=member, compressed=compressed)
+    sums = Ciphertexts.from_bytes(data, count=len(noise), member=member)
     shared = multiply(sums.first, negate_scalars(key.scalar), workers=workers)
     # The noise goes on as (e + 2^64) G - 2^64 G, in the same time whatever it is, zero included.
     added = multiply_base(shifted(np.asarray(noise, dtype=np.int64)), workers=workers)
@@ -51,4 +50,4 @@ def open_noised(
         # Security: honest masks give this once in 2^256. Who left them off learns by the refusal
         # that a noised sum is 0, which an answer would have told it too.
         raise PointInvalid(member=member, problem="it carries no mask")
-    return to_wire(points, compressed=compressed).tobytes()
+    return to_wire(points).tobytes()

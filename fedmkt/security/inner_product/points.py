@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 POINT_BYTES = 64
 SCALAR_BYTES = 32
-PLAIN_BYTES, COMPRESSED_BYTES = 64, 33
+WIRE_BYTES = 64
 SHIFT = 2**64
 
 _PREFIX = 4  # SEC 1, section 2.3.3: both coordinates follow
@@ -44,7 +44,7 @@ _USED = (
     "secp256k1_ec_seckey_tweak_mul",
     "secp256k1_ec_seckey_negate",
 )
-_FORMS = {False: 1 << 1, True: 1 << 1 | 1 << 8}  # SECP256K1_EC_UNCOMPRESSED, _COMPRESSED
+_UNCOMPRESSED = 1 << 1  # SECP256K1_EC_UNCOMPRESSED
 _CHUNK = 256
 
 
@@ -202,30 +202,31 @@ def progression(first: Points, step: Points, count: int) -> Points:
 # --- the wire ---------------------------------------------------------------------------------
 
 
-def to_wire(points: Points, *, compressed: bool = False) -> NDArray[np.uint8]:
-    """Return points as they travel, (n, 64): x and y, big-endian; or compressed, (n, 33)."""
-    size = COMPRESSED_BYTES if compressed else 1 + PLAIN_BYTES
+def to_wire(points: Points) -> NDArray[np.uint8]:
+    """Return points as they travel, (n, 64): x and y, big-endian.
+
+    One coordinate and a sign would be half of that, but six times the work to read.
+    """
+    size = 1 + WIRE_BYTES
     data = np.empty((len(points), size), dtype=np.uint8)
     out, at, length = _bytes(data), _points(points), ffi.new("size_t *", size)
-    call, form = lib.secp256k1_ec_pubkey_serialize, _FORMS[compressed]
+    call = lib.secp256k1_ec_pubkey_serialize
     for i in range(len(points)):
-        call(_CONTEXT, out + size * i, length, at + i, form)
-    return data if compressed else data[:, 1:]
+        call(_CONTEXT, out + size * i, length, at + i, _UNCOMPRESSED)
+    return data[:, 1:]
 
 
-def from_wire(data: bytes, *, count: int, member: str, compressed: bool = False) -> Points:
+def from_wire(data: bytes, *, count: int, member: str) -> Points:
     """Return the points that `to_wire` wrote, shape (count, 64).
 
     Args: count: as agreed beforehand; member: who sent them.
     Guarantee: every point lies on the curve and has one accepted form.
     Raises: SetSizeWrong for another number of bytes; PointInvalid.
     """
-    size = wire_bytes(compressed=compressed)
-    if len(data) != count * size:
-        raise SetSizeWrong(member=member, declared=count, found=f"{len(data) / size:g}")
-    encoded = np.frombuffer(data, dtype=np.uint8).reshape(count, size)
-    if not compressed:
-        encoded = np.insert(encoded, 0, _PREFIX, axis=1)
+    if len(data) != count * WIRE_BYTES:
+        raise SetSizeWrong(member=member, declared=count, found=f"{len(data) / WIRE_BYTES:g}")
+    encoded = np.frombuffer(data, dtype=np.uint8).reshape(count, WIRE_BYTES)
+    encoded = np.insert(encoded, 0, _PREFIX, axis=1)
     points = np.empty((count, POINT_BYTES), dtype=np.uint8)
     out, at, call = _points(points), _bytes(encoded), lib.secp256k1_ec_pubkey_parse
     size = encoded.shape[1]
@@ -234,11 +235,6 @@ def from_wire(data: bytes, *, count: int, member: str, compressed: bool = False)
     if not all(valid):
         raise PointInvalid(member=member, problem="it is not on the curve")
     return points
-
-
-def wire_bytes(*, compressed: bool = False) -> int:
-    """Return the bytes of one point as it travels."""
-    return COMPRESSED_BYTES if compressed else PLAIN_BYTES
 
 
 # --- the library's memory ---------------------------------------------------------------------

@@ -35,7 +35,6 @@ from fedmkt.security.inner_product.points import (
 REACH = 2**16
 LARGEST_LIMIT = 2**36
 _MOST_PROBES = 2**15
-_ODD = 3  # first byte of a compressed point with odd y: SEC 1, section 2.3.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +116,9 @@ def _are(points: Points, numbers: IntArray, workers: int | None) -> Mask:
 
 
 def _short(points: Points) -> tuple[NDArray[np.uint64], Mask]:
-    data = to_wire(points, compressed=True)
-    words = np.ascontiguousarray(data[:, 1:9]).view(">u8").reshape(-1).astype(np.uint64)
-    return words, data[:, 0] == _ODD
+    data = to_wire(points)
+    words = np.ascontiguousarray(data[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+    return words, data[:, -1] % 2 == 1
 
 
 @cache

@@ -32,7 +32,6 @@ Points = NDArray[np.uint8]  # (points, 32), little-endian u-coordinates
 
 _P = 2**255 - 19
 _Y_BITS = 2**255 - 1
-_RANDOM_DOMAIN = b"fedmkt/v1/psi.random"
 # Small enough that threads end together, large enough that one inversion serves many points.
 _CHUNK = 512
 # The u-coordinates below p of all points of order 1, 2, 4 or 8 on the curve and on its twist.
@@ -99,17 +98,6 @@ def hash_to_points(values: Sequence[bytes], *, domain: bytes, workers: int | Non
 
     in_chunks(len(values), work, size=_CHUNK, workers=workers)
     return points
-
-
-def random_points(count: int, *, workers: int | None = None) -> Points:
-    """Return fresh points that nobody knows anything about, shape (count, 32).
-
-    They are hashes of the operating system's randomness, so nothing tells them from hashed
-    identifiers.
-    """
-    noise = os.urandom(32 * count)
-    values = [noise[at : at + 32] for at in range(0, len(noise), 32)]
-    return hash_to_points(values, domain=_RANDOM_DOMAIN, workers=workers)
 
 
 def blind(points: Points, key: BlindingKey, *, member: str, workers: int | None = None) -> Points:

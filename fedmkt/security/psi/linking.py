@@ -60,18 +60,16 @@ class _Column:
     rows: Positions
 
 
-def link(lists: Mapping[str, Tags]) -> tuple[Links, dict[str, Positions]]:
-    """Return the customers common to all members, and each member's rows for them.
+def link(lists: Mapping[str, Tags]) -> Links:
+    """Return the customers common to all members.
 
     Args: lists: each member's fully blinded tags, (columns, its rows, 32), columns in the order of
     trust.
-    Returns: the links, and for every member the positions (links,) in its list.
     Raises: SetReplayed for a tag that stands twice in a member's column.
     """
     assert len({tags.shape[0] for tags in lists.values()}) == 1
     linked = {member: np.zeros(tags.shape[1], dtype=np.bool_) for member, tags in lists.items()}
     columns, found = [], []
-    positions: dict[str, list[Positions]] = {member: [] for member in lists}
     for number in range(next(iter(lists.values())).shape[0]):
         free = {
             member: _free(_sorted_column(tags[number], member=member), linked[member])
@@ -81,11 +79,8 @@ def link(lists: Mapping[str, Tags]) -> tuple[Links, dict[str, Positions]]:
         columns.append(np.full(len(common), number, dtype=np.uint8))
         found.append(common)
         for member, column in free.items():
-            rows = column.rows[np.searchsorted(column.tags, common)]
-            linked[member][rows] = True
-            positions[member].append(rows)
-    links = Links(columns=np.concatenate(columns), tags=_as_points(np.concatenate(found)))
-    return links, {member: np.concatenate(rows) for member, rows in positions.items()}
+            linked[member][column.rows[np.searchsorted(column.tags, common)]] = True
+    return Links(columns=np.concatenate(columns), tags=_as_points(np.concatenate(found)))
 
 
 def find_positions(own: Tags, links: Links, *, alignment: str) -> Positions:
