@@ -1,4 +1,4 @@
-"""`fedmkt contract`: draft it, sign it, see who signed, revoke a member's key."""
+"""`fedmkt contract`: draft it, sign it, see who signed, revoke a key, heed a revocation."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,9 @@ from fedmkt.deployment.drafting import draft_contract
 from fedmkt.storage.whole_file import write_whole
 
 app = typer.Typer(
-    help="The contract: draft, sign, verify, revoke.", no_args_is_help=True, add_completion=False
+    help="The contract: draft, sign, verify, revoke, heed.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 FileArgument = Annotated[Path, typer.Argument(metavar="CONTRACT", help="collaboration.toml")]
 _INCOMPLETE = 1
@@ -100,6 +102,9 @@ def revoke(
 ) -> None:
     """Sign that a member's key is to be trusted no longer, for instance because it was stolen.
 
+    Runs with that member end before their next exchange where the statement lies: here at once,
+    elsewhere with fedmkt contract heed. A running coordinator shuts its node out.
+
     Example: fedmkt contract revoke bank --home /srv/fedmkt/hub
     """
     console = _console()
@@ -108,12 +113,26 @@ def revoke(
     file, statement = key_changes.revoke(home, member, now=datetime.now(UTC))
     console.print(f"{statement.by} revoked the key of {member}: {file}")
     console.print(
-        "the statement ends nothing by itself: hand it to the coordinator and all members"
+        f"runs with {member} end at this home before their next exchange; hand the statement to "
+        "the coordinator and the other members, for theirs"
     )
-    console.print(
-        f"next, at the coordinator: delete members/{member}.pub in its home and start it again, "
-        f"then sign a contract without {member} or with its new key"
-    )
+    console.print(f"next, at each of them: fedmkt contract heed {file.name} --home HOME")
+    console.print(f"then sign a contract without {member}, or with its new key")
+
+
+@app.command()
+def heed(
+    statement: Annotated[
+        Path, typer.Argument(metavar="STATEMENT", help="What contract revoke wrote.")
+    ],
+    home: Annotated[Path, typer.Option(help="The home that is to heed it.")],
+) -> None:
+    """Take a revocation that another party signed: runs with that member end at this home.
+
+    Example: fedmkt contract heed bank.json --home /srv/fedmkt/shop
+    """
+    found = key_changes.heed(home, statement)
+    _console().print(f"{home} trusts the key of {found.member} no longer; {found.by} revoked it")
 
 
 def _console() -> Console:

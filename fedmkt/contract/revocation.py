@@ -3,8 +3,8 @@
 Guarantee: it is signed by another party of the contract (a member or the coordinator) and names one
 key, so a later contract that gives the member a new key is not held up by it, while a contract with
 other terms and the same key is. It holds from the moment it is seen, whatever time stands in it.
-Not guaranteed: that anybody looks. Whoever starts or answers a run calls `check_not_revoked` with
-the revocations that reached it; one that was not handed over stops nothing.
+Coordinator and nodes look before every exchange at the statements that lie in their own home.
+Not guaranteed: that one reaches them. A statement that was not handed over stops nothing.
 """
 
 from collections.abc import Iterable
@@ -75,6 +75,16 @@ def verify_revocation(contract: Collaboration, revocation: Revocation) -> None:
         key.verify(LABEL, revocation.statement(), signature, member=revocation.by)
     except (SignatureInvalid, SettingInvalid):
         raise invalid(f"it is not signed by {revocation.by}, or was changed") from None
+
+
+def revoked_members(contract: Collaboration, revocations: Iterable[Revocation]) -> frozenset[str]:
+    """Return the members whose key of this contract was revoked. Raises: RevocationInvalid."""
+    found = set()
+    for one in revocations:
+        if one.key == contract.key_of(one.member):
+            verify_revocation(contract, one)
+            found.add(one.member)
+    return frozenset(found)
 
 
 def check_not_revoked(

@@ -108,7 +108,7 @@ def _run_once(
             run=run,
             job=order.job.name,
             patience=patience,
-            cancelled=lambda: home.is_cancelled(order.run),
+            check=lambda: home.check_goes_on(order),
         )
         job = job_as_run(order.job, lost)
         if isinstance(job, Job):

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from fedmkt.contract.collaboration import Collaboration
-from fedmkt.core.errors import AnsweredTwice, NodeFailed, QuorumLost, RunCancelled, RunRefused
+from fedmkt.core.errors import AnsweredTwice, NodeFailed, QuorumLost, RunRefused
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import (
     Directory,
@@ -50,7 +50,7 @@ class Conversation:
     """The coordinator's side of one run's messages.
 
     heads: each member's latest audit head and its own signature on it. opened: the members whose
-    node takes part in the run. cancelled: whether the operator wants the run to end.
+    node takes part in the run. check: raises what ends the run before its next exchange.
     """
 
     channel: Channel
@@ -61,7 +61,7 @@ class Conversation:
     run: str
     job: str
     patience: Patience = field(default_factory=Patience)
-    cancelled: Callable[[], bool] = lambda: False
+    check: Callable[[], None] = lambda: None
     heads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
     _nodes: dict[str, int] = field(default_factory=dict)
@@ -70,9 +70,9 @@ class Conversation:
         """Ask every connected node to open the run; learn which node speaks for which member.
 
         Always sent, on a resumed run too: nodes repeat their stored answer byte for byte.
-        Raises: NodesMissing, NodeFailed, RunRefused, QuorumLost; RunCancelled before it asks.
+        Raises: NodesMissing, NodeFailed, RunRefused, QuorumLost; what `check` raises.
         """
-        self._check_cancelled("open")
+        self._check("open")
         nodes = self.channel.node_ids(at_least=len(members), deadline_s=self.patience.connect_s)
         data = self._signed("open", EVERYBODY, request)
         known: dict[str, Envelope] = {}
@@ -111,9 +111,9 @@ class Conversation:
         soon after the quorum stands. deadline_s: of one exchange, if not the usual. Below the
         quorum the absent are asked again until `patience.absent_s` has passed; the run may be
         resumed.
-        Raises: NodeFailed, RunRefused, QuorumLost; RunCancelled before it asks.
+        Raises: NodeFailed, RunRefused, QuorumLost; what `check` raises before it asks.
         """
-        self._check_cancelled(step)
+        self._check(step)
         known = self._replayed(step, requests)
         deadline = time.monotonic() + self.patience.absent_s
         while len(known) < quorum:
@@ -192,9 +192,9 @@ class Conversation:
         stored = {member: self.journal.reply(step, member) for member in requests}
         return {m: self._verified(step, data) for m, data in stored.items() if data is not None}
 
-    def _check_cancelled(self, step: str) -> None:
-        if step != _CLOSE and self.cancelled():
-            raise RunCancelled(run=self.run)
+    def _check(self, step: str) -> None:
+        if step != _CLOSE:
+            self.check()
 
     def _check_failed(self, step: str, failed: Mapping[int, str]) -> None:
         for member, node in self._nodes.items():

@@ -2,6 +2,7 @@
 
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml, collaboration.signatures.json
+revocations/NAME.json           signed words that a member's key is trusted no longer
 runs/RUN/                       journal.db, job.json, model.json (horizontal) or outcome.json,
                                 receipts/MEMBER.json, progress.jsonl, rounds/N.json; lost.json
                                 where a training went on without; cancelled where it was
@@ -14,13 +15,14 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.contract.job import AnyJob
 from fedmkt.contract.order import Order
+from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.coordinator.training import Outcome, model_bytes
-from fedmkt.core.errors import ContractInvalid, RequestConflict, RunFinished
+from fedmkt.core.errors import ContractInvalid, RequestConflict, RunCancelled, RunFinished
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
-from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.whole_file import write_whole
 
@@ -62,6 +64,16 @@ class CoordinatorHome:
     def is_cancelled(self, run: str) -> bool:
         """Tell whether a run is to end."""
         return (self.folder / "runs" / run / "cancelled").exists()
+
+    def check_goes_on(self, order: Order) -> None:
+        """Refuse to go on with a run that was cancelled, or where a key of its parties was revoked.
+
+        Raises: RunCancelled, MemberRevoked, RevocationInvalid.
+        """
+        if self.is_cancelled(order.run):
+            raise RunCancelled(run=order.run)
+        parties = {self.contract.coordinator.name, order.job.requester, *order.job.members}
+        check_not_revoked(self.contract, read_revocations(self.folder), parties)
 
     def refuse_finished(self, run: str) -> None:
         """Raise RunFinished where a run over shared customers has left its outcome."""

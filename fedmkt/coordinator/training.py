@@ -18,6 +18,7 @@ from fedmkt.coordinator.closing import abandon_run, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.core.errors import (
     JobInvalid,
+    MemberRevoked,
     MessageInvalid,
     NodeFailed,
     ProtocolError,
@@ -98,14 +99,14 @@ class TrainingRun:
     def train(self) -> Outcome:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, RunCancelled, TrainingDiverged, ProtocolError, NodeFailed while opening
-            (the run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed later (it may be
-            resumed).
+        Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError, NodeFailed
+            while opening (the run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed
+            later (it may be resumed).
         """
         started = time.monotonic()
         try:
             state = self._rounds()
-        except (RunRefused, RunCancelled, TrainingDiverged, ProtocolError):
+        except (RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError):
             abandon_run(self.talk)
             raise
         except NodeFailed:

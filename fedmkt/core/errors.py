@@ -277,16 +277,6 @@ class RevocationInvalid(ContractError):
     )
 
 
-class MemberRevoked(ContractError):
-    """The key that the contract gives a member was revoked."""
-
-    code = "member_revoked"
-    template = (
-        "The key of {member} was revoked by {by} on {at}. Sign a contract without {member}, or "
-        "with its new key."
-    )
-
-
 class JobInvalid(ContractError):
     """A job file breaks its schema."""
 
@@ -310,6 +300,16 @@ class ContractExpired(Refusal):
 
     code = "contract_expired"
     template = "The contract ended on {expires}. Sign a new one."
+
+
+class MemberRevoked(Refusal):
+    """The key that the contract gives a member was revoked."""
+
+    code = "member_revoked"
+    template = (
+        "The key of {member} was revoked by {by} on {at}. Sign a contract without {member}, or "
+        "with its new key."
+    )
 
 
 class DatasetUnknown(Refusal):

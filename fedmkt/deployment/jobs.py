@@ -63,7 +63,10 @@ class Standing:
         return self.state not in ("waiting", "running")
 
 
-_RESUMABLE = ("quorum_lost", "nodes_missing", "node_failed", "internal_error", "output_unwritable")
+_RESUMABLE = (
+    "quorum_lost", "nodes_missing", "node_failed", "internal_error", "output_unwritable",
+    "revocation_invalid",
+)  # fmt: skip
 
 
 def submit(layout: Layout, job: AnyJob, run: str | None = None) -> str:

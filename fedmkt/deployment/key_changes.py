@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedmkt.contract.membership import Rotation
-from fedmkt.contract.revocation import Revocation, verify_revocation
+from fedmkt.contract.revocation import Revocation, parse_revocation, verify_revocation
 from fedmkt.core.errors import CardInvalid, ContractInvalid, SettingInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, encrypt_authority, renew_certificate
 from fedmkt.deployment.joining import CARD_FILE, KEY_FILE, name_of, read_card
@@ -17,7 +17,7 @@ from fedmkt.identity.keys import Identity
 from fedmkt.node.home import AUDIT_FILE
 from fedmkt.storage.contract_files import REVOCATIONS, read_contract
 from fedmkt.storage.key_file import read_key, replace_key, require_passphrase
-from fedmkt.storage.whole_file import write_private, write_whole
+from fedmkt.storage.whole_file import read_text, write_private, write_whole
 
 
 def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
@@ -87,6 +87,21 @@ def renew(home: Path, passphrase: bytes) -> None:
     Raises: FileMissing (it has no authority of its own), KeyLocked, SettingInvalid.
     """
     renew_certificate(home / "tls", read_coordinator_settings(home).host, passphrase)
+
+
+def heed(home: Path, statement: Path) -> Revocation:
+    """Put another party's revocation into a home, whose runs with that member end; return it.
+
+    Raises: FileMissing, RevocationInvalid (of another contract, or not signed by a party of it),
+        ContractUnsigned, OutputUnwritable.
+    """
+    text = read_text(
+        statement, what="revocation", advice="Give the file that contract revoke made."
+    )
+    found = parse_revocation(text, source=statement.name)
+    verify_revocation(read_contract(home), found)
+    write_whole(home / REVOCATIONS / f"{found.member}.json", text.encode())
+    return found
 
 
 def revoke(home: Path, member: str, *, now: datetime) -> tuple[Path, Revocation]:

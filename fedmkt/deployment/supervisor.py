@@ -8,6 +8,7 @@ processes end (`fedmkt.deployment.child`). How everything stands is in status.js
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import psutil
 
+from fedmkt.contract.revocation import revoked_members
 from fedmkt.core.errors import FedmktError
 from fedmkt.deployment.child import GRACE_S
 from fedmkt.deployment.plan import (
@@ -34,7 +36,10 @@ from fedmkt.deployment.plan import (
     Status,
     quiet_environment,
 )
+from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.transport.control import Control, operators_control
+
+_log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _ASK_S, _ASK_WAITING_S = 5.0, 0.5
@@ -86,6 +91,7 @@ class Supervisor:
         self._running = [_Running(command) for command in plan.commands]
         self._plan = plan
         self._registered = False
+        self._revoked: frozenset[str] = frozenset()
         self._asked = 0.0
         self._stopping = threading.Event()
         self._own = psutil.Process()
@@ -125,13 +131,31 @@ class Supervisor:
         if not self._registered:
             keys = {**self._plan.admitted}
             keys |= {one.member: one.public_key for one in self._plan.commands if one.member}
+            self._revoked = self._revoked_now()
             with contextlib.suppress(FedmktError, OSError), self._control() as control:
                 known = control.nodes()
                 for member, path in keys.items():
-                    if member not in known:
+                    if member not in known and member not in self._revoked:
                         control.register(member, Path(path).read_bytes())
                 self._registered = True
         return self._registered
+
+    def _revoked_now(self) -> frozenset[str]:
+        home = self._layout.coordinator
+        try:
+            return revoked_members(read_contract(home), read_revocations(home))
+        except FedmktError as error:
+            # Each run looks for itself and ends; here all that is at stake is who may connect.
+            _log.warning("%s", error)
+            return self._revoked
+
+    def _shut_out(self, control: Control) -> None:
+        """Let members connect no longer whose key was revoked since the last look."""
+        revoked = self._revoked_now()
+        for member in revoked - self._revoked:
+            control.unregister(member)
+            _log.info("the node of %s was shut out: its key was revoked", member)
+        self._revoked = revoked
 
     def _control(self) -> Control:
         return operators_control(self._layout.superlink, self._plan.control_port)
@@ -182,6 +206,7 @@ class Supervisor:
         self._asked = time.monotonic()
         try:
             with self._control() as control:
+                self._shut_out(control)
                 since = control.nodes()
         except (FedmktError, OSError):
             return {}
@@ -250,6 +275,7 @@ def main(folder: Path) -> None:
 
     The calling process ends at once.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     layout = Layout(folder)
     if os.fork():
         # Whoever called must be able to find the supervisor, and so to end it, from here on.

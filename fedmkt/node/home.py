@@ -4,6 +4,7 @@ node.toml                       settings
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
+revocations/NAME.json           signed words that a member's key is trusted no longer
 node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
 alignments/                     sealed: which own customers are shared with whom
@@ -13,7 +14,7 @@ models/, quality/               finished models and scorecards (fedmkt.node.kept
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fedmkt.contract.collaboration import Collaboration
+from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.contract.signatures import directory_of
 from fedmkt.core.clock import Clock, SystemClock
 from fedmkt.core.errors import (
@@ -40,7 +42,7 @@ from fedmkt.node.records import STEP_RECORDS
 from fedmkt.node.settings import NodeSettings, read_settings
 from fedmkt.privacy.mechanisms import NoiseSource
 from fedmkt.storage.audit_log import AuditLog
-from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
@@ -84,6 +86,13 @@ class NodeHome:
     def runs(self) -> RunStore:
         """Return the runs in this node's store."""
         return RunStore()
+
+    def refuse_revoked(self, members: Iterable[str]) -> None:
+        """Refuse where the key of one of `members` was revoked, by a statement in this home.
+
+        Raises: MemberRevoked, RevocationInvalid.
+        """
+        check_not_revoked(self.contract, read_revocations(self.folder), members)
 
     def source(self, dataset: str) -> Source:
         """Return this node's table for a dataset; paths in node.toml start at the home folder.

@@ -5,6 +5,7 @@ Guarantees, whatever the coordinator sends:
 - a release is committed in the same transaction that stores its reply, before the reply leaves:
   what crashes in between either never existed or is spent and sent again byte for byte;
 - a step of a run is answered once: an equal request gets the stored bytes, another is refused;
+- a run of whoever's key was revoked goes no further: it is looked for in every step;
 - over shared customers a step that fails is answered too: the run is over and counts one release
   more, whatever the cause, unless the cause is this node's own table or the contract's end;
 - a refusal carries the rule's code alone; the reason stays in this node's audit log.
@@ -74,6 +75,7 @@ class Node:
         request_hash = digest(data)
         request = parse_request(message.step, message.body)
         try:
+            home.refuse_revoked({message.sender})
             stored = self._stored_reply(message, request_hash)
             if stored is not None:
                 return stored
@@ -109,9 +111,11 @@ class Node:
         found = self._opened(message.run, sealed)
         if found.over:
             raise RunNotOpen(run=message.run)
+        home = self._home
+        home.refuse_revoked({*found.state.job.members, found.state.job.requester})
         try:
             answer = found.program.step(
-                self._home, found.state, request, lambda: self._data(message.run, found)
+                home, found.state, request, lambda: self._data(message.run, found)
             )
         except _ANYBODY_COULD_TELL:
             raise
@@ -135,6 +139,7 @@ class Node:
         job = job_as_run(job, request.lost)
         if home.member not in job.members:
             raise NotAParty(job=job.name)
+        home.refuse_revoked({*job.members, job.requester})
         program = program_for(job)
         priced = program.price(home, job)
         self._reserve(run, priced)

@@ -22,6 +22,7 @@ from flwr.proto.control_pb2 import (
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
+    UnregisterNodeRequest,
 )
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
@@ -83,6 +84,12 @@ class Control:
     def register(self, name: str, public_key: bytes) -> None:
         """Let the holder of a key (PEM) connect as a node. Raises: LinkUnreachable."""
         self._call("RegisterNode", RegisterNodeRequest(public_key=public_key, name=name))
+
+    def unregister(self, name: str) -> None:
+        """Let nobody connect as this node any more. Raises: LinkUnreachable."""
+        for one in self._call("ListNodes", ListNodesRequest()).nodes_info:
+            if one.name == name and one.status != "unregistered":
+                self._call("UnregisterNode", UnregisterNodeRequest(node_id=one.node_id))
 
     def nodes(self) -> Mapping[str, float | None]:
         """Return since when each registered node is online, by name; None for who is not.

@@ -475,7 +475,7 @@ def shared_contract() -> Collaboration:
     [
         *(("node", name) for name in ("init", "card", "join", "run")),
         *(("coordinator", name) for name in ("init", "adopt", "admit", "run", "invite", "renew")),
-        *(("contract", name) for name in ("draft", "sign", "verify", "revoke")),
+        *(("contract", name) for name in ("draft", "sign", "verify", "revoke", "heed")),
         *(("keys", name) for name in ("encrypt", "rotate")),
     ],
     ids=" ".join,
