@@ -142,7 +142,6 @@ def invite(
 
 
 app.command("service")(services.make_coordinator_service)
-app.command("health")(services.show_coordinator_health)
 
 
 def _console() -> Console:

@@ -8,4 +8,3 @@ for _command in (node_setup.init, node_setup.card, node_setup.join, node_setup.r
 app.command("import")(node_data.import_table)
 app.command("check")(node_data.check)
 app.command("service")(services.make_node_service)
-app.command("health")(services.show_node_health)

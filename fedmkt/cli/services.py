@@ -1,25 +1,14 @@
-"""`service` and `health` of a node and of a coordinator, for whoever lets a machine run them."""
+"""`fedmkt node service` and `fedmkt coordinator service`: for whoever lets a machine run them."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from fedmkt.deployment.health import (
-    ANSWERING_S,
-    STATUS_S,
-    WAITING_S,
-    Health,
-    coordinator_health,
-    node_health,
-)
-
 if TYPE_CHECKING:
     from fedmkt.deployment import service_files
 
-_UNHEALTHY = 1
 Home = Annotated[Path, typer.Argument(metavar="HOME", help="The home folder.")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="The folder to write them into.")]
 User = Annotated[str, typer.Option(help="The system user that the systemd unit runs as.")]
@@ -33,7 +22,6 @@ PassphraseFile = Annotated[
 Image = Annotated[
     str, typer.Option(help="The image's name. Default: fedmkt-ROLE:VERSION.", show_default=False)
 ]
-Seconds = Annotated[float, typer.Option(min=1.0, help="How old a sign of life may be.")]
 
 
 def make_node_service(
@@ -72,33 +60,6 @@ def make_coordinator_service(
         home, passphrase_file=passphrase_file, user=user, image=image
     )
     _say(made, service_files.write_service(made, out))
-
-
-def show_node_health(
-    home: Home,
-    waiting_s: Seconds = WAITING_S,
-    answering_s: Seconds = ANSWERING_S,
-) -> None:
-    """Say whether the node looks for messages. Ends with 1 if it does not; asks nobody.
-
-    Example: fedmkt node health /srv/fedmkt/bank
-    """
-    now = datetime.now(UTC)
-    _tell(node_health(home, now=now, waiting_s=waiting_s, answering_s=answering_s))
-
-
-def show_coordinator_health(home: Home, status_s: Seconds = STATUS_S) -> None:
-    """Say whether all the coordinator's processes are up, whoever is connected. If not: 1.
-
-    Example: fedmkt coordinator health /srv/fedmkt/hub
-    """
-    _tell(coordinator_health(home, now=datetime.now(UTC), status_s=status_s))
-
-
-def _tell(health: Health) -> None:
-    typer.echo(f"{'healthy' if health.healthy else 'not healthy'}: {health.sentence}")
-    if not health.healthy:
-        raise typer.Exit(_UNHEALTHY)
 
 
 def _say(made: "service_files.Service", written: tuple[Path, ...]) -> None:

@@ -19,11 +19,12 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from fedmkt.core.errors import FileMissing
 from fedmkt.core.frozen import Frozen
 from fedmkt.deployment.plan import Layout
 
-HEARTBEAT_FILE = "heartbeat.json"
-WAITING_S, ANSWERING_S, STATUS_S = 60.0, 6 * 3600.0, 60.0
+HEARTBEAT_FILE, COORDINATOR_FILE = "heartbeat.json", "coordinator.toml"
+WAITING_S, ANSWERING_S = 60.0, 6 * 3600.0
 _EVERY_S = 5.0
 
 
@@ -69,10 +70,23 @@ class HeartbeatFile:
             self._last = (found, now)
 
 
-def node_health(
+def health_of(
     home: Path, *, now: datetime, waiting_s: float = WAITING_S, answering_s: float = ANSWERING_S
 ) -> Health:
-    """Return how a node is. waiting_s, answering_s: how old its last look may be, by its state."""
+    """Return how the node or the coordinator is whose home this is.
+
+    Args: waiting_s, answering_s: how old the last sign of life may be, by what a node does.
+    Raises: FileMissing (no home), DeploymentFailed (the coordinator's status cannot be read).
+    """
+    if (home / COORDINATOR_FILE).is_file():
+        return _coordinator_health(home, now=now, waiting_s=waiting_s)
+    if not (home / "node.toml").is_file():
+        advice = "Give the home folder of a node or of a coordinator."
+        raise FileMissing(what="home", path=home, advice=advice)
+    return _node_health(home, now=now, waiting_s=waiting_s, answering_s=answering_s)
+
+
+def _node_health(home: Path, *, now: datetime, waiting_s: float, answering_s: float) -> Health:
     try:
         beat = Heartbeat.model_validate_json((home / HEARTBEAT_FILE).read_bytes())
     except FileNotFoundError:
@@ -86,16 +100,13 @@ def node_health(
     return Health(abs(age_s) <= waiting_s, f"the node last looked for a message {age_s:.0f} s ago")
 
 
-def coordinator_health(home: Path, *, now: datetime, status_s: float = STATUS_S) -> Health:
-    """Return how a coordinator is, whichever partners are connected. status_s: age of its status.
-
-    Raises: DeploymentFailed (the status cannot be read).
-    """
+def _coordinator_health(home: Path, *, now: datetime, waiting_s: float) -> Health:
+    # Whichever partners are connected: their being away is not its illness.
     status = Layout(home).read_status()
     if status is None:
         return Health(False, "the coordinator never ran here")
     age_s = (now - status.at).total_seconds()
-    if not status.supervisor.alive or abs(age_s) > status_s:
+    if not status.supervisor.alive or abs(age_s) > waiting_s:
         return Health(False, "the coordinator does not run")
     down = [one.name for one in status.processes if one.state != "up" or not one.alive]
     if down:

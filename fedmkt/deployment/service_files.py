@@ -44,7 +44,7 @@ class Service:
 
     program: the `fedmkt` that the unit runs. port: the coordinator's, as partners reach it.
     control_port: of its SuperLink, 0 at a node. cidr: the coordinator's address if a node knows it
-    as a number, else "". command, health: words after `fedmkt`.
+    as a number, else "". command: words after `fedmkt`.
     """
 
     role: Role
@@ -55,7 +55,6 @@ class Service:
     image: str
     port: int
     command: tuple[str, ...]
-    health: tuple[str, ...]
     control_port: int = 0
     cidr: str = ""
 
@@ -88,7 +87,6 @@ def node_service(
             port=int(found[2]),
             cidr=_cidr(found[1]),
             command=("node", "run", str(home)),
-            health=("node", "health", str(home)),
         )
     )
 
@@ -113,7 +111,6 @@ def coordinator_service(
             port=settings.port,
             control_port=settings.control_port,
             command=("coordinator", "run", str(home), "--listen", everywhere),
-            health=("coordinator", "health", str(home)),
         )
     )
 
@@ -126,6 +123,7 @@ def service_files(service: Service) -> Mapping[str, str]:
         "unit": service.unit,
         "name": f"fedmkt-{service.role}",
         "quiet": QUIET,
+        "health": ["fedmkt", "health", str(service.home)],
         "uid": UID,
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "wheel": f"fedmkt-{version('fedmkt')}-py3-none-any.whl",
