@@ -13,6 +13,7 @@ _WHERE = {
     "demo": "demo:demo",
     "up": "up:up",
     "down": "up:down",
+    "health": "health:health",
     "job": "job:app",
     "node": "node_commands:app",
     "coordinator": "coordinator:app",

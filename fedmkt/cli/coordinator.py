@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fedmkt.cli import services
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.certificates import read_certificate
@@ -98,7 +99,16 @@ def renew(home: HomeArgument) -> None:
 
 
 @app.command()
-def run(home: HomeArgument) -> None:
+def run(
+    home: HomeArgument,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on, as 0.0.0.0. Default: the host that partners know.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Run the coordinator: guard, SuperLink and executor, started again when they fail.
 
     Partners reach the guard's address alone. Ends, with all its processes, on SIGTERM or Ctrl-C.
@@ -107,7 +117,7 @@ def run(home: HomeArgument) -> None:
     from fedmkt.deployment.coordinator_process import run_coordinator
 
     _console().print(f"the coordinator runs; look at it with fedmkt up --status {home}")
-    run_coordinator(home)
+    run_coordinator(home, listen=listen)
 
 
 @app.command()
@@ -129,6 +139,9 @@ def invite(
     console = _console()
     console.print(f"wrote {file}; it is no secret, and holds until {invitation.expires:%d %B %Y}")
     console.print(f"next, at {member}: fedmkt node join HOME {file}")
+
+
+app.command("service")(services.make_coordinator_service)
 
 
 def _console() -> Console:

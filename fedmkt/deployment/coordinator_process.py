@@ -34,9 +34,10 @@ def admit(home: Path, card: MemberCard) -> None:
     write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
 
 
-def run_coordinator(home: Path) -> None:
+def run_coordinator(home: Path, *, listen: str | None = None) -> None:
     """Run the coordinator's processes until SIGTERM or an interrupt.
 
+    Args: listen: the address the guard listens on; by default the host that partners know.
     Raises: FileMissing, SettingInvalid, ContractUnsigned, KeyLocked.
     """
     settings, layout = read_coordinator_settings(home), Layout(home.resolve())
@@ -48,7 +49,7 @@ def run_coordinator(home: Path) -> None:
         commands=link_commands(
             layout,
             control_port=settings.control_port,
-            host=settings.host,
+            host=listen or settings.host,
             port=settings.port,
             certificate=home / "tls" / "server.pem",
             key=home / "tls" / "server.key",

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.core.errors import SettingInvalid
+from fedmkt.deployment.health import HeartbeatFile
 from fedmkt.deployment.plan import HOST
 from fedmkt.node.app import app, node_at
 from fedmkt.transport.bundle import bundle_hash
@@ -41,15 +42,17 @@ def main(words: list[str]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look for a message
     # Opened now, so that what is wrong with the home is said before anybody waits for this node.
     allowed = allowed_bundles(node_at(given.home).home.contract, given.allow)
+    heartbeat = HeartbeatFile(given.home)
     try:
         require_tested(version("flwr"))
     except SettingInvalid as untested:
         _log.warning("%s; its own, slower runner is used", untested)
-        run_stock(_stock_command(given), allowed=allowed)
+        run_stock(_stock_command(given), allowed=allowed, looked=heartbeat.looked)
         return
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    runner = WarmRunner(app, {"home": str(given.home)}, allowed, stopping.is_set)
+    config = {"home": str(given.home)}
+    runner = WarmRunner(app, config, allowed, stopping.is_set, heartbeat.looked)
     runner.run(Link(given.link, given.certificate.read_bytes(), given.key))
 
 

@@ -27,6 +27,13 @@ FrozenT = TypeVar("FrozenT", bound=Frozen)
 
 HOST = "127.0.0.1"
 PLAN_FILE, STATUS_FILE = "plan.json", "status.json"
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""What a Flower process is told, so that it calls nobody."""
 _CLOCK_TOLERANCE_S = 1.0
 
 
@@ -161,11 +168,8 @@ def quiet_environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
         # Flower starts further programs of its own by name.
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        **QUIET,
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
-        "RAY_USAGE_STATS_ENABLED": "0",
         **extra,
     }
 

@@ -251,9 +251,10 @@ class Supervisor:
 
 
 def listens(port: int) -> bool:
-    """Tell whether something accepts connections on a loopback port."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1.0):
-        return True
+    """Tell whether something accepts connections on a loopback port, of either kind."""
+    for host in (HOST, "::1"):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
+            return True
     return False
 
 

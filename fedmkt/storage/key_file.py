@@ -6,7 +6,8 @@ Simulated members on somebody's own machine keep 64 hexadecimal digits instead (
 forms are read; no command makes a key in clear.
 
 Guarantee: a file has mode 0600, and is overwritten by `replace_key` alone, whole; one that others
-may read is not used; a passphrase is in no error and no log.
+may read is not used; a passphrase is in no error and no log. A passphrase's file may also be one
+that root handed to the reader's group.
 """
 
 import getpass
@@ -84,7 +85,7 @@ def find_passphrase(
         file = file or Path(str(named))
         if not file.is_file():
             raise KeyLocked(path=path, problem="the passphrase's file is not there")
-        _require_private(file)
+        _require_private(file, handed=True)
         return file.read_bytes().strip()
     given = None if ask else os.environ.get(PASSPHRASE)
     if given:
@@ -129,8 +130,20 @@ def _decrypted(path: Path, data: bytes, passphrase: bytes) -> Identity:
     return Identity(key.private_bytes_raw())
 
 
-def _require_private(path: Path) -> None:
-    if path.stat().st_mode & 0o077:
+def is_private(mode: int, *, owner: int, reader: int, handed: bool = False) -> bool:
+    """Tell whether a file is for its reader alone. handed: root may hand it to the reader's group.
+
+    owner, reader: numbers of users.
+    """
+    # Security: systemd and Kubernetes hand out a secret as root's file with mode 0440, which one
+    # service's group or access list may read. That is no wider than the service itself.
+    closed = 0o037 if handed and owner == 0 != reader else 0o077
+    return not mode & closed
+
+
+def _require_private(path: Path, *, handed: bool = False) -> None:
+    found = path.stat()
+    if not is_private(found.st_mode, owner=found.st_uid, reader=os.geteuid(), handed=handed):
         problem = "others may read it; run chmod 600 on it"
         raise SettingInvalid(setting=str(path), problem=problem)
 

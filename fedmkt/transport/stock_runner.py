@@ -28,16 +28,18 @@ _CHECKED = ("receive", "send", "get_run", "get_fab")
 _log = logging.getLogger(__name__)
 
 
-def run_stock(words: list[str], *, allowed: frozenset[str]) -> None:
+def run_stock(
+    words: list[str], *, allowed: frozenset[str], looked: Callable[[], None] = lambda: None
+) -> None:
     """Run Flower's own node with its command line's `words`, and end the process with it.
 
     Args: words: of them `--port 0` stands for a free port. allowed: SHA-256 of bundles,
-        hexadecimal. Raises: SettingInvalid.
+        hexadecimal. looked: told after each look for a message. Raises: SettingInvalid.
     """
     connect = getattr(start_client_internal, _CONNECT, None)
     if connect is None:
         raise _unfit()
-    setattr(start_client_internal, _CONNECT, checking(connect, allowed))
+    setattr(start_client_internal, _CONNECT, checking(connect, allowed, looked))
     sys.argv = ["flower-supernode", *_with_port(words)]
     # Flower starts further programs of its own by name.
     scripts = str(Path(sys.executable).parent)
@@ -56,7 +58,9 @@ def run_stock(words: list[str], *, allowed: frozenset[str]) -> None:
     os._exit(code)
 
 
-def checking(connect: Callable[..., Any], allowed: frozenset[str]) -> Callable[..., Any]:
+def checking(
+    connect: Callable[..., Any], allowed: frozenset[str], looked: Callable[[], None] = lambda: None
+) -> Callable[..., Any]:
     """Return Flower's `connect` with messages and bundles checked as they come in.
 
     What is returned raises SettingInvalid when a connection does not offer what is checked.
@@ -67,18 +71,19 @@ def checking(connect: Callable[..., Any], allowed: frozenset[str]) -> Callable[.
         with connect(*given, **named) as offered:
             fits = _fits(offered)
             if fits:
-                yield _gated(Connection(*offered), allowed)
+                yield _gated(Connection(*offered), allowed, looked)
         if not fits:  # raised out here, because Flower keeps what is raised inside
             raise _unfit()
 
     return checked
 
 
-def _gated(talk: Connection, allowed: frozenset[str]) -> Connection:
+def _gated(talk: Connection, allowed: frozenset[str], looked: Callable[[], None]) -> Connection:
     known: dict[int, bool] = {}
 
     def receive() -> Any:
         received = talk.receive()
+        looked()
         if received is None:
             return None
         run_id = received[0].metadata.run_id

@@ -72,12 +72,16 @@ class Link:
 
 @dataclass
 class WarmRunner:
-    """One node's connection and the app that answers. allowed: SHA-256 of bundles, hexadecimal."""
+    """One node's connection and the app that answers. allowed: SHA-256 of bundles, hexadecimal.
+
+    looked: told after each look for a message, with whether there was one.
+    """
 
     app: ClientApp
     node_config: Config
     allowed: frozenset[str]
     stopping: Callable[[], bool] = lambda: False
+    looked: Callable[[bool], None] = lambda _found: None
     _checked: dict[int, bool] = field(default_factory=dict)
 
     def run(self, link: Link) -> None:
@@ -97,6 +101,7 @@ class WarmRunner:
             while not self.stopping():
                 looked = time.monotonic()
                 received = _receive(talk)
+                self.looked(received is not None)
                 if received is None:
                     now = time.monotonic()
                     _pause(now - last, now - looked)
