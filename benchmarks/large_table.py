@@ -1,8 +1,10 @@
 """A table of 10 million rows and 12 columns: reading, binning and one exchange's work, in 2 GB.
 
     python benchmarks/large_table.py [--rows 10000000] [--source parquet csv]
+    .ci/postgresql python benchmarks/large_table.py --source postgresql
 
-The table is made first, piece by piece, in a temporary folder that is removed at the end. A process
+The table is made first, piece by piece, in a temporary folder that is removed at the end, or in the
+database that FEDMKT_TEST_POSTGRESQL names, and dropped. A process
 of its own then reads it as a node does (keys, validation, bin codes, one row a customer), makes the
 opening sums, adds noise and masks them for a run of three. What is judged is that process's peak
 resident memory, libraries included. The opening sum carries the most: residuals and counts.
@@ -10,6 +12,7 @@ resident memory, libraries included. The opening sum carries the most: residuals
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import psycopg
 import pyarrow.parquet
 from machine import print_header, print_table, verdict, wall
 
@@ -35,6 +39,12 @@ from fedmkt.security.secure_sum import member
 from fedmkt.security.secure_sum.ring import Ring
 
 TARGET_GB = 2.0
+URL = os.environ.get("FEDMKT_TEST_POSTGRESQL", "")
+DATABASE_TABLE = "fedmkt_large_table"
+DATABASE_COLUMNS = """customer bigint, count_0 smallint, count_1 smallint, count_2 smallint,
+share_0 double precision, share_1 double precision, share_2 double precision,
+spend double precision, region text, channel text, subscribed boolean, bought text"""
+SOURCES = ("parquet", "csv", "postgresql")
 PIECE_ROWS = 500_000
 MAX_BINS = 64
 REGIONS = tuple(f"region {number}" for number in range(20))
@@ -93,6 +103,29 @@ def make(table: Path, rows: int) -> None:
     writer.close()
 
 
+def fill_database(rows: int) -> None:
+    """Put the table into the database."""
+    with psycopg.connect(URL) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {DATABASE_TABLE} ({DATABASE_COLUMNS})")
+        with cursor.copy(f"COPY {DATABASE_TABLE} FROM STDIN (FORMAT csv)") as copy:
+            for piece in pieces(rows):
+                copy.write(piece.write_csv(include_header=False))
+
+
+def size_in_database() -> int:
+    """Return the bytes of the table in the database."""
+    with psycopg.connect(URL) as connection:
+        query = f"SELECT pg_total_relation_size('{DATABASE_TABLE}')"
+        found = connection.execute(query).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def drop_from_database() -> None:
+    with psycopg.connect(URL) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS {DATABASE_TABLE}")
+
+
 def mask(update: LocalUpdate) -> MaskedUpdate:
     """Add noise to one member's sums and mask them, in a run of three."""
     names = ("bank", "map_provider", "retailer")
@@ -112,9 +145,17 @@ def mask(update: LocalUpdate) -> MaskedUpdate:
     return member.mask(state, 0, private, request_hash="bench")[1]
 
 
-def measure(table: Path) -> dict[str, float]:
+def source_settings(table: str) -> SourceSettings:
+    """Return where a node reads the table: a file's path, or the table in the database."""
+    if table == DATABASE_TABLE:
+        return SourceSettings.model_validate({"kind": "sql", "url": URL, "table": table})
+    path = Path(table)
+    return SourceSettings(kind="csv" if path.suffix == ".csv" else "parquet", path=path)
+
+
+def measure(table: str) -> dict[str, float]:
     """Do a node's work on the table; return seconds and gigabytes."""
-    settings = SourceSettings(kind="csv" if table.suffix == ".csv" else "parquet", path=table)
+    settings = source_settings(table)
     binning = binning_from_schema(SCHEMA, FEATURES, max_bins=MAX_BINS)
     start_gb = peak_gb()
     read_s, (examples, _) = wall(
@@ -150,17 +191,27 @@ def child(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def report(suffix: str, rows: int) -> bool:
-    """Make, measure and print one table; tell whether the target holds."""
+def made_and_measured(source: str, rows: int) -> tuple[float, dict[str, float]]:
+    """Make the table; return its size in gigabytes and what was measured. Leave nothing behind."""
+    if source == "postgresql":
+        try:
+            child("--fill-database", "--rows", str(rows))
+            return size_in_database() / 1e9, json.loads(child("--measure", DATABASE_TABLE))
+        finally:
+            drop_from_database()
     with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / f"customers.{suffix}"
+        table = Path(folder) / f"customers.{source}"
         child("--make", str(table), "--rows", str(rows))
-        file_gb = table.stat().st_size / 1e9
-        found = json.loads(child("--measure", str(table)))
+        return table.stat().st_size / 1e9, json.loads(child("--measure", str(table)))
+
+
+def report(source: str, rows: int) -> bool:
+    """Make, measure and print one table; tell whether the target holds."""
+    size_gb, found = made_and_measured(source, rows)
     assert found["rows"] == rows
     peak = found["peak_gb"]
     print_table(
-        (f"{rows:,} rows, 12 columns, {suffix} of {file_gb:.2f} GB", "s", "peak GB so far"),
+        (f"{rows:,} rows, 12 columns, {source} of {size_gb:.2f} GB", "s", "peak GB so far"),
         (
             ("libraries loaded", "", f"{found['start_gb']:.2f}"),
             (
@@ -179,17 +230,22 @@ def report(suffix: str, rows: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--source", choices=("parquet", "csv"), nargs="+", default=["parquet"])
+    parser.add_argument("--source", choices=SOURCES, nargs="+", default=["parquet"])
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--fill-database", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if "postgresql" in args.source and not URL:
+        parser.error("name a database in FEDMKT_TEST_POSTGRESQL, or run this under .ci/postgresql")
     if args.make:
         make(args.make, args.rows)
+    elif args.fill_database:
+        fill_database(args.rows)
     elif args.measure:
         print(json.dumps(measure(args.measure)))
     else:
         print_header("Large table: memory of one node")
-        held = [report(suffix, args.rows) for suffix in args.source]
+        held = [report(source, args.rows) for source in args.source]
         assert all(held), f"a peak passed {TARGET_GB:g} GB"
 
 

@@ -34,6 +34,7 @@ from fedmkt.data import csv_faults
 Kind = Literal["integer", "number", "category", "boolean", "key", "date"]
 Columns = Mapping[str, Kind]  # declared name -> what it is to be read as
 _LINE_END = "\0line end"
+_SQL_ROWS = 50_000  # of a driver's rows, each cell an object, some ten times the table's size
 _OTHER_NAMES = "Give other names in the mapping of node.toml"
 
 
@@ -244,20 +245,22 @@ class SqlSource(Source):
     def _read(self, columns: Columns, batch_rows: int) -> Iterator[pl.DataFrame]:
         """Yield batches from a server-side cursor where the database has them."""
         engine = sa.create_engine(self._url, poolclass=sa.NullPool)
-        with engine.connect().execution_options(stream_results=True) as connection:
+        # Rolling back would not be enough: a query may count up a sequence.
+        options = {"stream_results": True, "postgresql_readonly": True}
+        with engine.connect().execution_options(**options) as connection:
             origin = _selectable(self.settings)
-            header = connection.execute(
-                sa.select(sa.text("*")).select_from(origin).where(sa.false())
-            )
+            no_rows = sa.select(sa.text("*")).select_from(origin).where(sa.false())
+            with connection.execute(no_rows) as header:
+                present = list(header.keys())
             picked: list[sa.Label[object]] = [
                 sa.column(quoted_name(old, quote=True)).label(quoted_name(new, quote=True))
-                for old, new in self._wanted(list(header.keys()), columns)
+                for old, new in self._wanted(present, columns)
             ]
             for batch in pl.read_database(
                 sa.select(*picked).select_from(origin),
                 connection,
                 iter_batches=True,
-                batch_size=batch_rows,
+                batch_size=min(batch_rows, _SQL_ROWS),
                 infer_schema_length=None,
             ):
                 yield self._with_nulls(batch.lazy()).collect()

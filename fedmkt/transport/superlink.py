@@ -28,6 +28,7 @@ from flwr.superlink.auth_plugin import ControlAuthnPlugin
 
 from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
+from fedmkt.transport.superlink_database import spare_database
 
 _LOADER = "load_control_authn_plugin"
 
@@ -76,6 +77,7 @@ def main() -> None:
     except FedmktError as error:
         sys.exit(f"{error.code}: {error}")
     setattr(flower, _LOADER, lambda: plugin)
+    spare_database()
     sys.argv = ["flower-superlink", *rest]
     flower.flower_superlink()
 

@@ -1,8 +1,8 @@
 """A Flower node that answers in the process that holds the connection: no process a message.
 
-The one module that leans on Flower's internals: its Fleet connection, and how messages are taken
-apart into objects. Tested with the versions in `TESTED`; with any other it refuses, and its caller
-falls back to Flower's own runner.
+Leans on Flower's internals, as `superlink_database` does: its Fleet connection, and how messages
+are taken apart into objects. Tested with the versions in `TESTED`; with any other it refuses, and
+its caller falls back to Flower's own runner.
 
 Guarantee: nothing of a bundle is ever unpacked or imported here. The app that answers is the one
 that is handed in; a run is answered only if its bundle's hash is allowed, and the bundle that the
@@ -13,6 +13,7 @@ supervisor starts it again, and its store knows what was answered.
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,7 +53,8 @@ TESTED = ("1.41.0",)
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 1.0
 _GRID_PULLS = "pull_objects"
 _PAUSE_SHARE = 0.05  # of the time since the last message
-_POLL_SHARE = 2.0  # of the time that looking took, so that looking does not crowd out answering
+_POLL_SHARE = 2.0  # of the time that looking took, so that looking does not crowd out answering;
+# more where looking takes longer than it did at best: then many look, and others' answers wait
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # for what is still being sent
 
 _log = logging.getLogger(__name__)
@@ -97,22 +99,25 @@ class WarmRunner:
         ) as connection:
             talk = Connection(*connection)
             _log.info("connected to %s as node %d", link.address, talk.node_id)
-            last = time.monotonic()
+            last, quickest_s = time.monotonic(), math.inf
             while not self.stopping():
                 looked = time.monotonic()
                 received = _receive(talk)
                 self.looked(received is not None)
                 if received is None:
                     now = time.monotonic()
-                    _pause(now - last, now - looked)
+                    quickest_s = min(quickest_s, now - looked)
+                    time.sleep(pause_s(now - last, now - looked, quickest_s))
                     continue
-                self._handle(talk, *received)
+                self._handle(talk, *received, time.monotonic() - looked)
                 last = time.monotonic()
         if not self.stopping():
             # Flower logs what ends a connection, and goes on as if nothing had been.
             raise LinkUnreachable(address=link.address, problem="the connection ended")
 
-    def _handle(self, talk: "Connection", header: Message, tree: ObjectTree) -> None:
+    def _handle(
+        self, talk: "Connection", header: Message, tree: ObjectTree, looked_s: float
+    ) -> None:
         run_id, started = header.metadata.run_id, time.monotonic()
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, talk.node_id
         try:
@@ -121,8 +126,9 @@ class WarmRunner:
                 partial(talk.pull, run_id),
                 partial(talk.confirm, run_id),
                 return_type=Message,
-                initial_backoff=_FIRST_WAIT_S,
-                backoff_cap=_LONGEST_WAIT_S,
+                # Where a look takes long, asking again soon only makes what is awaited later.
+                initial_backoff=max(_FIRST_WAIT_S, looked_s),
+                backoff_cap=max(_LONGEST_WAIT_S, _POLL_SHARE * looked_s),
             )
             # The content's own bytes do not hold its name.
             message.metadata.__dict__["_message_id"] = tree.object_id
@@ -233,7 +239,11 @@ def send_reply(reply: Message, took_s: float, talk: Connection) -> None:
         push_object_contents_from_iterable(contents, partial(talk.push, run_id, session))
 
 
-def _pause(idle_s: float, looked_s: float) -> None:
-    """Sleep a twentieth of the time without a message, within bounds."""
-    least_s = max(_SHORTEST_PAUSE_S, _POLL_SHARE * looked_s)
-    time.sleep(min(_LONGEST_PAUSE_S, max(least_s, _PAUSE_SHARE * idle_s)))
+def pause_s(idle_s: float, looked_s: float, quickest_s: float) -> float:
+    """Return how long to wait until the next look for a message, all in seconds.
+
+    idle_s: since the last message. looked_s, quickest_s: what the last look took, and the best one.
+    """
+    crowded = looked_s / quickest_s if quickest_s > 0 else 1.0
+    least_s = max(_SHORTEST_PAUSE_S, _POLL_SHARE * looked_s * crowded)
+    return min(_LONGEST_PAUSE_S, max(least_s, _PAUSE_SHARE * idle_s))
