@@ -1,5 +1,6 @@
 """`fedmkt node init | card | join | run`: a partner's node, from nothing to running."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining
+from fedmkt.deployment.plan import quiet_environment
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.key_file import find_passphrase
 
+FLOWER_FOLDER = "flower"
 HomeArgument = Annotated[Path, typer.Argument(metavar="HOME", help="The node's home folder.")]
 
 
@@ -68,12 +71,14 @@ def run(
 
     Example: fedmkt node run /srv/fedmkt/bank
     """
-    from fedmkt.deployment.node_process import main
-
     link = read_settings(home / "node.toml").link
     if link is None:
         problem = "it has no [link] yet; take an invitation with fedmkt node join"
         raise SettingInvalid(setting="node.toml", problem=problem)
+    # Flower reads its settings when it is imported, so they come first.
+    os.environ.update(quiet_environment(home.resolve() / FLOWER_FOLDER, {}))
+    from fedmkt.deployment.node_process import main
+
     words = ["--home", str(home.resolve()), "--link", link.address]
     words += ["--certificate", str(home / link.certificate), "--key", str(home / link.key)]
     main([*words, *(word for one in allow or () for word in ("--allow", one))])

@@ -93,6 +93,8 @@ class Conversation:
             waiting -= set(answered)
             if time.monotonic() > deadline:
                 break
+            if not answered:
+                time.sleep(_RETRY_PAUSE_S)
         return self._bodies("open", known, OpenReply, needed=members)
 
     def ask(
@@ -139,6 +141,11 @@ class Conversation:
         needed = tuple(requests) if len(known) < quorum else ()
         return self._bodies(step, known, reply, needed=needed)
 
+    @property
+    def begun(self) -> bool:
+        """Return whether all members opened the run and a step was answered, whoever asked it."""
+        return self.journal.holds_any
+
     # --- inside ------------------------------------------------------------------------------
 
     @cached_property
@@ -166,7 +173,12 @@ class Conversation:
     ) -> tuple[dict[int, Envelope], dict[int, str]]:
         deadline_s = min(deadline_s or math.inf, self.patience.exchange_s)
         replies = self.channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
-        failed = {n: one.code for n, one in replies.items() if isinstance(one, Failure)}
+        # What was lost on the way is as if it had not been answered yet: it is asked again.
+        failed = {
+            node: one.code
+            for node, one in replies.items()
+            if isinstance(one, Failure) and not one.on_the_way
+        }
         answered = {
             node: self._verified(step, data)
             for node, data in replies.items()

@@ -85,8 +85,10 @@ class SharedRun(ABC):
             raise
         except NodeFailed as failure:
             # A node that failed to open gave back what it had reserved, one that found the protocol
-            # broken goes no further: this run is over.
-            if not self.bundles or broke_protocol(failure):
+            # broken goes no further: this run is over. One that only cannot say again that it
+            # opened did not give back: a run that was begun may go on.
+            never_open = not self.bundles and not self.talk.begun
+            if never_open or broke_protocol(failure):
                 abandon_run(self.talk)
             raise
         receipts = close_run(self.talk, "finished", quorum=len(self.job.members))

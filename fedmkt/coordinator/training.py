@@ -14,7 +14,7 @@ import numpy as np
 
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import Order
-from fedmkt.coordinator.closing import abandon_run, close_run
+from fedmkt.coordinator.closing import abandon_run, broke_protocol, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.core.errors import (
     JobInvalid,
@@ -100,8 +100,8 @@ class TrainingRun:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
         Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError, NodeFailed
-            while opening (the run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed
-            later (it may be resumed).
+            while opening or where a node found the protocol broken (the run is over; nodes are
+            told); NodesMissing, QuorumLost, NodeFailed otherwise (it may be resumed).
         """
         started = time.monotonic()
         try:
@@ -109,9 +109,12 @@ class TrainingRun:
         except (RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError):
             abandon_run(self.talk)
             raise
-        except NodeFailed:
-            # A node that failed to open gave back what it had reserved: this run is over.
-            if not self._bundles:
+        except NodeFailed as failure:
+            # A node that failed to open gave back what it had reserved, one that found the protocol
+            # broken goes no further: this run is over. One that only cannot say again that it
+            # opened did not give back: a run that was begun may go on.
+            never_open = not self._bundles and not self.talk.begun
+            if never_open or broke_protocol(failure):
                 abandon_run(self.talk)
             raise
         receipts = close_run(

@@ -21,7 +21,9 @@ from fedmkt.core.errors import (
     DeploymentFailed,
     LinkUnreachable,
     RequestConflict,
+    ReservationClosed,
     RunCancelled,
+    RunNotOpen,
     RunUnknown,
 )
 from fedmkt.deployment.plan import Layout, is_alive
@@ -63,6 +65,7 @@ class Standing:
         return self.state not in ("waiting", "running")
 
 
+_OVER_AT_A_NODE = (RunNotOpen.code, ReservationClosed.code)
 _RESUMABLE = (
     "quorum_lost", "nodes_missing", "node_failed", "internal_error", "output_unwritable",
     "revocation_invalid",
@@ -201,7 +204,9 @@ def _state(layout: Layout, run: str, events: Sequence[Event]) -> tuple[State, st
             return "finished", ""
         if last.code == RunCancelled.code:
             return "cancelled", ""
-        return ("stopped" if last.code in _RESUMABLE else "failed"), last.code
+        # What ended at a node does not open again, however often it is asked.
+        goes_on = last.code in _RESUMABLE and last.name not in _OVER_AT_A_NODE
+        return ("stopped" if goes_on else "failed"), last.code
     begun = [event for event in events if event.what == "begun"]
     if begun and not is_alive(begun[-1].pid, None):
         # Flower notices minutes later.

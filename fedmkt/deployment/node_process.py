@@ -4,12 +4,14 @@
         --key FILE [--allow SHA256]...
 
 Guarantee: it answers only runs whose bundle's hash the contract names (`bundle_hashes`; without
-any, this package's own), or that were named with --allow.
+any, this package's own), or that were named with --allow. Asked to stop (SIGTERM), it ends within
+5 s, also while it cannot reach the coordinator.
 """
 
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -25,6 +27,8 @@ from fedmkt.node.app import app, node_at
 from fedmkt.transport.bundle import bundle_hash
 from fedmkt.transport.stock_runner import run_stock
 from fedmkt.transport.warm_runner import Link, WarmRunner, require_tested
+
+_GRACE_S = 4.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,15 +46,14 @@ def main(words: list[str]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look for a message
     # Opened now, so that what is wrong with the home is said before anybody waits for this node.
     allowed = allowed_bundles(node_at(given.home).home.contract, given.allow)
-    heartbeat = HeartbeatFile(given.home)
+    heartbeat, stopping = HeartbeatFile(given.home), threading.Event()
+    _end_when_asked(stopping)
     try:
         require_tested(version("flwr"))
     except SettingInvalid as untested:
         _log.warning("%s; its own, slower runner is used", untested)
         run_stock(_stock_command(given), allowed=allowed, looked=heartbeat.looked)
         return
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     config = {"home": str(given.home)}
     runner = WarmRunner(app, config, allowed, stopping.is_set, heartbeat.looked)
     runner.run(Link(given.link, given.certificate.read_bytes(), given.key))
@@ -59,6 +62,22 @@ def main(words: list[str]) -> None:
 def allowed_bundles(contract: Collaboration, more: Iterable[str]) -> frozenset[str]:
     """Return the SHA-256 (hexadecimal) of the bundles a node runs. more: its own allow-list."""
     return frozenset({*(contract.bundle_hashes or (bundle_hash(),)), *more})
+
+
+def _end_when_asked(stopping: threading.Event) -> None:
+    """On SIGTERM set `stopping`, and end the process by force where that does not end it in time.
+
+    Flower tries without end to reach a SuperLink that does not answer, and looks at nothing else.
+    """
+
+    def end(*_: object) -> None:
+        stopping.set()
+        # What is done by halves then is what a crash leaves, and the store is made for it.
+        forced = threading.Timer(_GRACE_S, os._exit, (0,))
+        forced.daemon = True
+        forced.start()
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _stock_command(given: argparse.Namespace) -> list[str]:

@@ -53,6 +53,12 @@ class CoordinatorJournal:
                 elif earlier != reply:
                     raise RequestConflict(step=step, run=self._path.stem)
 
+    @property
+    def holds_any(self) -> bool:
+        """Return whether a reply is remembered. Raises: StorageFailed."""
+        with self._mapped(), closing(self._database.execute("SELECT 1 FROM replies")) as rows:
+            return rows.fetchone() is not None
+
     def let_go(self) -> None:
         """Forget all replies: the run is over, and what came of it is kept elsewhere."""
         with self._transaction():

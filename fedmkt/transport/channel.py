@@ -14,11 +14,31 @@ Handler = Callable[[bytes], bytes]
 """A node's handler: request bytes in, reply bytes out; what it raises leaves as a code only."""
 
 
+_ON_THE_WAY = frozenset(
+    (
+        "not_delivered",
+        "message_unavailable",
+        "reply_unavailable",
+        "node_unavailable",
+        "app_crashed",
+    )
+)
+"""What a network says in a node's place. A node may say so too: then it is asked again, in vain."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A node's answer when it has no reply: a stable code, and nothing else."""
 
     code: str
+
+    @property
+    def on_the_way(self) -> bool:
+        """Return whether the request or its reply was lost between coordinator and node.
+
+        Then the node decided nothing that its next answer to the same request would not say again.
+        """
+        return self.code in _ON_THE_WAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
     pull_and_inflate_object_from_tree,
     push_object_contents_from_iterable,
 )
@@ -56,6 +57,7 @@ _PAUSE_SHARE = 0.05  # of the time since the last message
 _POLL_SHARE = 2.0  # of the time that looking took, so that looking does not crowd out answering;
 # more where looking takes longer than it did at best: then many look, and others' answers wait
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # for what is still being sent
+_SENDING_S = 2.0  # after that other messages go first: whoever was sending may be gone
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class WarmRunner:
     stopping: Callable[[], bool] = lambda: False
     looked: Callable[[bool], None] = lambda _found: None
     _checked: dict[int, bool] = field(default_factory=dict)
+    _unfinished: "list[_Incoming]" = field(default_factory=list)
 
     def run(self, link: Link) -> None:
         """Connect, and answer messages until `stopping`.
@@ -105,35 +108,38 @@ class WarmRunner:
                 received = _receive(talk)
                 self.looked(received is not None)
                 if received is None:
+                    self._look_again(talk)
                     now = time.monotonic()
                     quickest_s = min(quickest_s, now - looked)
                     time.sleep(pause_s(now - last, now - looked, quickest_s))
                     continue
-                self._handle(talk, *received, time.monotonic() - looked)
+                header, tree = received
+                looked_s, until = time.monotonic() - looked, time.monotonic() + header.metadata.ttl
+                self._handle(talk, _Incoming(header, tree, until, looked_s), _SENDING_S)
                 last = time.monotonic()
         if not self.stopping():
             # Flower logs what ends a connection, and goes on as if nothing had been.
             raise LinkUnreachable(address=link.address, problem="the connection ended")
 
-    def _handle(
-        self, talk: "Connection", header: Message, tree: ObjectTree, looked_s: float
-    ) -> None:
-        run_id, started = header.metadata.run_id, time.monotonic()
+    def _look_again(self, talk: "Connection") -> None:
+        """Look once for the rest of each message that was not all there."""
+        unfinished, self._unfinished = self._unfinished, []
+        for one in unfinished:
+            self._handle(talk, one, 0.0)
+
+    def _handle(self, talk: "Connection", one: "_Incoming", wait_s: float) -> None:
+        run_id, started = one.header.metadata.run_id, time.monotonic()
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = run_id, 1, talk.node_id
         try:
-            message: Message = pull_and_inflate_object_from_tree(
-                tree,
-                partial(talk.pull, run_id),
-                partial(talk.confirm, run_id),
-                return_type=Message,
-                # Where a look takes long, asking again soon only makes what is awaited later.
-                initial_backoff=max(_FIRST_WAIT_S, looked_s),
-                backoff_cap=max(_LONGEST_WAIT_S, _POLL_SHARE * looked_s),
-            )
-            # The content's own bytes do not hold its name.
-            message.metadata.__dict__["_message_id"] = tree.object_id
+            message = _fetched(talk, one, wait_s)
             reply = self._answer(message, talk)
             send_reply(reply, time.monotonic() - started, talk)
+        except ObjectPullError:
+            # A coordinator that died while it sent must not keep the node from the next one.
+            if time.monotonic() < one.until:
+                self._unfinished.append(one)
+            else:
+                _log.info("run %d: a message never came whole", run_id)
         except RunNotRunningException:  # not an Exception: it would end the node
             _log.info("run %d is over; its message was left", run_id)
         except Exception as error:  # noqa: BLE001
@@ -192,6 +198,18 @@ class Connection(NamedTuple):
     confirm: Callable[[int, str], None]
 
 
+class _Incoming(NamedTuple):
+    """A message that was announced.
+
+    until: the monotonic time at which its sender gives it up. looked_s: how long finding it took.
+    """
+
+    header: Message
+    tree: ObjectTree
+    until: float
+    looked_s: float
+
+
 def is_allowed(run_id: int, allowed: frozenset[str], talk: Connection) -> bool:
     """Tell whether a run's bundle is allowed, by what the SuperLink states and by its bytes."""
     stated = talk.get_run(run_id).fab_hash
@@ -212,6 +230,24 @@ def _receive(talk: Connection) -> tuple[Message, ObjectTree] | None:
         return talk.receive()
     except RunNotRunningException:
         return None
+
+
+def _fetched(talk: Connection, one: _Incoming, wait_s: float) -> Message:
+    """Return the whole message. Raises: ObjectPullError when it is not all there after `wait_s`."""
+    run_id = one.header.metadata.run_id
+    message: Message = pull_and_inflate_object_from_tree(
+        one.tree,
+        partial(talk.pull, run_id),
+        partial(talk.confirm, run_id),
+        return_type=Message,
+        max_time=wait_s,
+        # Where a look takes long, asking again soon only makes what is awaited later.
+        initial_backoff=max(_FIRST_WAIT_S, one.looked_s),
+        backoff_cap=max(_LONGEST_WAIT_S, _POLL_SHARE * one.looked_s),
+    )
+    # The content's own bytes do not hold its name.
+    message.metadata.__dict__["_message_id"] = one.tree.object_id
+    return message
 
 
 def _keys(file: Path) -> tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey]:

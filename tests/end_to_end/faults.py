@@ -141,7 +141,8 @@ def _unsound(found: jobs.Standing, spent: dict[str, list[str]]) -> list[str]:
     if found.state == "finished":
         short = [member for member, states in spent.items() if set(states) != {"spent"}]
         return [f"{member} counts less than it sent" for member in short]
-    rounds = sum(event.what == "round" for event in found.events)
+    # A resumed run tells of its earlier rounds again.
+    rounds = len({event.number for event in found.events if event.what == "round"})
     short = [member for member, states in spent.items() if states.count("spent") < rounds]
     unnamed = [] if found.code else ["it ended without a named error"]
     return [*unnamed, *(f"{member} counts less than it sent" for member in short)]

@@ -59,8 +59,10 @@ class People:
         with log.open("wb") as file:
             self.processes.append(
                 subprocess.Popen(
-                    self.command(*words), cwd=self.folder, env=self.environment,
-                    stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
+                    [sys.executable, "-m", "fedmkt.deployment.child", *self.command(*words)],
+                    cwd=self.folder, env=self.environment,
+                    stdin=subprocess.PIPE,  # the lifeline: it closes when this process ends
+                    stdout=file, stderr=subprocess.STDOUT,
                 )
             )  # fmt: skip
 
@@ -73,6 +75,8 @@ class People:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
             process.wait(30)
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 @pytest.fixture

@@ -1,0 +1,47 @@
+"""A node's own process, without a coordinator."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from end_to_end.loopback_keys import write_node_key
+from end_to_end.small_world import small_world
+
+from fedmkt.deployment.certificates import write_certificates
+
+START = """
+import sys
+from fedmkt.deployment import node_process
+node_process.version = lambda _name: sys.argv[1]
+node_process.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("flower", ["1.41.0", "1.40.0"], ids=["warm", "stock"])
+def test_a_node_that_cannot_reach_its_coordinator_ends_within_5_s_of_being_asked(
+    flower: str, tmp_path: Path
+) -> None:
+    world = small_world(tmp_path / "world")
+    home = world.node(world.members[0])
+    world.close()
+    write_certificates(tmp_path, "127.0.0.1")
+    write_node_key(tmp_path / "link.key")
+    with socket.socket() as bound:  # bound and not listening: nobody answers there
+        bound.bind(("127.0.0.1", 0))
+        words = ["--home", str(home), "--link", f"127.0.0.1:{bound.getsockname()[1]}"]
+        words += ["--certificate", str(tmp_path / "ca.crt"), "--key", str(tmp_path / "link.key")]
+        node = subprocess.Popen([sys.executable, "-c", START, flower, *words])
+        try:
+            time.sleep(12)
+            assert node.poll() is None
+            asked = time.monotonic()
+            node.send_signal(signal.SIGTERM)
+            node.wait(20)
+            assert time.monotonic() - asked < 5
+        finally:
+            node.kill()
+            node.wait()
