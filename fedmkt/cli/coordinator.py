@@ -108,16 +108,21 @@ def run(
             show_default=False,
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Serve figures for Prometheus on this port of loopback; 0: a free one."),
+    ] = None,
 ) -> None:
     """Run the coordinator: guard, SuperLink and executor, started again when they fail.
 
     Partners reach the guard's address alone. Ends, with all its processes, on SIGTERM or Ctrl-C.
+    FEDMKT_LOG=json logs a JSON object a line.
     Example: fedmkt coordinator run /srv/fedmkt/hub
     """
     from fedmkt.deployment.coordinator_process import run_coordinator
 
     _console().print(f"the coordinator runs; look at it with fedmkt up --status {home}")
-    run_coordinator(home, listen=listen)
+    run_coordinator(home, listen=listen, metrics_port=metrics_port)
 
 
 @app.command()

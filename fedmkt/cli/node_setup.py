@@ -66,8 +66,14 @@ def run(
         list[str] | None,
         typer.Option(help="SHA-256 of a bundle to run besides the contract's.", show_default=False),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Serve figures for Prometheus on this port of loopback; 0: a free one."),
+    ] = None,
 ) -> None:
     """Run the node: one outbound connection, no open port. Ends when it is asked to (SIGTERM).
+
+    FEDMKT_LOG=json logs a JSON object a line.
 
     Example: fedmkt node run /srv/fedmkt/bank
     """
@@ -81,7 +87,9 @@ def run(
 
     words = ["--home", str(home.resolve()), "--link", link.address]
     words += ["--certificate", str(home / link.certificate), "--key", str(home / link.key)]
-    main([*words, *(word for one in allow or () for word in ("--allow", one))])
+    words += [word for one in allow or () for word in ("--allow", one)]
+    words += [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
+    main(words)
 
 
 def _console() -> Console:

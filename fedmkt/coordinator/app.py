@@ -26,6 +26,7 @@ from fedmkt.core.errors import (
     RunRefused,
     SettingInvalid,
 )
+from fedmkt.core.logs import about_run, log_to_stderr
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
@@ -73,7 +74,8 @@ def run_job(
     lost = home.lost_of(order)
     while True:
         try:
-            outcome = _run_once(home, channel, order, lost, watcher, patience or Patience())
+            with about_run(run_without(order.run, lost)):
+                outcome = _run_once(home, channel, order, lost, watcher, patience or Patience())
             break
         except (QuorumLost, NodeFailed) as failure:
             missing = lost_partners(order.job, failure, lost)
@@ -178,10 +180,12 @@ def make_main(
     *,
     patience: Patience | None = None,
     keep: Callable[[AnyOutcome], None] = lambda _outcome: None,
+    log: bool = False,
 ) -> Callable[[Channel, Mapping[str, object]], None]:
     """Return what a ServerApp does: run the order its run configuration names.
 
-    Args: keep: is handed the outcome, beside the files the coordinator's home keeps of it.
+    Args: keep: is handed the outcome, beside the files the coordinator's home keeps of it. log:
+            whether to log to standard error, where nobody else set that up.
     What is returned raises SettingInvalid, FileMissing, JobInvalid, and what `run_job` raises.
     """
 
@@ -191,9 +195,11 @@ def make_main(
             if not value:
                 raise SettingInvalid(setting=f"run configuration {key}", problem="it is missing")
         home, order = open_coordinator(Path(settings["home"])), read_order(Path(settings["order"]))
+        if log:
+            log_to_stderr(home.contract.coordinator.name)
         keep(run_job(home, channel, order=order, watcher=watcher, patience=patience))
 
     return main
 
 
-app = make_server_app(make_main(LogWatcher()))
+app = make_server_app(make_main(LogWatcher(), log=True))

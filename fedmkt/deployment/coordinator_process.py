@@ -9,7 +9,9 @@ from pathlib import Path
 
 from fedmkt.contract.membership import MemberCard
 from fedmkt.core.errors import CardInvalid
+from fedmkt.core.logs import log_to_stderr
 from fedmkt.deployment.link_processes import link_commands, prepare
+from fedmkt.deployment.metrics import coordinator_registry, serve
 from fedmkt.deployment.plan import Layout, Plan
 from fedmkt.deployment.settings import read_coordinator_settings
 from fedmkt.deployment.supervisor import Supervisor
@@ -34,14 +36,18 @@ def admit(home: Path, card: MemberCard) -> None:
     write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
 
 
-def run_coordinator(home: Path, *, listen: str | None = None) -> None:
+def run_coordinator(
+    home: Path, *, listen: str | None = None, metrics_port: int | None = None
+) -> None:
     """Run the coordinator's processes until SIGTERM or an interrupt.
 
     Args: listen: the address the guard listens on; by default the host that partners know.
+        metrics_port: where figures are served on loopback, if at all.
     Raises: FileMissing, SettingInvalid, ContractUnsigned, KeyLocked.
     """
     settings, layout = read_coordinator_settings(home), Layout(home.resolve())
     read_contract(home)
+    log_to_stderr(settings.name)
     prepare(layout.superlink)
     plan = Plan(
         control_port=settings.control_port,
@@ -60,4 +66,6 @@ def run_coordinator(home: Path, *, listen: str | None = None) -> None:
     supervisor = Supervisor(layout, plan)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
+    if metrics_port is not None:
+        serve(coordinator_registry(layout), metrics_port)
     supervisor.run()

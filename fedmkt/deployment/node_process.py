@@ -1,7 +1,7 @@
 """The process of a partner's node: one outbound connection, no open port.
 
     python -m fedmkt.deployment.node_process --home HOME --link HOST:PORT --certificate FILE \\
-        --key FILE [--allow SHA256]...
+        --key FILE [--allow SHA256]... [--metrics-port PORT]
 
 Guarantee: it answers only runs whose bundle's hash the contract names (`bundle_hashes`; without
 any, this package's own), or that were named with --allow. Asked to stop (SIGTERM), it ends within
@@ -21,10 +21,14 @@ from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
 from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.logs import log_to_stderr
 from fedmkt.deployment.health import HeartbeatFile
+from fedmkt.deployment.metrics import NodeMetrics, serve
 from fedmkt.deployment.plan import HOST
-from fedmkt.node.app import app, node_at
+from fedmkt.node.app import app, node_at, open_handler
+from fedmkt.node.home import NodeHome
 from fedmkt.transport.bundle import bundle_hash
+from fedmkt.transport.flower import OpenHandler, make_client_app
 from fedmkt.transport.stock_runner import run_stock
 from fedmkt.transport.warm_runner import Link, WarmRunner, require_tested
 
@@ -41,11 +45,14 @@ def main(words: list[str]) -> None:
     parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--allow", action="append", default=[])
+    parser.add_argument("--metrics-port", type=int)
     given = parser.parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look for a message
     # Opened now, so that what is wrong with the home is said before anybody waits for this node.
-    allowed = allowed_bundles(node_at(given.home).home.contract, given.allow)
+    home = node_at(given.home).home
+    log_to_stderr(home.member)
+    allowed = allowed_bundles(home.contract, given.allow)
+    port = given.metrics_port
+    answering = app if port is None else make_client_app(_measured(home, port))
     heartbeat, stopping = HeartbeatFile(given.home), threading.Event()
     _end_when_asked(stopping)
     try:
@@ -55,13 +62,20 @@ def main(words: list[str]) -> None:
         run_stock(_stock_command(given), allowed=allowed, looked=heartbeat.looked)
         return
     config = {"home": str(given.home)}
-    runner = WarmRunner(app, config, allowed, stopping.is_set, heartbeat.looked)
+    runner = WarmRunner(answering, config, allowed, stopping.is_set, heartbeat.looked)
     runner.run(Link(given.link, given.certificate.read_bytes(), given.key))
 
 
 def allowed_bundles(contract: Collaboration, more: Iterable[str]) -> frozenset[str]:
     """Return the SHA-256 (hexadecimal) of the bundles a node runs. more: its own allow-list."""
     return frozenset({*(contract.bundle_hashes or (bundle_hash(),)), *more})
+
+
+def _measured(home: NodeHome, port: int) -> OpenHandler:
+    """Return what opens a handler that counts what it answers; serve its figures."""
+    metrics = NodeMetrics(home)
+    serve(metrics.registry, port)
+    return lambda config: metrics.measured(open_handler(config))
 
 
 def _end_when_asked(stopping: threading.Event) -> None:

@@ -26,6 +26,7 @@ import psutil
 
 from fedmkt.contract.revocation import revoked_members
 from fedmkt.core.errors import FedmktError
+from fedmkt.core.logs import log_to_stderr
 from fedmkt.deployment.child import GRACE_S
 from fedmkt.deployment.plan import (
     HOST,
@@ -276,7 +277,7 @@ def main(folder: Path) -> None:
 
     The calling process ends at once.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr()
     layout = Layout(folder)
     if os.fork():
         # Whoever called must be able to find the supervisor, and so to end it, from here on.

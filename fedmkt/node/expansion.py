@@ -297,7 +297,7 @@ def _student(
     except TotalsImplausible:
         # Privacy: whether a sum is plausible depends on this node's counts, so the answer is the
         # same either way; nothing is kept of sums that honest scores do not give.
-        _log.warning("run %s: implausible sums; no student is kept", state.run)
+        _log.warning("implausible sums; no student is kept")
         return Answer(DoneReply(), state, "answered", {"bins": priced.binning.total})
     student = fit_student(codes, priced.binning, sums, noise=event.sigma, settings=job)
     customers, reach = _ranked(home, priced, loaded, student)

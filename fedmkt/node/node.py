@@ -34,6 +34,7 @@ from fedmkt.core.errors import (
     StepOutOfOrder,
     TableChanged,
 )
+from fedmkt.core.logs import about_run
 from fedmkt.identity.hash_chain import Head
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
@@ -72,6 +73,11 @@ class Node:
         )
         if message.sender != home.contract.coordinator.name:
             raise SignatureInvalid(member=message.sender, what="request (not the coordinator)")
+        with about_run(message.run):
+            return self._handled(message, data)
+
+    def _handled(self, message: Envelope, data: bytes) -> bytes:
+        home = self._home
         request_hash = digest(data)
         request = parse_request(message.step, message.body)
         try:
@@ -86,7 +92,7 @@ class Node:
             # Other members' runs are no events of this node: nothing is written down.
             return self._reply(message, Refused(code=refusal.code), home.audit.head)
         except Refusal as refusal:
-            _log.info("run %s, step %s: refused (%s)", message.run, message.step, refusal.code)
+            _log.info("step %s: refused (%s)", message.step, refusal.code)
             return self._refuse(message, request, refusal)
         except (ProtocolError, JobInvalid) as error:
             facts = {"run": message.run, "step": message.step, "code": error.code}

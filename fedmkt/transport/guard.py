@@ -30,6 +30,7 @@ import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
 from fedmkt.core.errors import FedmktError, SettingInvalid
+from fedmkt.core.logs import log_to_stderr
 from fedmkt.transport.admission import Buckets, Flight, client_key
 from fedmkt.transport.guard_connection import limited_connection
 from fedmkt.transport.guard_settings import GuardSettings, read_settings
@@ -289,7 +290,7 @@ def main() -> None:
     options = parser.parse_args()
     # uvicorn raises the signal once more when it has ended; that must not count as a crash.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(level=logging.WARNING)
     try:
         settings = read_settings(options.config)
         _Loop.handshake_s = settings.handshake_s

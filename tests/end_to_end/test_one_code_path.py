@@ -1,6 +1,7 @@
 """One code path: the apps that run in process run on a real SuperLink, to the same model."""
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,12 @@ def test_in_process_and_three_supernodes_give_the_same_model(tmp_path: Path) -> 
     there = small_world(tmp_path / "there")
     there.order(job, "run-1")
     nodes = {name.replace("-", "_"): {"home": str(there.node(name))} for name in there.members}
-    with running_superlink(tmp_path / "link", nodes) as link:
+    record = tmp_path / "sent_by_nodes"
+    with running_superlink(tmp_path / "link", nodes, record_to=record) as link:
         run = link.run(bundle_files(), run_config(there, "run-1"), timeout_s=240)
         logs = link.logs()
     assert run.status == "finished:completed", logs
     assert model_json(there, "run-1") == model_json(here, "run-1")
+    # What nodes do send is found in clear, so a customer's key that is not found was not sent.
+    assert b"run-1" in record.read_bytes()
+    assert not re.search(rb"adult-\d{6}", record.read_bytes())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
+import polars as pl
 import psutil
 import pytest
 
@@ -140,6 +142,20 @@ def test_the_nodes_own_ledgers_were_charged_for_it(
             states = [entry.state for entry in home.ledger.entries(tx, "demo-1")]
         home.close()
         assert states == ["spent", "spent"]
+
+
+def test_no_customers_key_is_in_a_log_or_in_anything_the_coordinator_holds(
+    layout: Layout, finished: "subprocess.CompletedProcess[str]"
+) -> None:
+    a_key = re.compile(rb"adult-\d{6}")
+    for member in MEMBERS:
+        (table,) = layout.node(member).glob("*.parquet")
+        assert all(map(a_key.fullmatch, map(str.encode, pl.read_parquet(table)["customer"])))
+    for folder in (layout.folder / "logs", layout.coordinator, layout.superlink):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert files
+        for path in files:
+            assert not a_key.search(path.read_bytes()), path
 
 
 def test_runs_are_listed_shown_and_followed_after_their_end(
