@@ -15,6 +15,7 @@ _WHERE = {
     "down": "up:down",
     "health": "health:health",
     "job": "job:app",
+    "model": "model:app",
     "node": "node_commands:app",
     "coordinator": "coordinator:app",
     "contract": "contract:app",
