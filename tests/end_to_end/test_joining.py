@@ -314,7 +314,7 @@ def test_another_passphrase_opens_the_authority_too(
 
 def test_a_key_is_revoked_by_others_and_only_of_the_contracts_members(walked: Path) -> None:
     told = ran("contract", "revoke", "bank", "--home", "hub", "--yes").output
-    assert "ends nothing by itself" in told
+    assert "end at this home before their next exchange" in told
     contract = open_coordinator(walked / "hub").contract
     with pytest.raises(MemberRevoked, match="revoked by coordinator"):
         check_not_revoked(contract, read_revocations(walked / "hub"), ["bank"])

@@ -174,7 +174,7 @@ def test_hostile_edges_are_refused_and_nothing_is_released_on_them(
         Trial(world).run(surveyed_job(world), "run-1")
     assert failed.value.fields["error"] == "message_invalid"
     states = [state for _, _, state in entries_of(world, world.members[0])]
-    assert states == ["spent", *["planned"] * ROUNDS]
+    assert states == ["spent", *["returned"] * ROUNDS], "a run that broke the protocol is closed"
     world.close()
 
 
@@ -202,7 +202,7 @@ def test_a_survey_asked_with_a_model_is_refused(
     with pytest.raises(NodeFailed) as failed:
         Trial(world).run(surveyed_job(world), "run-1")
     assert failed.value.fields["error"] == "message_invalid"
-    assert {state for _, _, state in entries_of(world, world.members[0])} == {"planned"}
+    assert {state for _, _, state in entries_of(world, world.members[0])} == {"returned"}
     world.close()
 
 
