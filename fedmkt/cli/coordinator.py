@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from fedmkt.cli import services
+from fedmkt.cli.homes import MetricsPort
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.certificates import read_certificate
@@ -108,10 +109,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Serve figures for Prometheus on this port of loopback; 0: a free one."),
-    ] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Run the coordinator: guard, SuperLink and executor, started again when they fail.
 

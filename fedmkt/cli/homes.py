@@ -25,6 +25,12 @@ HomeOption = Annotated[
 ]
 
 
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(help="Serve figures for Prometheus on this port of loopback; 0: a free one."),
+]
+
+
 @contextmanager
 def opened(home: Path | None) -> Iterator[list[NodeHome]]:
     """Open the nodes a command is about. Raises: FileMissing, and what `open_home` raises."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fedmkt.cli.homes import MetricsPort
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining
 from fedmkt.deployment.plan import quiet_environment
@@ -66,10 +67,7 @@ def run(
         list[str] | None,
         typer.Option(help="SHA-256 of a bundle to run besides the contract's.", show_default=False),
     ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(help="Serve figures for Prometheus on this port of loopback; 0: a free one."),
-    ] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Run the node: one outbound connection, no open port. Ends when it is asked to (SIGTERM).
 
