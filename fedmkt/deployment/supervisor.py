@@ -93,6 +93,7 @@ class Supervisor:
         self._plan = plan
         self._registered = False
         self._revoked: frozenset[str] = frozenset()
+        self._last_problem = ""
         self._asked = 0.0
         self._stopping = threading.Event()
         self._own = psutil.Process()
@@ -147,7 +148,9 @@ class Supervisor:
             return revoked_members(read_contract(home), read_revocations(home))
         except FedmktError as error:
             # Each run looks for itself and ends; here all that is at stake is who may connect.
-            _log.warning("%s", error)
+            if str(error) != self._last_problem:
+                _log.warning("%s", error)
+            self._last_problem = str(error)
             return self._revoked
 
     def _shut_out(self, control: Control) -> None:

@@ -117,7 +117,7 @@ class FlowerChannel:
         pending = self._push(requests, replies, deadline_s)
         end_s, quorum_met = deadline_s, False
         while pending:
-            looked = time.monotonic()
+            looked, before = time.monotonic(), len(pending)
             self._pull(pending, replies)
             waited_s = time.monotonic() - started
             looked_s = time.monotonic() - looked
@@ -126,8 +126,9 @@ class FlowerChannel:
                 end_s = min(end_s, waited_s + max(_SHORTEST_GRACE_S, _GRACE_SHARE * waited_s))
             if not pending or waited_s >= end_s:
                 break
-            # At least as long as looking took, so that looking does not crowd out the nodes.
-            _sleep(waited_s, until_s=end_s, least_s=max(_SHORTEST_SLEEP_S, looked_s))
+            # At least as long as looking in vain took, so that looking does not crowd out the nodes.
+            least_s = looked_s if len(pending) == before else 0.0
+            _sleep(waited_s, until_s=end_s, least_s=max(_SHORTEST_SLEEP_S, least_s))
         self._count(requests, replies)
         return replies
 

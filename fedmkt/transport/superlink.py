@@ -14,8 +14,10 @@ its own middleware asks before any control handler; the other editions fill it w
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from flwr.common.constant import ACCESS_TOKEN_KEY, NOOP_ACCOUNT_NAME, NOOP_FLWR_AID
@@ -29,8 +31,12 @@ from flwr.superlink.auth_plugin import ControlAuthnPlugin
 from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
 from fedmkt.transport.superlink_database import spare_database
+from fedmkt.transport.superlink_exchange import ease_exchanges
 
 _LOADER = "load_control_authn_plugin"
+SLOW = "exchanges take as long as Flower's own"
+
+_log = logging.getLogger(__name__)
 
 
 class OperatorOnly(ControlAuthnPlugin):
@@ -77,7 +83,8 @@ def main() -> None:
     except FedmktError as error:
         sys.exit(f"{error.code}: {error}")
     setattr(flower, _LOADER, lambda: plugin)
-    spare_database()
+    if not all((spare_database(), ease_exchanges())):
+        _log.warning("Flower %s is not one this was tested with: %s", version("flwr"), SLOW)
     sys.argv = ["flower-superlink", *rest]
     flower.flower_superlink()
 

@@ -48,6 +48,7 @@ from fedmkt.core.errors import BundleNotAllowed, LinkUnreachable, SettingInvalid
 from fedmkt.transport.channel import Failure
 from fedmkt.transport.flower import Config
 from fedmkt.transport.payload import failure_record
+from fedmkt.transport.superlink_waiting import HELD_S
 
 TESTED = ("1.41.0",)
 """The versions of Flower whose internals this module was tested with."""
@@ -280,6 +281,8 @@ def pause_s(idle_s: float, looked_s: float, quickest_s: float) -> float:
 
     idle_s: since the last message. looked_s, quickest_s: what the last look took, and the best one.
     """
+    if looked_s >= HELD_S:
+        return _SHORTEST_PAUSE_S  # the SuperLink waited in our place
     crowded = looked_s / quickest_s if quickest_s > 0 else 1.0
     least_s = max(_SHORTEST_PAUSE_S, _POLL_SHARE * looked_s * crowded)
     return min(_LONGEST_PAUSE_S, max(least_s, _PAUSE_SHARE * idle_s))
