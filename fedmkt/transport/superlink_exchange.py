@@ -9,8 +9,8 @@ For the paths in `EXCHANGE`, and for no others:
   event logs that are off) are left out. Errors, translation and authentication of nodes stay, in
   Flower's order and by Flower's own code.
 - Handlers run at once, one after the other, unless what was sent is large.
-- A question that would be answered with nothing yet is held up to `HELD_S`, and answered when what
-  it asks for has come. It is then asked again as a whole, authentication with it.
+- A question that would be answered with nothing yet is held up to `HELD_S`. When what it asks for
+  comes, it is asked again as a whole, authentication with it.
 
 Guarantee: whoever may do something may do it exactly as before; each answer is one that Flower's
 own handler gave. Every other path stays as it is.
@@ -153,8 +153,7 @@ class Held(Plainly):
         _at_once.set(request is not None and request.ByteSize() < _LARGE_BYTES)
         with self._waiting.for_any(asked_for(request)) as come:
             response = await super()._dispatched(scope, receive)
-            if is_nothing(getattr(state, "protobuf_response", None)):
-                await come(HELD_S)
+            if is_nothing(getattr(state, "protobuf_response", None)) and await come(HELD_S):
                 response = await super()._dispatched(scope, receive)
         if response.status_code == _OK:
             self._waiting.tell(what_came(request))

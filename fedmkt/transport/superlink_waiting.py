@@ -30,18 +30,19 @@ class Waiting:
         self._events: dict[Thing, set[asyncio.Event]] = {}
 
     @contextmanager
-    def for_any(self, things: Iterable[Thing]) -> Iterator[Callable[[float], Awaitable[None]]]:
+    def for_any(self, things: Iterable[Thing]) -> Iterator[Callable[[float], Awaitable[bool]]]:
         """Give a function that waits until one of the things has come, for so many seconds at most.
 
-        What comes from here on counts, also before the function is called.
+        It returns whether one has. What comes from here on counts, also before it is called.
         """
         event, wanted = asyncio.Event(), tuple(things)
         for thing in wanted:
             self._events.setdefault(thing, set()).add(event)
 
-        async def come(seconds: float) -> None:
+        async def come(seconds: float) -> bool:
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), seconds)
+            return event.is_set()
 
         try:
             yield come

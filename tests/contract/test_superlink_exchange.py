@@ -215,8 +215,8 @@ def test_a_question_is_answered_with_nothing_when_its_time_is_over(
 ) -> None:
     link = SuperLink(iter([True] * 9))
     got = asyncio.run(asyncio.wait_for(_pulled_while(link, *pushed), 30))
-    assert link.asked == 2
-    assert len(got.messages_list) == len(pushed)
+    assert link.asked == 1
+    assert not got.messages_list
 
 
 def test_who_was_shut_out_while_a_question_was_held_gets_no_answer(restored: None) -> None:
@@ -262,8 +262,9 @@ def test_what_comes_wakes_who_waits_for_it_and_nothing_is_kept_of_others() -> No
         waiting.tell([("node", 1)])
         with waiting.for_any([("node", 1), ("node", 2)]) as come, waiting.for_any([("node", 1)]):
             assert len(waiting) == 2
+            assert not await come(0.001)
             waiting.tell([("node", 2)])
-            await asyncio.wait_for(come(3600.0), 30)
+            assert await asyncio.wait_for(come(3600.0), 30)
         assert len(waiting) == 0
 
     asyncio.run(wait())

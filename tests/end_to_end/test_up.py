@@ -23,6 +23,7 @@ from fedmkt.deployment.up import bring_up, take_down
 from fedmkt.node.home import open_home
 from fedmkt.simulation.deployed import build_collaboration
 from fedmkt.storage.contract_files import read_job
+from fedmkt.transport.superlink import SLOW
 
 MEMBERS = ("bank", "map_provider", "retailer")
 SCHEMA = Path(__file__).parents[2] / "fedmkt" / "evidence" / "report.schema.json"
@@ -98,6 +99,10 @@ def test_every_process_has_a_home_a_log_and_a_node_its_own_keys(layout: Layout) 
     assert len(secrets) == 1 + len(MEMBERS)
     for path in (*secrets, layout.superlink / "executor.secret"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_superlink_eases_exchanges(layout: Layout) -> None:
+    assert SLOW not in layout.log("superlink").read_text()
 
 
 def test_status_is_told_as_json(layout: Layout) -> None:
