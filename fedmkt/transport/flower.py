@@ -126,7 +126,7 @@ class FlowerChannel:
                 end_s = min(end_s, waited_s + max(_SHORTEST_GRACE_S, _GRACE_SHARE * waited_s))
             if not pending or waited_s >= end_s:
                 break
-            # At least as long as looking in vain took, so that looking does not crowd out the nodes.
+            # At least as long as looking in vain took, so that it does not crowd out the nodes.
             least_s = looked_s if len(pending) == before else 0.0
             _sleep(waited_s, until_s=end_s, least_s=max(_SHORTEST_SLEEP_S, least_s))
         self._count(requests, replies)
