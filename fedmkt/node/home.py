@@ -42,6 +42,7 @@ from fedmkt.node.records import STEP_RECORDS
 from fedmkt.node.settings import NodeSettings, read_settings
 from fedmkt.privacy.mechanisms import NoiseSource
 from fedmkt.storage.audit_log import AuditLog
+from fedmkt.storage.begun_runs import BegunRuns
 from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.ledger_store import LedgerStore
@@ -81,6 +82,11 @@ class NodeHome:
     def ledger(self) -> LedgerStore:
         """Return the ledger in this node's store."""
         return LedgerStore(self.store)
+
+    @property
+    def begun(self) -> BegunRuns:
+        """Return what requesters began at this node lately."""
+        return BegunRuns(self.store.clock)
 
     @property
     def runs(self) -> RunStore:
