@@ -57,6 +57,8 @@ def verify(
         verified = verify_chain(whole, owner, wanted, file.name)
     typer.echo(f"{file}: {verified.records} records, unaltered and in order")
     typer.echo(f"head {verified.head}")
+    for number in verified.rotations:
+        typer.echo(f"key changed at record {number}, by a record that both keys signed")
     if torn:
         typer.echo("The last line is incomplete, as after a crash; the records before it hold.")
     if wanted is None:

@@ -128,9 +128,12 @@ class NodeHome:
         self.store.close()
 
 
-def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
+def open_home(
+    folder: Path, *, clock: Clock | None = None, identity: Identity | None = None
+) -> NodeHome:
     """Open a node's home folder.
 
+    Args: identity: for a change of keys alone: the home's key, which the contract need not name.
     Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
         ReproducibleNoiseRefused, AuditBroken, AuditCut (the log is gone, its ledger is not).
     """
@@ -138,9 +141,9 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     settings = read_settings(folder / "node.toml")
     url = settings.store.get_secret_value() if settings.store else folder / "node.db"
     noise = settings.noise_source()
-    identity = read_key(folder / "identity.key")
+    named, identity = identity is None, identity or read_key(folder / "identity.key")
     contract = read_contract(folder)
-    if contract.key_of(settings.member) != identity.public.hex:
+    if named and contract.key_of(settings.member) != identity.public.hex:
         problem = f"its key for {settings.member} is not the one in identity.key"
         raise ContractInvalid(contract=contract.name, problem=problem)
     store = NodeStore.open(url, clock)
