@@ -218,16 +218,14 @@ def verify_chain(
     Raises: AuditBroken, naming the first record that does not hold; AuditCut, when the log does
     not hold `head`.
     """
-    last: Head | None = None
-    present, rotations = key, []
+    last, present, rotations = None, key, []
     for number, line in enumerate(lines, start=1):
         if number == 1:
             present = _first_key(line) or key
         record = read_record(line, number=number, key=present, path=path)
         if record.sequence != number or record.previous != (last.hash if last else _NO_HASH):
-            raise AuditBroken(
-                record=number, path=path, problem="it does not follow the record before it"
-            )
+            problem = "it does not follow the record before it"
+            raise AuditBroken(record=number, path=path, problem=problem)
         last = record.head
         if head is not None and head.sequence == number and head != last:
             raise AuditCut(path=path, record=number)

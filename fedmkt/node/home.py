@@ -143,9 +143,8 @@ def open_home(
     noise = settings.noise_source()
     named, identity = identity is None, identity or read_key(folder / "identity.key")
     contract = read_contract(folder)
-    if named and contract.key_of(settings.member) != identity.public.hex:
-        problem = f"its key for {settings.member} is not the one in identity.key"
-        raise ContractInvalid(contract=contract.name, problem=problem)
+    if named:
+        _require_named(contract, settings.member, identity)
     store = NodeStore.open(url, clock)
     try:
         audit = _open_log(folder / AUDIT_FILE, store, identity, clock)
@@ -163,6 +162,12 @@ def open_home(
         noise=noise,
         clock=clock,
     )
+
+
+def _require_named(contract: Collaboration, member: str, identity: Identity) -> None:
+    if contract.key_of(member) != identity.public.hex:
+        problem = f"its key for {member} is not the one in identity.key"
+        raise ContractInvalid(contract=contract.name, problem=problem)
 
 
 def _open_log(log: Path, store: NodeStore, identity: Identity, clock: Clock) -> AuditLog:

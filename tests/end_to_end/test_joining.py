@@ -308,6 +308,18 @@ def test_another_passphrase_opens_the_authority_too(
     ran("coordinator", "renew", "hub")
 
 
+def test_a_coordinators_authority_takes_the_passphrase_of_its_rotated_key(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (walked / "new").write_text("another good passphrase")
+    (walked / "new").chmod(0o600)
+    ran("keys", "rotate", "hub", "--new-passphrase", "new")
+    assert failed("coordinator", "renew", "hub").code == "key_locked"
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
+    ran("coordinator", "renew", "hub")
+    read_key(walked / "hub" / "identity.key")
+
+
 # --- revoking ---------------------------------------------------------------------------------
 
 
