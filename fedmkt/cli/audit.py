@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fedmkt.core.errors import FileMissing, SettingInvalid
-from fedmkt.identity.hash_chain import Head, verify_chain
+from fedmkt.identity.hash_chain import Head, Verified, verify_chain
 from fedmkt.identity.keys import PublicIdentity
 from fedmkt.storage.whole_file import read_text
 
@@ -55,12 +55,18 @@ def verify(
         # Only the last line can lack its newline; it was never reported as written.
         whole = (line for line in lines if line.endswith(b"\n"))
         verified = verify_chain(whole, owner, wanted, file.name)
-    typer.echo(f"{file}: {verified.records} records, unaltered and in order")
-    typer.echo(f"head {verified.head}")
+    _tell(file, verified)
     if torn:
         typer.echo("The last line is incomplete, as after a crash; the records before it hold.")
     if wanted is None:
         typer.echo("Not checked: whether records are missing at the end (give --head for that).")
+
+
+def _tell(file: Path, verified: Verified) -> None:
+    typer.echo(f"{file}: {verified.records} records, unaltered and in order")
+    typer.echo(f"head {verified.head}")
+    for number in verified.rotations:
+        typer.echo(f"key changed at record {number}, by a record that both keys signed")
 
 
 def _key(value: str) -> str:

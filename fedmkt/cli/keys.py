@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from fedmkt.deployment.joining import KEY_FILE
-from fedmkt.deployment.key_changes import encrypt_key, rotate_key
+from fedmkt.deployment.key_changes import encrypt_key
+from fedmkt.deployment.key_rotation import rotate_key
 from fedmkt.storage.key_file import find_passphrase, is_encrypted
 
 app = typer.Typer(
@@ -38,8 +39,9 @@ def rotate(home: HomeArgument, new_passphrase: NewOption = None) -> None:
     """Make a new identity, and a statement signed with the old one that says so.
 
     Nobody takes the new key until the contract names it and everybody has signed that contract. The
-    old key is kept beside it, encrypted: what was sealed with it opens with it alone. A node that
-    has an audit log keeps its key. Example: fedmkt keys rotate /srv/fedmkt/bank
+    old key is kept beside it, encrypted. At a node stop the node first: its audit log goes on under
+    the new key, what it keeps sealed is sealed anew, and its open runs end. Example: fedmkt keys
+    rotate /srv/fedmkt/bank
     """
     old = _present(home)
     passphrase = find_passphrase(home / KEY_FILE, new=True, file=new_passphrase)

@@ -398,6 +398,16 @@ class UsesExceeded(Refusal):
     )
 
 
+class RunsTooOften(Refusal):
+    """A requester began as many runs within the last hour as the node allows."""
+
+    code = "runs_too_often"
+    template = (
+        "{requester} began {allowed} runs at this node within the last hour, as many as it allows. "
+        "Ask again in {minutes} minutes."
+    )
+
+
 class UnprotectedNotAllowed(Refusal):
     """A release without noise was asked of a dataset whose terms forbid it."""
 

@@ -60,7 +60,7 @@ def write_certificates(folder: Path, host: str, *, passphrase: bytes | None = No
     authority = authority.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
     root = authority.add_extension(_usage(signs=True), True).sign(key, hashes.SHA256())
     if passphrase is not None:
-        _write_authority(folder, key, passphrase)
+        write_private(folder / AUTHORITY_KEY, _encrypted(key, passphrase))
     _issued(root, key, host).write(folder)
 
 
@@ -74,18 +74,23 @@ def renew_certificate(folder: Path, host: str, passphrase: bytes) -> None:
 
 
 def encrypt_authority(folder: Path, old: bytes, new: bytes) -> None:
-    """Give the authority's key another passphrase.
+    """Give the authority's key another passphrase. Raises: as `reencrypted_authority`, and
+    OutputUnwritable."""
+    write_private(folder / AUTHORITY_KEY, reencrypted_authority(folder, old, new))
 
-    Raises: FileMissing, KeyLocked, SettingInvalid (a short passphrase), OutputUnwritable.
+
+def reencrypted_authority(folder: Path, old: bytes, new: bytes) -> bytes:
+    """Return the file of the authority's key under another passphrase.
+
+    Raises: FileMissing, KeyLocked, SettingInvalid (a short passphrase).
     """
     require_passphrase(new)
-    _write_authority(folder, _authority_key(folder, old), new)
+    return _encrypted(_authority_key(folder, old), new)
 
 
-def _write_authority(folder: Path, key: _Key, passphrase: bytes) -> None:
+def _encrypted(key: _Key, passphrase: bytes) -> bytes:
     scheme = BestAvailableEncryption(passphrase)
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
-    write_private(folder / AUTHORITY_KEY, secret)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
 
 
 def _authority_key(folder: Path, passphrase: bytes) -> _Key:

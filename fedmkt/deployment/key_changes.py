@@ -1,23 +1,19 @@
 """What changes about the keys of a home that is there: passphrase, identity, certificate, trust.
 
-Guarantee: a key that is replaced is kept beside the new one, encrypted; what is refused has changed
-nothing.
+Guarantee: what is refused has changed nothing. A new identity: `fedmkt.deployment.key_rotation`.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from fedmkt.contract.membership import Rotation
 from fedmkt.contract.revocation import Revocation, parse_revocation, verify_revocation
-from fedmkt.core.errors import CardInvalid, ContractInvalid, SettingInvalid
+from fedmkt.core.errors import ContractInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, encrypt_authority, renew_certificate
-from fedmkt.deployment.joining import CARD_FILE, KEY_FILE, name_of, read_card
+from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
-from fedmkt.identity.keys import Identity
-from fedmkt.node.home import AUDIT_FILE
 from fedmkt.storage.contract_files import REVOCATIONS, read_contract
-from fedmkt.storage.key_file import read_key, replace_key, require_passphrase
-from fedmkt.storage.whole_file import read_text, write_private, write_whole
+from fedmkt.storage.key_file import read_key, replace_key
+from fedmkt.storage.whole_file import read_text, write_whole
 
 
 def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
@@ -34,51 +30,6 @@ def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
 def _encrypt_authority(home: Path, old: bytes | None, new: bytes) -> None:
     if old is not None and (home / "tls" / AUTHORITY_KEY).exists():
         encrypt_authority(home / "tls", old, new)
-
-
-def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tuple[Path, Path]:
-    """Give a home a new identity; return the signed statement's file and where the old key is kept.
-
-    A home whose audit log has begun keeps its key: the log, and what is sealed beside it, would not
-    open under another. Raises: as `encrypt_key`, and SettingInvalid for such a home; CardInvalid.
-    """
-    _require_no_log(home)
-    require_passphrase(passphrase)
-    old, card = read_key(home / KEY_FILE, old_passphrase), read_card(home / CARD_FILE)
-    if card.key != old.public.hex:
-        raise CardInvalid(card=card.name, problem="it is not this key's; write it anew first")
-    new, number = Identity.generate(), _unused(home)
-    kept = home / f"{KEY_FILE}.old-{number}"
-    statement = Rotation(
-        name=card.name, old=old.public.hex, new=new.public.hex, at=datetime.now(UTC)
-    ).signed(old)
-    if old_passphrase is not None:
-        write_private(kept, (home / KEY_FILE).read_bytes())
-    else:
-        replace_key(kept, old, passphrase)
-    _encrypt_authority(home, old_passphrase, passphrase)
-    replace_key(home / KEY_FILE, new, passphrase)
-    file = home / f"rotation-{number}.json"
-    write_whole(file, statement.model_dump_json(indent=2).encode())
-    renewed = card.model_copy(update={"key": new.public.hex}).signed(new)
-    write_whole(home / CARD_FILE, renewed.model_dump_json(indent=2).encode())
-    return file, kept
-
-
-def _unused(home: Path) -> int:
-    number = 1
-    while (home / f"{KEY_FILE}.old-{number}").exists():
-        number += 1
-    return number
-
-
-def _require_no_log(home: Path) -> None:
-    if (home / AUDIT_FILE).exists():
-        problem = (
-            "its audit log hangs on the key that it has, and would not open under another. If that "
-            "key was stolen, have the coordinator revoke it (fedmkt contract revoke)"
-        )
-        raise SettingInvalid(setting=str(home), problem=problem)
 
 
 def renew(home: Path, passphrase: bytes) -> None:

@@ -4,6 +4,10 @@ Guarantee: whoever holds the public key and the lines finds every altered, reord
 dropped record; whoever also holds a later head finds a cut tail, a fork and a restored backup.
 Not guaranteed: that what a record says is true, nor, without a head seen elsewhere, that the tail
 is whole: the key's owner can always write another history, but not one that holds others' heads.
+
+A key may give way to another: the last record of the old key names the new one, which accepts, by a
+signature of its own, exactly the records before. So whoever holds the present key alone can check
+the records of all earlier keys, and whoever has stolen an earlier key can alter none of them.
 Source: Schneier and Kelsey 1999, "Secure audit logs to support computer forensics", section 3
 (chain), with signatures in place of evolving secrets.
 """
@@ -13,15 +17,19 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fedmkt.core.errors import AuditBroken, AuditCut, SettingInvalid, SignatureInvalid
 from fedmkt.identity.keys import Identity, PublicIdentity
 from fedmkt.wire.canonical import canonical_json, digest
 
 JSON = str | int | float | bool | None | Sequence["JSON"] | Mapping[str, "JSON"]
-_LABEL = "audit-record"
+ROTATED = "rotated"
+"""The kind of the record by which one key hands a log to another."""
+_LABEL, _ACCEPTS = "audit-record", "audit-rotation"
 _BODY = ("sequence", "at", "kind", "facts", "previous")
 _NO_HASH = "0" * 64
+_NOT_THIS_KEY = "its signature does not fit this key: another member's key, or an altered record"
 _HEAD_TEXT = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{64})")
 
 
@@ -69,10 +77,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A log that holds: the number of its records and its head."""
+    """A log that holds: the number of its records, its head, and where it changed its key."""
 
     records: int
     head: Head
+    rotations: tuple[int, ...] = ()
 
 
 def link(
@@ -101,6 +110,72 @@ def link(
     return Record(**json.loads(data), hash=digest(data), signature=signature)
 
 
+def link_rotation(previous: Head, *, old: Identity, new: Identity, at: datetime) -> Record:
+    """Return the record that hands a log over: signed with the old key, accepted with the new."""
+    accepted = new.sign(_ACCEPTS, _handed_over(previous.hash, old.public.hex, new.public.hex))
+    facts = {"old": old.public.hex, "new": new.public.hex, "accepted": accepted.hex()}
+    return link(previous, identity=old, at=at, kind=ROTATED, facts=facts)
+
+
+def key_after(record: Record, key: PublicIdentity, *, path: str) -> PublicIdentity:
+    """Return whose signature the next record must have. key: whose this record has.
+
+    Raises: AuditBroken, for a record that hands the log over and was not accepted.
+    """
+    if record.kind != ROTATED:
+        return key
+    try:
+        old, new, accepted = (str(record.facts[name]) for name in ("old", "new", "accepted"))
+        found, statement = PublicIdentity(new), _handed_over(record.previous, old, new)
+        found.verify(_ACCEPTS, statement, bytes.fromhex(accepted), member="the log's owner")
+    except (KeyError, ValueError, SettingInvalid, SignatureInvalid):
+        problem = "the key it names did not take the log over"
+        raise AuditBroken(record=record.sequence, path=path, problem=problem) from None
+    if old != key.hex:
+        problem = "it hands over a log of another key"
+        raise AuditBroken(record=record.sequence, path=path, problem=problem)
+    return found
+
+
+def read_last(line: bytes, *, key: PublicIdentity, path: str) -> Record:
+    """Parse and check a log's last line: one that `key` signed, or took the log over by.
+
+    Raises: AuditBroken.
+    """
+    place = "at the end"
+    stated = _stated(line)
+    if stated.get("kind") != ROTATED:
+        return read_record(line, number=place, key=key, path=path)
+    problem = "the log was handed over to another key than this one"
+    old, new = (_key_in(stated, name) for name in ("old", "new"))
+    if old is None or new != key:
+        raise AuditBroken(record=place, path=path, problem=problem)
+    record = read_record(line, number=place, key=old, path=path)
+    key_after(record, old, path=path)
+    return record
+
+
+def _handed_over(previous: str, old: str, new: str) -> bytes:
+    return canonical_json({"previous": previous, "old": old, "new": new})
+
+
+def _stated(line: bytes) -> dict[str, Any]:
+    """Return what a line says, unchecked; nothing where it is no record."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key_in(stated: Mapping[str, Any], name: str) -> PublicIdentity | None:
+    facts = stated.get("facts")
+    try:
+        return PublicIdentity(str(facts[name])) if isinstance(facts, dict) else None
+    except (KeyError, SettingInvalid):
+        return None
+
+
 def read_record(line: bytes, *, number: int | str, key: PublicIdentity, path: str) -> Record:
     """Parse and check one line by itself: its form, its hash and its signature.
 
@@ -127,8 +202,7 @@ def read_record(line: bytes, *, number: int | str, key: PublicIdentity, path: st
         signature = bytes.fromhex(record.signature)
         key.verify(_LABEL, data, signature, member="the log's owner")
     except (SignatureInvalid, ValueError, TypeError):
-        problem = "its signature does not fit this key: another member's key, or an altered record"
-        raise broken(problem) from None
+        raise broken(_NOT_THIS_KEY) from None
     if signature.hex() != record.signature:
         raise broken("it is no canonical record")
     return record
@@ -139,25 +213,50 @@ def verify_chain(
 ) -> Verified:
     """Check a whole log, line by line (each with its newline), in one pass and constant memory.
 
-    Args: head: the latest head seen elsewhere, None if there is none. path: for errors.
+    Args: key: the present one; records of earlier keys are followed to it. head: the latest head
+    seen elsewhere, None if there is none. path: for errors.
     Raises: AuditBroken, naming the first record that does not hold; AuditCut, when the log does
     not hold `head`.
     """
-    last: Head | None = None
+    last, present, rotations = None, key, []
     for number, line in enumerate(lines, start=1):
-        record = read_record(line, number=number, key=key, path=path)
+        if number == 1:
+            present = _first_key(line) or key
+        record = read_record(line, number=number, key=present, path=path)
         if record.sequence != number or record.previous != (last.hash if last else _NO_HASH):
-            raise AuditBroken(
-                record=number, path=path, problem="it does not follow the record before it"
-            )
+            problem = "it does not follow the record before it"
+            raise AuditBroken(record=number, path=path, problem=problem)
         last = record.head
         if head is not None and head.sequence == number and head != last:
             raise AuditCut(path=path, record=number)
+        if record.kind == ROTATED:
+            present = key_after(record, present, path=path)
+            rotations.append(number)
+    _require_present(last, present, key, rotations, path)
     if head is not None and (last is None or last.sequence < head.sequence):
         raise AuditCut(path=path, record=head.sequence)
     if last is None:
         raise AuditBroken(record=1, path=path, problem="the log is empty")
-    return Verified(last.sequence, last)
+    return Verified(last.sequence, last, tuple(rotations))
+
+
+def _first_key(line: bytes) -> PublicIdentity | None:
+    """Return the key that a log's first record names as its own, None where it names none."""
+    # Security: this is the log's own word. It counts by what ends the chain: the key that the
+    # verifier brought signed the last records, and accepted all that came before.
+    return _key_in(_stated(line), "key")
+
+
+def _require_present(
+    last: Head | None, present: PublicIdentity, key: PublicIdentity, rotations: list[int], path: str
+) -> None:
+    """Raise AuditBroken unless a chain that was followed ends at the verifier's key."""
+    if last is None or present == key:
+        return
+    if not rotations:
+        raise AuditBroken(record=1, path=path, problem=_NOT_THIS_KEY)
+    problem = f"this key is not the one that record {rotations[-1]} hands the log to"
+    raise AuditBroken(record=last.sequence, path=path, problem=problem)
 
 
 def _body(record: Record) -> dict[str, object]:

@@ -8,7 +8,8 @@ those it was made over: each aligned customer is still there, unchanged in every
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fedmkt.contract.collaboration import Dataset
@@ -22,6 +23,7 @@ from fedmkt.core.errors import (
 )
 from fedmkt.data.aligned import AlignedCustomers, AlignedRows, load_aligned
 from fedmkt.data.binning import Binning
+from fedmkt.identity.keys import Identity
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.node.answer import PricedT
 from fedmkt.node.home import NodeHome
@@ -52,7 +54,8 @@ class Alignment:
 
     customer_keys: own customers that all members share, in the common order. overlap, size: as
     stated to others, with their noise. padded: at least the number of rows; messages are padded to
-    it. digest: what members compare to know they hold the same.
+    it. digest: what members compare to know they hold the same. fingerprint_key: what the
+    fingerprint was made with, where that was an earlier identity's; empty for the present one's.
     """
 
     run: str
@@ -66,6 +69,7 @@ class Alignment:
     fingerprint: str
     counts: Counts
     customer_keys: tuple[str, ...] = field(repr=False)
+    fingerprint_key: bytes = field(default=b"", repr=False)
 
     @property
     def rows(self) -> int:
@@ -84,21 +88,36 @@ class OverAlignment(Protocol):
 
 def keep_alignment(home: NodeHome, alignment: Alignment) -> None:
     """Write an alignment, sealed. Raises: OutputUnwritable."""
-    key = home.identity.derive_key(_LABEL)
-    sealed = seal(key, encode(asdict(alignment)), context=alignment.run.encode())
-    write_private(home.folder / _FOLDER / file_name(alignment.run), sealed)
+    path = alignment_path(home.folder, alignment.run)
+    write_private(path, sealed_alignment(home.identity, alignment))
 
 
 def read_alignment(home: NodeHome, run: str) -> Alignment:
     """Return the alignment of a run. Raises: AlignmentUnknown."""
-    path = home.folder / _FOLDER / file_name(run)
+    path = alignment_path(home.folder, run)
     if not path.is_file():
         raise AlignmentUnknown(alignment=run, problem="any job")
-    key = home.identity.derive_key(_LABEL)
     try:
-        data = open_sealed(key, path.read_bytes(), context=run.encode(), what="alignment")
+        return opened_alignment(home.identity, run, path.read_bytes())
     except SealBroken:
         raise AlignmentUnknown(alignment=run, problem="this identity") from None
+
+
+def alignment_path(folder: Path, run: str) -> Path:
+    """Return where in a home an alignment lies."""
+    return folder / _FOLDER / file_name(run)
+
+
+def sealed_alignment(identity: Identity, alignment: Alignment) -> bytes:
+    """Return an alignment as it is kept."""
+    key, context = identity.derive_key(_LABEL), alignment.run.encode()
+    return seal(key, encode(asdict(alignment)), context=context)
+
+
+def opened_alignment(identity: Identity, run: str, sealed: bytes) -> Alignment:
+    """Return an alignment that was kept. Raises: SealBroken (another identity's, another run's)."""
+    key = identity.derive_key(_LABEL)
+    data = open_sealed(key, sealed, context=run.encode(), what="alignment")
     value = decode_kept(data, kind="alignment")
     return Alignment(
         **{
@@ -108,6 +127,14 @@ def read_alignment(home: NodeHome, run: str) -> Alignment:
             "counts": Counts(**value["counts"]),
         }
     )
+
+
+def resealed_alignment(old: Identity, new: Identity, run: str, sealed: bytes) -> bytes:
+    """Return a kept alignment as another identity keeps it. Raises: SealBroken."""
+    found = opened_alignment(old, run, sealed)
+    # The table is not read for it: the fingerprint stays, with the key it was made with.
+    key = found.fingerprint_key or old.derive_key(_FINGERPRINT)
+    return sealed_alignment(new, replace(found, fingerprint_key=key))
 
 
 def alignment_for(home: NodeHome, job: OwnedJob, dataset: Dataset) -> Alignment:
@@ -148,6 +175,8 @@ def aligned_rows(
     """
     check_consent(home, dataset, alignment)
     customers = customers_of(home, dataset, alignment.run, alignment.customer_keys)
+    if alignment.fingerprint_key:
+        customers = replace(customers, fingerprint_key=alignment.fingerprint_key)
     rows = load_aligned(
         home.source(dataset.name),
         dataset.table,

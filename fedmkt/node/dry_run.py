@@ -61,11 +61,13 @@ def _trial(
     after: tuple[Balance, ...] = ()
     try:
         with home.store.transaction() as tx:
+            requester, allowed = priced.job.requester, home.settings.runs_per_hour
+            too_often = home.begun.begin(tx, _NO_RUN, requester, allowed=allowed)
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
             before = _of(home.ledger.balances(tx), priced)
             home.ledger.reserve(tx, priced.reservation(_NO_RUN))
             after = _of(home.ledger.balances(tx), priced)
-            raise _RollBackError
+            raise too_often or _RollBackError
     except _RollBackError:
         return before, after, None
     except Refusal as refusal:

@@ -42,6 +42,7 @@ from fedmkt.node.records import STEP_RECORDS
 from fedmkt.node.settings import NodeSettings, read_settings
 from fedmkt.privacy.mechanisms import NoiseSource
 from fedmkt.storage.audit_log import AuditLog
+from fedmkt.storage.begun_runs import BegunRuns
 from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.ledger_store import LedgerStore
@@ -83,6 +84,11 @@ class NodeHome:
         return LedgerStore(self.store)
 
     @property
+    def begun(self) -> BegunRuns:
+        """Return what requesters began at this node lately."""
+        return BegunRuns(self.store.clock)
+
+    @property
     def runs(self) -> RunStore:
         """Return the runs in this node's store."""
         return RunStore()
@@ -122,9 +128,12 @@ class NodeHome:
         self.store.close()
 
 
-def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
+def open_home(
+    folder: Path, *, clock: Clock | None = None, identity: Identity | None = None
+) -> NodeHome:
     """Open a node's home folder.
 
+    Args: identity: for a change of keys alone: the home's key, which the contract need not name.
     Raises: FileMissing, SettingInvalid, ContractInvalid, ContractUnsigned, StorageFailed,
         ReproducibleNoiseRefused, AuditBroken, AuditCut (the log is gone, its ledger is not).
     """
@@ -132,11 +141,10 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
     settings = read_settings(folder / "node.toml")
     url = settings.store.get_secret_value() if settings.store else folder / "node.db"
     noise = settings.noise_source()
-    identity = read_key(folder / "identity.key")
+    named, identity = identity is None, identity or read_key(folder / "identity.key")
     contract = read_contract(folder)
-    if contract.key_of(settings.member) != identity.public.hex:
-        problem = f"its key for {settings.member} is not the one in identity.key"
-        raise ContractInvalid(contract=contract.name, problem=problem)
+    if named:
+        _require_named(contract, settings.member, identity)
     store = NodeStore.open(url, clock)
     try:
         audit = _open_log(folder / AUDIT_FILE, store, identity, clock)
@@ -154,6 +162,12 @@ def open_home(folder: Path, *, clock: Clock | None = None) -> NodeHome:
         noise=noise,
         clock=clock,
     )
+
+
+def _require_named(contract: Collaboration, member: str, identity: Identity) -> None:
+    if contract.key_of(member) != identity.public.hex:
+        problem = f"its key for {member} is not the one in identity.key"
+        raise ContractInvalid(contract=contract.name, problem=problem)
 
 
 def _open_log(log: Path, store: NodeStore, identity: Identity, clock: Clock) -> AuditLog:

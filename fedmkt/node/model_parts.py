@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fedmkt.contract.vertical_jobs import OwnedJob
 from fedmkt.core.errors import ModelUnknown, ResultUnknown, SealBroken
 from fedmkt.evidence.value_report import ValueReport, value_report_from
+from fedmkt.identity.keys import Identity
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import NodeHome
@@ -84,13 +85,13 @@ def keep_part(home: NodeHome, part: ModelPart) -> str:
         "total": b"" if part.total is None else part.total.astype("<i4").tobytes(),
     }
     sealed = seal(home.identity.derive_key(_LABEL), encode(plain), context=part.run.encode())
-    write_private(home.folder / "parts" / file_name(part.run), sealed)
+    write_private(part_path(home.folder, part.run), sealed)
     return part.model.hash
 
 
 def read_part(home: NodeHome, run: str) -> ModelPart:
     """Return this member's part of a run's model. Raises: ModelUnknown."""
-    path = home.folder / "parts" / file_name(run)
+    path = part_path(home.folder, run)
     try:
         key = home.identity.derive_key(_LABEL)
         data = open_sealed(key, path.read_bytes(), context=run.encode(), what=_LABEL)
@@ -106,6 +107,18 @@ def read_part(home: NodeHome, run: str) -> ModelPart:
             "total": total if plain["total"] else None,
         }
     )
+
+
+def part_path(folder: Path, run: str) -> Path:
+    """Return where in a home the part of a run's model lies."""
+    return folder / "parts" / file_name(run)
+
+
+def resealed_part(old: Identity, new: Identity, run: str, sealed: bytes) -> bytes:
+    """Return a kept part as another identity keeps it. Raises: SealBroken."""
+    context = run.encode()
+    data = open_sealed(old.derive_key(_LABEL), sealed, context=context, what=_LABEL)
+    return seal(new.derive_key(_LABEL), data, context=context)
 
 
 def part_for(home: NodeHome, job: OwnedJob, model: str) -> ModelPart:

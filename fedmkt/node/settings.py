@@ -30,7 +30,8 @@ class NodeSettings(Frozen):
     source of noise, for simulated nodes alone. store: SQL URL of the ledger, which may hold a
     password; default: SQLite in the home folder. consents: for each dataset that needs it, the
     table of who agreed to what (columns key, purpose, status, time). link: where the coordinator
-    is; `fedmkt node join` writes it.
+    is; `fedmkt node join` writes it. runs_per_hour: how many runs one requester may begin here
+    within an hour.
     """
 
     member: Name
@@ -40,6 +41,7 @@ class NodeSettings(Frozen):
     datasets: dict[str, SourceSettings] = Field(default_factory=dict)
     consents: dict[str, SourceSettings] = Field(default_factory=dict)
     link: LinkSettings | None = None
+    runs_per_hour: int = Field(default=60, ge=1, le=3600)
 
     def noise_source(self) -> NoiseSource:
         """Return where noise comes from. Raises: ReproducibleNoiseRefused when deployed."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fedmkt.core.clock import Clock
 from fedmkt.core.errors import AuditBroken, AuditCut, StorageFailed
-from fedmkt.identity.hash_chain import JSON, Head, Record, link, read_record
+from fedmkt.identity.hash_chain import JSON, Head, Record, link, link_rotation, read_last
 from fedmkt.identity.keys import Identity
 
 _CHUNK = 65_536
@@ -63,6 +63,18 @@ class AuditLog:
             self._catch_up()
             return self._write(kind, facts)
 
+    def handover(self, new: Identity) -> tuple[int, bytes]:
+        """Return the line that would hand this log to another key, and the place it must have.
+
+        It is not written here: the log and what is sealed beside it change hands together
+        (`fedmkt.storage.pending_change`). Raises: as `append`.
+        """
+        with self._locked():
+            self._catch_up()
+            head, at = self._known_head(), self._clock.now()
+            record = link_rotation(head, old=self._identity, new=new, at=at)
+            return self._end, record.line()
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
@@ -100,8 +112,7 @@ class AuditLog:
     def _last_record(self, line: bytes) -> Record | None:
         if not line:
             return None
-        key, path = self._identity.public, str(self._path)
-        return read_record(line, number="at the end", key=key, path=path)
+        return read_last(line, key=self._identity.public, path=str(self._path))
 
     def _write(self, kind: str, facts: Mapping[str, JSON]) -> Head:
         record = link(

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.identity.keys import Identity
+from fedmkt.storage.pending_change import settle
 from fedmkt.storage.whole_file import write_private
 
 PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
@@ -40,14 +41,16 @@ def write_key(path: Path, identity: Identity) -> None:
 
 def write_encrypted_key(path: Path, identity: Identity, passphrase: bytes) -> None:
     """Write the key file, encrypted. Raises: SettingInvalid (one is there, a short passphrase)."""
-    _write(path, _encrypted(identity, passphrase))
+    _write(path, encrypted_key(identity, passphrase))
 
 
 def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
     """Read the key file. passphrase: None looks for it, see `find_passphrase`.
 
-    Raises: FileMissing; KeyLocked; SettingInvalid (form, or others may read it).
+    A change of keys that was cut short is brought to its end first. Raises: FileMissing; KeyLocked;
+    SettingInvalid (form, or others may read it); OutputUnwritable.
     """
+    settle(path.parent)
     if not path.is_file():
         advice = "Restore it from your backup, or make a first one with fedmkt node init."
         raise FileMissing(what="identity key", path=path, advice=advice)
@@ -68,7 +71,15 @@ def replace_key(path: Path, identity: Identity, passphrase: bytes) -> None:
 
     Raises: SettingInvalid (a short passphrase), OutputUnwritable.
     """
-    write_private(path, _encrypted(identity, passphrase))
+    write_private(path, encrypted_key(identity, passphrase))
+
+
+def encrypted_key(identity: Identity, passphrase: bytes) -> bytes:
+    """Return the contents of an encrypted key file. Raises: SettingInvalid (a short passphrase)."""
+    require_passphrase(passphrase)
+    key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
+    scheme = BestAvailableEncryption(passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
 
 
 def find_passphrase(
@@ -111,13 +122,6 @@ def require_passphrase(passphrase: bytes) -> None:
 def is_encrypted(path: Path) -> bool:
     """Tell whether a key file is encrypted."""
     return path.read_bytes().startswith(_PEM)
-
-
-def _encrypted(identity: Identity, passphrase: bytes) -> bytes:
-    require_passphrase(passphrase)
-    key = Ed25519PrivateKey.from_private_bytes(identity.export_secret())
-    scheme = BestAvailableEncryption(passphrase)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, scheme)
 
 
 def _decrypted(path: Path, data: bytes, passphrase: bytes) -> Identity:

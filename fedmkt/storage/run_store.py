@@ -21,6 +21,10 @@ class RunStore:
         states = tables.run_states.c
         return tx.scalar(sa.select(states.sealed).where(states.run == run))
 
+    def names(self, tx: sa.Connection) -> tuple[str, ...]:
+        """Return the names of all runs that were opened here."""
+        return tuple(tx.scalars(sa.select(tables.run_states.c.run)))
+
     def save(self, tx: sa.Connection, run: str, sealed: bytes) -> None:
         """Store the sealed state of `run` in place of the one before."""
         _put(tx, tables.run_states, {"run": run}, {"sealed": sealed})

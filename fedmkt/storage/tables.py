@@ -95,6 +95,15 @@ uses = sa.Table(
     sa.Column("run", sa.Text, sa.ForeignKey("ledger_reservations.run"), primary_key=True),
 )
 
+begun_runs = sa.Table(
+    "begun_runs",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("requester", sa.Text, nullable=False),
+    sa.Column("begun_at", sa.BigInteger, nullable=False),
+    sa.Index("ix_begun_runs_requester_begun_at", "requester", "begun_at"),
+)
+
 run_states = sa.Table(
     "run_states",
     metadata,

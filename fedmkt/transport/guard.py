@@ -253,7 +253,7 @@ def _server_config(settings: GuardSettings, guard: Guard) -> uvicorn.Config:
         # Security: a client must not state an address of its own.
         proxy_headers=False,
         server_header=False,
-        date_header=False,
+        date_header=True,  # a partner compares its clock with it (fedmkt.deployment.preflight)
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=3,

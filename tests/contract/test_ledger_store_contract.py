@@ -40,6 +40,7 @@ from fedmkt.privacy.accounts import (
 from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, NonPrivateEvent, Release
 from fedmkt.privacy.filter import FilterTerms, cost_nano
 from fedmkt.privacy.ledger import Reservation
+from fedmkt.storage.begun_runs import BegunRuns
 from fedmkt.storage.ledger_store import LedgerStore
 from fedmkt.storage.node_store import NodeStore
 from fedmkt.storage.run_store import RunStore
@@ -365,6 +366,22 @@ def test_a_use_for_life_is_not_freed_by_giving_back(
 
 SCORES, ALIGNMENT, SIZES = ExactEvent("scores"), ExactEvent("alignment"), ExactEvent("sizes")
 EXACT_SCORES, ALIGNMENTS = Window("exact_scores", None), Window("alignments", None)
+
+
+def test_a_requesters_runs_are_counted_by_the_hour_and_a_jump_of_the_clock_is_mended(
+    store: NodeStore, clock: ManualClock
+) -> None:
+    def begun(run: str, requester: str = "bank") -> bool:
+        with store.transaction() as tx:
+            return BegunRuns(clock).begin(tx, run, requester, allowed=2) is None
+
+    clock.advance(timedelta(days=30))
+    assert [begun("a"), begun("a"), begun("b"), begun("c")] == [True, True, True, False]
+    assert begun("d", "retailer")
+    clock.advance(-timedelta(days=30))
+    assert not begun("e")
+    clock.advance(timedelta(hours=1))
+    assert [begun("e"), begun("f"), begun("g")] == [True, True, False]
 
 
 def showing(run: str, *events: Event, **changed: str) -> Reservation:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from fedmkt.cli.commands import app
 from fedmkt.core.errors import FedmktError, FileMissing, SettingInvalid
 from fedmkt.deployment.health import HEARTBEAT_FILE, HeartbeatFile, health_of
 from fedmkt.deployment.service_files import (
@@ -255,6 +257,31 @@ def test_a_file_that_differs_is_not_written_over(service: Service, tmp_path: Pat
     with pytest.raises(SettingInvalid):
         write_service(service, tmp_path)
     assert own.read_text() == "# mine\n"
+
+
+def test_the_command_writes_what_the_library_makes_and_says_what_comes_next(
+    service: Service, tmp_path: Path
+) -> None:
+    role = "node" if (service.home / "node.toml").exists() else "coordinator"
+    words = [role, "service", str(service.home), "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0, told.output
+    written = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert written == service_files(service)
+    assert f"fedmkt-{role}.service" in told.output
+    assert "systemctl" in told.output
+    for name in SECRETS:
+        assert f"secret of {name}" not in "".join((told.output, *written.values()))
+    (tmp_path / "out" / "compose.yaml").write_text("# mine\n")
+    again = CliRunner().invoke(app, words)
+    assert isinstance(again.exception, SettingInvalid)
+
+
+def test_no_service_is_made_of_a_home_that_is_not_joined(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text('member = "bank"\n')
+    told = CliRunner().invoke(app, ["node", "service", str(tmp_path), "--out", str(tmp_path)])
+    assert isinstance(told.exception, SettingInvalid)
+    assert [path.name for path in tmp_path.iterdir()] == ["node.toml"]
 
 
 def test_a_node_is_healthy_while_it_looks_for_messages(tmp_path: Path) -> None:

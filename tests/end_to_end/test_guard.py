@@ -7,6 +7,7 @@ the guard. Routes are read off Flower's own application, so that those of anothe
 import contextlib
 import functools
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,6 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -23,6 +25,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from end_to_end.superlink import HOST, SuperLink, app_files, free_ports, running_superlink
 from fastapi.routing import iter_route_contexts
+from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.proto.control_pb2 import RegisterNodeRequest
 from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
@@ -33,6 +36,8 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.main import create_app
 
 from fedmkt.core.errors import LinkUnreachable, SettingInvalid
+from fedmkt.deployment import preflight
+from fedmkt.deployment.preflight import clock_line
 from fedmkt.transport.control import Control
 from fedmkt.transport.guard import FLEET_ROUTES
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
@@ -282,6 +287,41 @@ def test_a_run_is_completed_by_a_node_that_works_through_the_guard(
     run = link.run(app_files(client=_CLIENT, server=_SERVER), config, timeout_s=60)
     assert run.status == "finished:completed", link.logs()
     assert outcome.read_text() == "True"
+
+
+@dataclass(frozen=True)
+class WrongClock:
+    """The machine's clock, set wrong."""
+
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "state", "said"),
+    [
+        (0, "ok", "0 s|1 s"),
+        (20, "fail", "(19|20|21) s ahead of .*NTP.* more than 4 s ahead or 304 s behind"),
+        (-60, "warn", "(59|60|61) s behind .*NTP"),
+        (-400, "fail", "(399|400|401) s behind .*NTP.* is not let in"),
+    ],
+)
+def test_a_partner_sees_at_the_guard_how_far_off_its_clock_is(
+    link: SuperLink, ahead_s: int, state: str, said: str
+) -> None:
+    context = ssl.create_default_context(cafile=str(link.folder / "ca.crt"))
+    clock = WrongClock(timedelta(seconds=ahead_s))
+    line = clock_line(f"{HOST}:{link.guard_port}", context, clock)
+    assert line.state == state, line.said
+    assert re.match(said, line.said), line.said
+
+
+def test_what_a_clock_may_be_off_is_what_flower_lets_in() -> None:
+    assert timedelta(seconds=SYSTEM_TIME_TOLERANCE - 1) == preflight._MOST_AHEAD
+    most_behind = TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE - 1
+    assert timedelta(seconds=most_behind) == preflight._MOST_BEHIND
 
 
 # --- what is sent is not what httpx would send --------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from fedmkt.core.errors import (
 )
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message
 from fedmkt.node.app import node_at
+from fedmkt.node.dry_run import dry_run
+from fedmkt.node.home import open_home
 from fedmkt.node.node import Node
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
@@ -404,3 +406,35 @@ def test_a_requester_that_used_up_its_orders_of_the_day_is_refused(tmp_path: Pat
             coordinator.send(member, "close", close, run)
     assert codes == ["opened", "opened", "uses_exceeded"]
     world.close()
+
+
+def test_a_requester_that_begins_runs_too_often_is_refused_until_an_hour_has_passed(
+    tmp_path: Path,
+) -> None:
+    world = small_world(tmp_path)
+    member = world.members[0]
+    settings = world.node(member) / "node.toml"
+    settings.write_text(f"runs_per_hour = 2\n{settings.read_text()}")
+    coordinator, clock = Coordinator(world), ManualClock(datetime.now(UTC))
+    home = open_home(world.node(member), clock=clock)
+    node = Node(home)
+
+    def opened(run: str) -> str:
+        # What fails or is given back was begun all the same.
+        body = open_request(coordinator, run, f"job-{run}")
+        data = sign_message(coordinator.envelope(member, "open", body, run), coordinator.identity)
+        reply = parse_envelope(node.handle(data))
+        return Refused.from_bytes(reply.body).code if is_refusal(reply.body) else "opened"
+
+    first = [opened(f"run-{number}") for number in range(3)]
+    assert first == ["opened", "opened", "runs_too_often"]
+    assert opened("run-1") == "opened", "an opened run that is asked for again is none more"
+    asked = dry_run(home, small_job(world, name="asked"))
+    assert asked.refusal is not None
+    assert asked.refusal.code == "runs_too_often"
+    with home.store.transaction() as tx:
+        assert home.ledger.entries(tx, "run-2") == (), "nothing was reserved"
+    clock.advance(timedelta(hours=1))
+    assert opened("run-3") == "opened"
+    world.close()
+    home.close()

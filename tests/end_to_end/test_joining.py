@@ -268,16 +268,13 @@ def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
 
 
-def test_a_node_with_an_audit_log_keeps_its_key_and_still_opens(walked: Path) -> None:
-    ran("node", "join", "bank", "bank.invitation.json")
-    open_home(walked / "bank").close()
-    before = {path.name: path.read_bytes() for path in (walked / "bank").glob("*.*")}
-    assert "audit log hangs on the key" in str(failed("keys", "rotate", "bank"))
-    assert {path.name: path.read_bytes() for path in (walked / "bank").glob("*.*")} == before
-    open_home(walked / "bank").close()
-
-
-def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(walked: Path) -> None:
+@pytest.mark.parametrize("in_service", [False, True])
+def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(
+    walked: Path, in_service: bool
+) -> None:
+    if in_service:
+        ran("node", "join", "bank", "bank.invitation.json")
+        open_home(walked / "bank").close()
     ran("keys", "rotate", "bank")
     cards = ["--member", "bank/member.json", "--member", "retailer/member.json"]
     (walked / "next").mkdir()
@@ -289,6 +286,8 @@ def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(walked: Path) -
     ran("coordinator", "invite", "hub", "bank")
     ran("node", "join", "bank", "bank.invitation.json")
     open_home(walked / "bank").close()
+    verified = ran("audit", "verify", "bank/audit.log", "--key", "bank/audit.pub").output
+    assert ("key changed at record 2" in verified) == in_service
 
 
 def test_the_environments_passphrase_is_not_taken_for_a_new_one(walked: Path) -> None:
@@ -307,6 +306,18 @@ def test_another_passphrase_opens_the_authority_too(
     assert failed("coordinator", "renew", "hub").code == "key_locked"
     monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
     ran("coordinator", "renew", "hub")
+
+
+def test_a_coordinators_authority_takes_the_passphrase_of_its_rotated_key(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (walked / "new").write_text("another good passphrase")
+    (walked / "new").chmod(0o600)
+    ran("keys", "rotate", "hub", "--new-passphrase", "new")
+    assert failed("coordinator", "renew", "hub").code == "key_locked"
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
+    ran("coordinator", "renew", "hub")
+    read_key(walked / "hub" / "identity.key")
 
 
 # --- revoking ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from end_to_end.loopback_keys import write_node_key
 from end_to_end.small_world import small_world
 
 from fedmkt.deployment.certificates import write_certificates
+from fedmkt.deployment.supervisor import listens
 
 START = """
 import sys
@@ -45,3 +46,19 @@ def test_a_node_that_cannot_reach_its_coordinator_ends_within_5_s_of_being_asked
         finally:
             node.kill()
             node.wait()
+
+
+@pytest.mark.parametrize(
+    ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_process_that_listens_on_either_loopback_is_up(family: int, address: str) -> None:
+    with socket.socket(family) as server:
+        try:
+            server.bind((address, 0))
+        except OSError:
+            pytest.skip(f"this machine has no {address}")
+        port = server.getsockname()[1]
+        assert not listens(port), "bound alone is not listening"
+        server.listen()
+        assert listens(port)
+    assert not listens(port)

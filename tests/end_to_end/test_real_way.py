@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import tomli_w
 
@@ -107,7 +108,7 @@ def agreed_dataset(member: str) -> Dataset:
 def set_up(people: People) -> None:
     """Everybody's steps up to a joined, checked node, in the guide's order."""
     port, control = map(str, free_ports())
-    hub = ("--host", "127.0.0.1", "--port", port, "--control-port", control)
+    hub = ("--host", "localhost", "--port", port, "--control-port", control)
     people.run("coordinator", "init", "hub", *hub)
     table = bundled.load("adult_train")
     for number, member in enumerate(MEMBERS):
@@ -148,15 +149,30 @@ def wait_healthy(people: People) -> None:
     raise AssertionError(status.stdout + people.logs())
 
 
+def listened_at(people: People) -> set[str]:
+    """Return the addresses at which the coordinator's processes and the nodes listen."""
+    own = [psutil.Process(one.pid) for one in people.processes]
+    everybody = [each for one in own for each in (one, *one.children(recursive=True))]
+    return {
+        connection.laddr.ip
+        for process in everybody
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
 def test_three_partners_join_by_commands_and_train(people: People) -> None:
     set_up(people)
     told = people.run("node", "check", "bank", code=1)
     assert "fail reachability" in told
-    people.start("coordinator", "run", "hub")
+    # Partners know it by a name; it listens on one address.
+    people.start("coordinator", "run", "hub", "--listen", "127.0.0.1")
     for member in MEMBERS:
         people.start("node", "run", member)
     wait_healthy(people)
+    assert listened_at(people) == {"127.0.0.1"}
     told = people.run("node", "check", "bank")
+    assert re.search(r"ok\s+clock: \d s", told), told
     assert re.search(r"ok\s+certificate: TLSv1\.3", told)
     assert "ready" in told
 

@@ -14,6 +14,7 @@ from end_to_end.small_world import ROUNDS, SHORT, Trial, model_json, small_job, 
 from typer.testing import CliRunner
 
 from fedmkt.cli.commands import app
+from fedmkt.coordinator.conversation import Patience
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import AuditCut, NodeFailed, QuorumLost, RunRefused, StoreRolledBack
 from fedmkt.evidence.receipts import verify_receipt
@@ -63,6 +64,28 @@ class StopsAt(Wrapped):
         if self._left == 0:
             raise Stopped
         return replies
+
+
+class Answers(Wrapped):
+    """A channel on which, once, something else comes back of a node than what it said.
+
+    step: of the exchange. code: of the failure. The node has carried out what it was asked.
+    """
+
+    def __init__(self, channel: Channel, step: str, code: str, node: int = 1) -> None:
+        super().__init__(channel)
+        self._step, self._node, self._code = step, node, code
+        self.asked: list[tuple[int, ...]] = []
+
+    def exchange(
+        self, requests: Mapping[int, bytes], *, deadline_s: float, quorum: int | None = None
+    ) -> Mapping[int, bytes | Failure]:
+        replies = self._channel.exchange(requests, deadline_s=deadline_s, quorum=quorum)
+        if {parse_envelope(data).step for data in requests.values()} != {self._step}:
+            return replies
+        self.asked.append(tuple(sorted(requests)))
+        once = {self._node: Failure(self._code)} if len(self.asked) == 1 else {}
+        return {**replies, **once}
 
 
 class Records(Wrapped):
@@ -117,6 +140,60 @@ def test_a_stopped_coordinator_resumes_to_the_same_model(
     assert model_json(world, "run-1") == undisturbed
     # Every release was spent exactly once, however often it was asked for.
     assert entries_of(world, world.members[0]) == [("run-1", r, "spent") for r in range(ROUNDS)]
+    world.close()
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["not_delivered", "message_unavailable", "reply_unavailable", "node_unavailable",
+     "app_crashed"],
+)  # fmt: skip
+@pytest.mark.parametrize("step", ["open", "mask/1"])
+def test_what_was_lost_on_the_way_is_asked_again_of_that_node_alone(
+    tmp_path: Path, undisturbed: dict[str, object], step: str, code: str
+) -> None:
+    world = small_world(tmp_path)
+    channels: list[Answers] = []
+
+    def wrap(channel: Channel) -> Channel:
+        channels.append(Answers(channel, step, code))
+        return channels[-1]
+
+    patience = Patience(connect_s=10, exchange_s=60, absent_s=10)
+    Trial(world, patience=patience, wrap=wrap).run(small_job(world), "run-1")
+    assert channels[0].asked == [(1, 2, 3), (1,)]
+    assert model_json(world, "run-1") == undisturbed
+    assert entries_of(world, world.members[0]) == [("run-1", r, "spent") for r in range(ROUNDS)]
+    world.close()
+
+
+def test_what_a_node_itself_answers_is_not_asked_again(tmp_path: Path) -> None:
+    world = small_world(tmp_path)
+    trial = Trial(world, wrap=lambda channel: Answers(channel, "mask/1", "storage_failed"))
+    with pytest.raises(NodeFailed, match="storage_failed"):
+        trial.run(small_job(world), "run-1")
+    world.close()
+
+
+def test_a_run_that_fails_to_open_is_over_and_one_that_was_begun_is_not(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    world = small_world(tmp_path)
+    failing = Trial(world, wrap=lambda channel: Answers(channel, "open", "storage_failed"))
+    with pytest.raises(NodeFailed):
+        failing.run(small_job(world), "never-begun")
+    assert entries_of(world, world.members[1]) == [
+        ("never-begun", r, "returned") for r in range(ROUNDS)
+    ], "whoever opened it was told that it is off"
+
+    with pytest.raises(Stopped):
+        Trial(world, wrap=lambda c: StopsAt(c, 4, after=True)).run(small_job(world), "run-1")
+    with pytest.raises(NodeFailed):
+        failing.run(small_job(world), "run-1")
+    states = [state for run, _, state in entries_of(world, world.members[1]) if run == "run-1"]
+    assert "returned" not in states, "a node that cannot say again that it opened ends no run"
+    Trial(world).run(small_job(world), "run-1")
+    assert model_json(world, "run-1") == undisturbed
     world.close()
 
 

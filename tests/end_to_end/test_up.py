@@ -23,6 +23,7 @@ from fedmkt.deployment.up import bring_up, take_down
 from fedmkt.node.home import open_home
 from fedmkt.simulation.deployed import build_collaboration
 from fedmkt.storage.contract_files import read_job
+from fedmkt.transport.control import operators_control
 from fedmkt.transport.superlink import SLOW
 
 MEMBERS = ("bank", "map_provider", "retailer")
@@ -204,6 +205,33 @@ def test_a_killed_process_is_started_again(layout: Layout) -> None:
     while time.monotonic() < until and pids(layout).get("executor", before) == before:
         time.sleep(0.2)
     assert pids(layout)["executor"] != before
+
+
+def test_a_member_whose_key_is_revoked_is_shut_out_and_does_not_come_back(layout: Layout) -> None:
+    """Near the end of this file: that member's node is of no more use."""
+    hub, lost = str(layout.coordinator), "retailer"
+    told = fedmkt(layout.folder, "contract", "revoke", lost, "--home", hub, "--yes")
+    assert told.returncode == 0, told.stderr
+    port, until = layout.read_plan().control_port, time.monotonic() + 20
+    with operators_control(layout.superlink, port) as control:
+        while lost in control.nodes() and time.monotonic() < until:
+            time.sleep(0.2)
+        assert set(control.nodes()) == set(MEMBERS) - {lost}
+        # Its node tries again, as an own supervisor would have it.
+        before = restarts(layout, lost)
+        while restarts(layout, lost) <= before and time.monotonic() < until + 15:
+            time.sleep(0.2)
+        assert restarts(layout, lost) > before
+        assert set(control.nodes()) == set(MEMBERS) - {lost}
+    asked = read_job(layout.folder / "jobs" / "demo.toml")
+    *_, last = jobs.follow(layout, jobs.submit(layout, asked, "revoked-1"))
+    assert (last.state, last.code) == ("failed", "member_revoked")
+
+
+def restarts(layout: Layout, name: str) -> int:
+    status = layout.read_status()
+    assert status is not None
+    return next(one.restarts for one in status.processes if one.name == name)
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(layout: Layout) -> None:

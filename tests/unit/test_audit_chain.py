@@ -2,11 +2,20 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from fedmkt.core.errors import AuditBroken, AuditCut, SettingInvalid
-from fedmkt.identity.hash_chain import Head, Record, Verified, link, verify_chain
+from fedmkt.identity.hash_chain import (
+    Head,
+    Record,
+    Verified,
+    link,
+    link_rotation,
+    read_last,
+    verify_chain,
+)
 from fedmkt.identity.keys import Identity
 from fedmkt.wire.canonical import canonical_json, digest
 
@@ -209,3 +218,141 @@ def test_facts_changed_after_linking_do_not_change_the_record() -> None:
     record = link(None, identity=OWNER, at=START, kind="opened", facts={"names": names})
     names.append("retailer")
     assert check([record.line()]).records == 1
+
+
+# --- another key takes the log over -----------------------------------------------------------
+
+NEXT, THIEF = Identity(bytes(range(1, 33))), Identity(bytes(range(2, 34)))
+
+
+def begun(owner: Identity = OWNER) -> list[Record]:
+    """Return a log's first two records, as a node begins it."""
+    opened = link(None, identity=owner, at=START, kind="opened", facts={"key": owner.public.hex})
+    return [opened, go_on(opened, owner)]
+
+
+def go_on(last: Record, owner: Identity, kind: str = "closed") -> Record:
+    return link(last.head, identity=owner, at=START, kind=kind, facts={"run": "run-1"})
+
+
+def hand_over(last: Record, old: Identity, new: Identity) -> Record:
+    return link_rotation(last.head, old=old, new=new, at=START)
+
+
+def rotated() -> list[Record]:
+    """Return a log of five records that NEXT took over at the third."""
+    records = begun()
+    records.append(hand_over(records[-1], OWNER, NEXT))
+    records.append(go_on(records[-1], NEXT))
+    return [*records, go_on(records[-1], NEXT)]
+
+
+def refused(records: list[Record], key: Identity, said: str) -> int:
+    """Return the record at which a log is refused."""
+    with pytest.raises(AuditBroken, match=said) as broken:
+        check(lines(records), owner=key)
+    return int(str(broken.value.fields["record"]))
+
+
+def test_a_log_that_was_handed_over_verifies_with_the_present_key_alone() -> None:
+    records = rotated()
+    head = records[-1].head
+    assert check(lines(records), head, NEXT) == Verified(5, head, (3,))
+    assert check(lines(records), records[1].head, NEXT).records == 5, "a head of the old key's time"
+    assert refused(records, OWNER, "not the one that record 3 hands the log to") == 5
+
+
+def test_a_log_may_be_handed_over_again_and_again() -> None:
+    records, owners = begun(), [OWNER, *(Identity(bytes([n] * 32)) for n in range(1, 5))]
+    for old, new in pairwise(owners):
+        records.append(hand_over(records[-1], old, new))
+    records.append(go_on(records[-1], owners[-1]))
+    assert check(lines(records), None, owners[-1]).rotations == (3, 4, 5, 6)
+    for earlier in owners[:-1]:
+        refused(records, earlier, "hands the log to")
+
+
+def test_a_log_cut_before_it_was_handed_over_is_not_the_new_keys() -> None:
+    assert refused(rotated()[:2], NEXT, "does not fit this key") == 1
+    assert check(lines(rotated()[:3]), None, NEXT).rotations == (3,)
+
+
+def test_the_old_key_signs_nothing_more() -> None:
+    records = rotated()[:3]
+    assert refused([*records, go_on(records[-1], OWNER)], NEXT, "does not fit this key") == 4
+
+
+def test_the_new_key_signs_nothing_before_it_was_named() -> None:
+    records = begun()
+    assert refused([*records, go_on(records[-1], NEXT)], NEXT, "does not fit this key") == 3
+
+
+def test_a_key_takes_no_log_that_it_did_not_accept() -> None:
+    """Whoever stole the old key names one that its owner never used."""
+    records = begun()
+    honest = hand_over(records[-1], OWNER, THIEF)
+    for accepted in ("0" * 128, "", "no number", OWNER.sign("audit-rotation", b"").hex()):
+        facts = {**honest.facts, "new": NEXT.public.hex, "accepted": accepted}
+        forged = link(records[-1].head, identity=OWNER, at=START, kind="rotated", facts=facts)
+        assert refused([*records, forged], NEXT, "did not take the log over") == 3
+
+
+@pytest.mark.parametrize("missing", ["old", "new", "accepted"])
+def test_a_handover_that_does_not_say_all_is_refused(missing: str) -> None:
+    records = begun()
+    facts = {**hand_over(records[-1], OWNER, NEXT).facts}
+    del facts[missing]
+    forged = link(records[-1].head, identity=OWNER, at=START, kind="rotated", facts=facts)
+    assert refused([*records, forged], NEXT, "did not take the log over") == 3
+
+
+def test_a_handover_signed_by_another_key_is_refused() -> None:
+    records = begun()
+    by_thief = hand_over(records[-1], THIEF, NEXT)
+    assert refused([*records, by_thief], NEXT, "does not fit this key") == 3
+    # The owner signs what hands over somebody else's log.
+    facts = dict(by_thief.facts)
+    forged = link(records[-1].head, identity=OWNER, at=START, kind="rotated", facts=facts)
+    assert refused([*records, forged], NEXT, "hands over a log of another key") == 3
+
+
+def test_what_came_before_cannot_be_written_anew_with_the_stolen_old_key() -> None:
+    honest = rotated()
+    records = [begun()[0]]
+    records.append(go_on(records[0], OWNER, kind="refused"))
+    facts = dict(honest[2].facts)
+    # The thief re-signs the handover over its own history; the new key accepted another one.
+    records.append(link(records[-1].head, identity=OWNER, at=START, kind="rotated", facts=facts))
+    assert refused(records, NEXT, "did not take the log over") == 3
+
+
+def test_a_history_of_a_made_up_first_key_ends_under_no_key_but_its_makers() -> None:
+    records = begun(THIEF)
+    assert refused(records, OWNER, "does not fit this key") == 1
+    records.append(hand_over(records[-1], THIEF, Identity(bytes(32))))
+    assert refused(records, OWNER, "hands the log to") == 3
+
+
+def test_every_flipped_byte_of_a_handover_is_found() -> None:
+    log = lines(rotated())
+    for place in range(len(log[2])):
+        touched = bytearray(log[2])
+        touched[place] ^= 0x01
+        with pytest.raises(AuditBroken):
+            check([*log[:2], bytes(touched), *log[3:]], owner=NEXT)
+
+
+def test_the_last_line_is_taken_by_whom_it_names_and_by_nobody_else() -> None:
+    *_, before, line = lines(rotated()[:3])
+    assert read_last(line, key=NEXT.public, path=PATH).kind == "rotated"
+    assert read_last(before, key=OWNER.public, path=PATH).kind == "closed"
+    for key, last in ((OWNER, line), (THIEF, line), (NEXT, before)):
+        with pytest.raises(AuditBroken):
+            read_last(last, key=key.public, path=PATH)
+    by_thief = hand_over(begun()[-1], THIEF, NEXT)
+    taken = link(
+        begun()[-1].head, identity=THIEF, at=START, kind="rotated",
+        facts={**by_thief.facts, "accepted": "0" * 128},
+    )  # fmt: skip
+    with pytest.raises(AuditBroken):
+        read_last(taken.line(), key=NEXT.public, path=PATH)
