@@ -24,13 +24,14 @@ DeploymentOption = Annotated[
 
 def deployment(home: Path | None) -> Layout:
     """Return the deployment a command is about. Raises: FileMissing."""
-    if home is not None:
-        return Layout(home)
+    advice = "Give --home the folder of a deployment, or run fedmkt up first."
     noted = _last_file()
-    if not noted.exists():
-        advice = "Give --home the folder of a deployment, or run fedmkt up first."
+    if home is None and not noted.exists():
         raise FileMissing(what="deployment", path=noted, advice=advice)
-    return Layout(Path(noted.read_text(encoding="utf-8").strip()))
+    folder = home or Path(noted.read_text(encoding="utf-8").strip())
+    if not folder.is_dir():
+        raise FileMissing(what="deployment", path=folder, advice=advice)
+    return Layout(folder)
 
 
 def remember(layout: Layout) -> None:

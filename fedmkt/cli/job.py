@@ -134,8 +134,11 @@ def follow(
 @app.command()
 def cancel(run: RunArgument, home: DeploymentOption = None) -> None:
     """End a run before its next exchange; nodes give back what was not sent."""
-    found = jobs.cancel(deployment(home), run)
-    _console().print(f"run {found.run}: {found.state} {found.code}")
+    layout = deployment(home)
+    over = jobs.standing(layout, run).over
+    found = jobs.cancel(layout, run)
+    said = f"{found.state} before, nothing to cancel" if over else f"{found.state} {found.code}"
+    _console().print(f"run {found.run}: {said}")
 
 
 @app.command()
@@ -178,7 +181,7 @@ def _follow(console: Console, layout: Layout, run: str, out: Path | None) -> Non
         console=console,
     )
     task = progress.add_task(run, total=None, said="")
-    found = None
+    found = jobs.standing(layout, run)  # an unknown run is told without an empty bar
     with Live(progress, console=console, refresh_per_second=8):
         for found in jobs.follow(layout, run):
             counted = [event for event in found.events if event.what in ("round", "step")]
@@ -190,7 +193,8 @@ def _follow(console: Console, layout: Layout, run: str, out: Path | None) -> Non
                 total=counted[-1].of if counted else None,
                 said=f"{exchanges or 0} exchanges, {kilobytes or 0} kB",
             )
-    assert found is not None
+    if not console.is_terminal:
+        console.print()  # the bar ends its line on a terminal alone
     console.print(f"run {found.run}: [bold]{found.state}[/] {found.code}{_took(found)}")
     if found.state != "finished":
         _say_ending(console, layout, found)

@@ -181,7 +181,7 @@ def _contract(home: NodeHome) -> Line:
 def _ledger(home: NodeHome) -> Line:
     with home.store.transaction() as tx:
         runs = {entry.run for entry in home.ledger.entries(tx)}
-    return Line("ledger", "ok", f"opens; it knows {len(runs)} runs")
+    return Line("ledger", "ok", f"opens; runs known: {len(runs)}")
 
 
 def _log(home: NodeHome) -> Line:

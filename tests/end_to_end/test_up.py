@@ -186,6 +186,26 @@ def test_a_job_nobody_may_ask_for_is_refused_by_rule(layout: Layout) -> None:
     assert (last.state, last.code) == ("failed", "run_refused")
 
 
+def test_what_is_not_there_is_told_with_what_to_do(layout: Layout) -> None:
+    nowhere = fedmkt(layout.folder, "job", "list", "--home", "nowhere")
+    unknown = fedmkt(layout.folder, "job", "follow", "unknown-1")
+    assert (nowhere.returncode, unknown.returncode) == (2, 2)
+    assert "no deployment at nowhere" in nowhere.stderr
+    assert "fedmkt up" in nowhere.stderr
+    assert not unknown.stdout
+    assert "unknown-1" in unknown.stderr
+
+
+def test_a_run_that_has_ended_is_not_cancelled(
+    layout: Layout, finished: "subprocess.CompletedProcess[str]"
+) -> None:
+    run = finished.stdout.split("run ", 1)[1].split()[0]
+    told = fedmkt(layout.folder, "job", "cancel", run)
+    assert told.returncode == 0
+    assert "finished before, nothing to cancel" in told.stdout
+    assert fedmkt(layout.folder, "job", "show", run).stdout.count("finished") == 1
+
+
 def test_a_cancelled_run_ends_and_gives_back_what_was_not_sent(layout: Layout) -> None:
     run = jobs.submit(layout, read_job(layout.folder / "jobs" / "demo.toml"), "cancelled-1")
     open_coordinator(layout.coordinator).cancel(run)
