@@ -3,8 +3,8 @@
     python -m fedmkt.deployment.child COMMAND ARGUMENTS...
 
 Guarantee: standard input is a lifeline. When its other end closes, however that came about
-(kill -9 included), the command and everything it started in its process group are ended: asked
-first, then by force. The same when this process is asked to end. When the command ends by itself,
+(kill -9 included), the command is ended, asked first, then by force, and what it started in its
+process group by force. The same when this process is asked to end. When the command ends by itself,
 what it left behind in the group is ended too, and its exit code is passed on.
 Not guaranteed: the end of what left the process group, or of the command when this process itself
 is killed by force; then its starter ends the group.
@@ -17,9 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 GRACE_S = 5.0
-_ASKED = 128 + signal.SIGTERM
 
 
 def main(command: list[str]) -> int:
@@ -32,7 +32,7 @@ def main(command: list[str]) -> int:
     def end(*_: object) -> None:
         if not ended.is_set():
             ended.set()
-            threading.Thread(target=_end_group, args=(process,), daemon=True).start()
+            threading.Thread(target=_end, args=(process,), daemon=True).start()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,16 +43,15 @@ def main(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _watch(end: object) -> None:
+def _watch(end: Callable[[], None]) -> None:
     """Wait until the lifeline closes."""
     with contextlib.suppress(OSError):
         while os.read(0, 1024):
             pass
-    assert callable(end)
     end()
 
 
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     until = time.monotonic() + GRACE_S

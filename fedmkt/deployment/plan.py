@@ -169,6 +169,7 @@ def quiet_environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
         "FLWR_HOME": str(home),
         **QUIET,
+        # For nodes that run by Flower's own runner; the coordinator's executor looks less often.
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
         **extra,
     }

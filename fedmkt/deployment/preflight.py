@@ -1,7 +1,8 @@
 """What a node needs before it runs, looked at one by one: `fedmkt node check`.
 
-Guarantee: it changes nothing and spends nothing. A line that fails says what to do next; none
-holds a value of a customer.
+Guarantee: it spends nothing, and sends nothing about customers. A line that fails says what to do
+next; none holds a value of a customer. It opens the home as a run does: a store and a log that are
+not there yet are begun, and what a killed process left half done is put right.
 Not guaranteed: that a run will be accepted; `fedmkt node dry-run` asks that of one job.
 """
 

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedmkt.core.errors import FedmktError, NodesMissing
 from fedmkt.transport.channel import Channel, Failure, Handler, Traffic
+from fedmkt.transport.grid_waits import quicken_grid
 from fedmkt.transport.payload import (
     INTERNAL_ERROR,
     NOT_DELIVERED,
@@ -72,9 +73,6 @@ def make_server_app(main: Main) -> ServerApp:
 
     @app.main()
     def run(grid: Grid, context: Context) -> None:
-        # Imported here: what it leans on in Flower is needed by no grid in this process.
-        from fedmkt.transport.warm_runner import quicken_grid
-
         quicken_grid()
         main(FlowerChannel(grid), dict(context.run_config))
 

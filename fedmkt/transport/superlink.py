@@ -7,6 +7,9 @@ also to other users and processes of this machine; the process does not start wi
 others can read, nor with a Flower that has no place for the check.
 Not guaranteed: anything against this user's own processes and root; they read the file.
 
+It also spares its database and its exchanges work that nobody needs (`superlink_database`,
+`superlink_exchange`), or says that it cannot.
+
 Flower's open edition has no credential for the operator: its control routes let anybody in who
 reaches the port, and the port cannot be a Unix socket. It does have a place for one, a plugin that
 its own middleware asks before any control handler; the other editions fill it with OpenID.
@@ -84,7 +87,9 @@ def main() -> None:
         sys.exit(f"{error.code}: {error}")
     setattr(flower, _LOADER, lambda: plugin)
     if not all((spare_database(), ease_exchanges())):
-        _log.warning("Flower %s is not one this was tested with: %s", version("flwr"), SLOW)
+        _log.warning(
+            "this Flower (%s), or how it is set up, was not tested: %s", version("flwr"), SLOW
+        )
     sys.argv = ["flower-superlink", *rest]
     flower.flower_superlink()
 

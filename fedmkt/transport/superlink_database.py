@@ -12,12 +12,12 @@ Leans on Flower's internals: with a version that was not tested, all stays as it
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from flwr.supercore.corestate.sql_corestate import SqlCoreState
 
-TESTED = ("1.41.0",)
+from fedmkt.transport.tested import is_tested
+
 LOOK_S = 1.0
 _LOOKS = "_cleanup_expired_task_tokens"
 
@@ -25,7 +25,7 @@ _LOOKS = "_cleanup_expired_task_tokens"
 def spare_database(installed: str | None = None) -> bool:
     """Have this process look for expired tasks once a second at most; return whether it will."""
     looks = getattr(SqlCoreState, _LOOKS, None)
-    if (installed or version("flwr")) not in TESTED or looks is None:
+    if not is_tested(installed) or looks is None:
         return False
     setattr(SqlCoreState, _LOOKS, at_most_every(LOOK_S, looks))
     return True

@@ -22,7 +22,6 @@ import importlib
 import os
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from importlib.metadata import version
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -31,8 +30,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedmkt.transport.superlink_waiting import HELD_S, Waiting, asked_for, is_nothing, what_came
+from fedmkt.transport.tested import is_tested
 
-TESTED = ("1.41.0",)
 EXCHANGE = frozenset(
     f"/v1/{whose}/{what}"
     for whose in ("fleet", "runtime")
@@ -75,7 +74,7 @@ def ease_exchanges(installed: str | None = None) -> bool:
     users = [importlib.import_module(name) for name in _USES_THREADS]
     listed = getattr(flower, _LAYERS, None)
     if (
-        (installed or version("flwr")) not in TESTED
+        not is_tested(installed)
         or listed is None
         or not all(hasattr(user, _THREADS) for user in users)
         or any(os.getenv(switch) == "1" for switch in _SWITCHES)

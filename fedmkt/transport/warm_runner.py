@@ -28,7 +28,6 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -41,23 +40,20 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import http_grid
 from flwr.supernode.fleet_http_connection import http_request_response
 
 from fedmkt.core.errors import BundleNotAllowed, LinkUnreachable, SettingInvalid
 from fedmkt.transport.channel import Failure
 from fedmkt.transport.flower import Config
+from fedmkt.transport.grid_waits import FIRST_WAIT_S, LONGEST_WAIT_S
 from fedmkt.transport.payload import failure_record
 from fedmkt.transport.superlink_waiting import HELD_S
+from fedmkt.transport.tested import TESTED, is_tested
 
-TESTED = ("1.41.0",)
-"""The versions of Flower whose internals this module was tested with."""
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.03, 1.0
-_GRID_PULLS = "pull_objects"
 _PAUSE_SHARE = 0.05  # of the time since the last message
 _POLL_SHARE = 2.0  # of the time that looking took, so that looking does not crowd out answering;
 # more where looking takes longer than it did at best: then many look, and others' answers wait
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25  # for what is still being sent
 _SENDING_S = 2.0  # after that other messages go first: whoever was sending may be gone
 
 _log = logging.getLogger(__name__)
@@ -164,26 +160,11 @@ class WarmRunner:
         return self.app(message, context)
 
 
-def quicken_grid() -> None:
-    """Have the coordinator's grid look soon again for what a node is still sending.
-
-    Flower's grid waits a second and more. With a version that was not tested it stays so.
-    """
-    if version("flwr") in TESTED:
-        hurried = partial(
-            inflatable_utils.pull_objects,
-            initial_backoff=_FIRST_WAIT_S,
-            backoff_cap=_LONGEST_WAIT_S,
-        )
-        setattr(http_grid, _GRID_PULLS, hurried)
-
-
 def require_tested(installed: str | None = None) -> None:
     """Raise SettingInvalid unless the installed Flower is one this module was tested with."""
-    found = installed or version("flwr")
-    if found not in TESTED:
+    if not is_tested(installed):
         problem = f"the fast runner was tested with {', '.join(TESTED)} alone"
-        raise SettingInvalid(setting=f"Flower {found}", problem=problem)
+        raise SettingInvalid(setting=f"Flower {installed or version('flwr')}", problem=problem)
 
 
 class Connection(NamedTuple):
@@ -243,8 +224,8 @@ def _fetched(talk: Connection, one: _Incoming, wait_s: float) -> Message:
         return_type=Message,
         max_time=wait_s,
         # Where a look takes long, asking again soon only makes what is awaited later.
-        initial_backoff=max(_FIRST_WAIT_S, one.looked_s),
-        backoff_cap=max(_LONGEST_WAIT_S, _POLL_SHARE * one.looked_s),
+        initial_backoff=max(FIRST_WAIT_S, one.looked_s),
+        backoff_cap=max(LONGEST_WAIT_S, _POLL_SHARE * one.looked_s),
     )
     # The content's own bytes do not hold its name.
     message.metadata.__dict__["_message_id"] = one.tree.object_id

@@ -31,8 +31,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fedmkt.transport import superlink_exchange
-from fedmkt.transport.superlink_exchange import EXCHANGE, TESTED, Held, Past, ease_exchanges
+from fedmkt.transport.superlink_exchange import EXCHANGE, Held, Past, ease_exchanges
 from fedmkt.transport.superlink_waiting import Waiting, asked_for, is_nothing, what_came
+from fedmkt.transport.tested import TESTED
 
 FLOWER = "flwr.superlink.main"
 PROTOBUF = {"content-type": "application/protobuf"}

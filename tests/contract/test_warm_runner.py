@@ -29,7 +29,8 @@ from fedmkt.transport.bundle import build_bundle, bundle_hash
 from fedmkt.transport.flower import make_client_app
 from fedmkt.transport.payload import payload_record
 from fedmkt.transport.stock_runner import checking
-from fedmkt.transport.warm_runner import TESTED, require_tested
+from fedmkt.transport.tested import TESTED
+from fedmkt.transport.warm_runner import require_tested
 
 WHAT = {
     "bank": "echo",

@@ -5,10 +5,10 @@ from flwr.supercore.corestate.sql_corestate import SqlCoreState
 
 from fedmkt.transport.superlink_database import (
     LOOK_S,
-    TESTED,
     at_most_every,
     spare_database,
 )
+from fedmkt.transport.tested import TESTED
 
 LOOKS = "_cleanup_expired_task_tokens"
 
