@@ -9,13 +9,14 @@ coordinator's files.
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fedmkt.coordinator.progress import Event, read_progress
 from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.deployment import jobs
 from fedmkt.deployment.plan import HOST, Layout
@@ -120,21 +121,26 @@ class CoordinatorFiles(Collector):
         runs = GaugeMetricFamily("fedmkt_runs", "Runs, by state", labels=["state"])
         for state, count in sorted(Tally(one.state for one in standings).items()):
             runs.add_metric([state], count)
-        last = [one.events[-1] for one in standings if one.events]
+        starts = [each for folder in self._runs() for each in _starts(read_progress(folder))]
+        last = [events[-1] for events in starts]
         exchanges = CounterMetricFamily("fedmkt_exchanges", "Exchanges of all runs")
         exchanges.add_metric([], sum(event.exchanges for event in last))
         sent = CounterMetricFamily("fedmkt_bytes", "Bytes of all runs", labels=["direction"])
         sent.add_metric(["out"], sum(event.bytes_down for event in last))
         sent.add_metric(["in"], sum(event.bytes_up for event in last))
         seconds = CounterMetricFamily("fedmkt_run_seconds", "Seconds that all runs took so far")
-        seconds.add_metric([], sum(_took_s(one) for one in standings))
+        seconds.add_metric([], sum(_took_s(events) for events in starts))
         yield from (runs, exchanges, sent, seconds, *self._processes())
 
     def _standings(self) -> list[jobs.Standing]:
-        # A run whose order is being written this moment is seen at the next look.
-        with suppress(FedmktError):
+        try:
             return jobs.standings(self._layout)
-        return []
+        except FedmktError as error:
+            _log.warning("runs are not counted: %s", error)
+            return []
+
+    def _runs(self) -> list[Path]:
+        return sorted((self._layout.coordinator / "runs").glob("*/"))
 
     def _processes(self) -> Iterable[Metric]:
         online = GaugeMetricFamily("fedmkt_node_online", "1 if it is online", labels=["member"])
@@ -148,8 +154,18 @@ class CoordinatorFiles(Collector):
         return online, restarts
 
 
-def _took_s(one: jobs.Standing) -> float:
-    return (one.events[-1].at - one.events[0].at).total_seconds() if one.events else 0.0
+def _starts(events: Sequence[Event]) -> list[list[Event]]:
+    """Return a run's events by start: one that is resumed counts from nothing again."""
+    starts: list[list[Event]] = []
+    for event in events:
+        if event.what == "begun" or not starts:
+            starts.append([])
+        starts[-1].append(event)
+    return starts
+
+
+def _took_s(events: Sequence[Event]) -> float:
+    return (events[-1].at - events[0].at).total_seconds()
 
 
 def coordinator_registry(layout: Layout) -> CollectorRegistry:

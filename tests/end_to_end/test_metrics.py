@@ -1,5 +1,6 @@
 """Figures for Prometheus on loopback: what a node answered and has left, what a coordinator ran."""
 
+import json
 import urllib.request
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_a_coordinators_figures_say_how_runs_stand_and_what_they_sent(world: Wor
     assert found[("fedmkt_runs", ("finished",))] == 1
     assert found[("fedmkt_exchanges_total", ())] == outcome.exchanges
     assert found[("fedmkt_bytes_total", ("in",))] == outcome.bytes_up
+
+
+def test_what_a_run_sent_before_it_was_resumed_is_counted_too(tmp_path: Path) -> None:
+    def line(what: str, at: int, exchanges: int) -> str:
+        event = {"what": what, "at": f"2026-11-26T00:00:{at:02}Z", "exchanges": exchanges}
+        return json.dumps({**event, "bytes_up": 10 * exchanges, "bytes_down": 0}) + "\n"
+
+    for run, started_at in (("run-1", 0), ("run-1.without-1", 30)):
+        folder = tmp_path / "coordinator" / "runs" / run
+        folder.mkdir(parents=True)
+        first = line("begun", started_at, 0) + line("round", started_at + 4, 5)
+        resumed = line("begun", started_at + 10, 0) + line("ended", started_at + 13, 7)
+        (folder / "progress.jsonl").write_text(first + resumed)
+    found = figures(serve(coordinator_registry(Layout(tmp_path)), 0))
+    assert found[("fedmkt_exchanges_total", ())] == 2 * (5 + 7)
+    assert found[("fedmkt_bytes_total", ("in",))] == 10 * 2 * (5 + 7)
+    assert found[("fedmkt_run_seconds_total", ())] == 2 * (4 + 3)
 
 
 def test_figures_are_served_on_loopback_alone_and_a_taken_port_is_said(world: World) -> None:
