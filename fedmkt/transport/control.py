@@ -5,7 +5,6 @@ SuperLink asks for a token (`fedmkt.transport.superlink`).
 """
 
 import hashlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,8 +31,6 @@ from google.protobuf.message import DecodeError
 from fedmkt.core.errors import LinkUnreachable
 from fedmkt.transport.bundle import build_bundle, bundle_files
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
-
-_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +122,6 @@ class Control:
         """
         if not self.run(run_id).status.startswith("finished"):
             self._call("StopRun", StopRunRequest(run_id=run_id))
-
-    def wait(self, *, deadline_s: float) -> None:
-        """Wait until the SuperLink answers. Raises: LinkUnreachable."""
-        until = time.monotonic() + deadline_s
-        while True:
-            try:
-                self.nodes()
-                return
-            except LinkUnreachable:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(_PAUSE_S)
 
     def _call(self, name: str, request: object) -> Any:
         try:

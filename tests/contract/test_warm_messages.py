@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from end_to_end.loopback_keys import write_node_key
 from flwr.app import Message
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
@@ -19,6 +18,7 @@ from typer.testing import CliRunner
 
 from fedmkt.cli.commands import app as commands
 from fedmkt.deployment.health import HeartbeatFile
+from fedmkt.deployment.link_keys import write_node_key
 from fedmkt.transport import warm_runner
 from fedmkt.transport.channel import Handler
 from fedmkt.transport.flower import make_client_app

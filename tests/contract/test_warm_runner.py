@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from end_to_end import superlink, warm_node
-from end_to_end.loopback_keys import write_node_key
 from end_to_end.small_world import small_world
 from end_to_end.superlink import app_files, running_superlink
 from flwr.app import Message
@@ -23,6 +22,7 @@ from flwr.supernode.fleet_http_connection import http_request_response
 
 from fedmkt.core.errors import BundleNotAllowed, LinkUnreachable, SettingInvalid
 from fedmkt.deployment import node_process
+from fedmkt.deployment.link_keys import write_node_key
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.transport import warm_runner
 from fedmkt.transport.bundle import build_bundle, bundle_hash

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from end_to_end.loopback_keys import write_certificates, write_node_key
 from end_to_end.recording_proxy import RecordingProxy
 from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
 from flwr.common.serde import fab_to_proto, user_config_to_proto
@@ -33,6 +32,9 @@ from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
+from fedmkt.deployment.certificates import write_certificates
+from fedmkt.deployment.link_keys import write_node_key
+from fedmkt.deployment.plan import QUIET
 from fedmkt.storage.whole_file import write_private
 from fedmkt.transport.bundle import build_bundle, bundle_files
 from fedmkt.transport.flower import Config
@@ -40,13 +42,7 @@ from fedmkt.transport.operator_token import OperatorToken
 
 HOST = "127.0.0.1"
 START_S = 60.0
-_QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
+_QUIET = {**QUIET, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05"}
 
 
 @dataclass(frozen=True, slots=True)

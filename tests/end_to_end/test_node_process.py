@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from end_to_end.loopback_keys import write_node_key
 from end_to_end.small_world import small_world
 
 from fedmkt.deployment.certificates import write_certificates
+from fedmkt.deployment.link_keys import write_node_key
 from fedmkt.deployment.supervisor import listens
 
 START = """
