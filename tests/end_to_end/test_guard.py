@@ -39,7 +39,7 @@ from fedmkt.core.errors import LinkUnreachable, SettingInvalid
 from fedmkt.deployment import preflight
 from fedmkt.deployment.preflight import clock_line
 from fedmkt.transport.control import Control
-from fedmkt.transport.guard import FLEET_ROUTES
+from fedmkt.transport.guard_app import FLEET_ROUTES
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
 
 Route = tuple[str, str]
