@@ -1,13 +1,11 @@
 """The demonstration reaches what it promises, and its report says what happened."""
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from unit.full_disk import files_no_longer_than
 
 from fedmkt.cli.commands import app
 from fedmkt.core.clock import SystemClock
@@ -250,16 +248,6 @@ def test_the_ledgers_table_shows_what_was_lost_beside_what_is_spent(
     assert life[-1] == f"{measured:.3f}"
     (uses,) = (line for line in lines if line[:1] == ["prospects-no-noise"])
     assert uses == ["prospects-no-noise", "all", "runs", "a", "day", "5", "1", "4", "no", "bound"]
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_leaves_no_half_of_a_demonstration(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
 """The audit log's file: what was appended stays, whatever crashes or who else writes."""
 
 import json
-import resource
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from unit.full_disk import files_no_longer_than
 
 from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import AuditBroken, AuditCut, StorageFailed
@@ -41,16 +40,6 @@ def verified(path: Path, log: AuditLog | None = None) -> Verified:
 
 def kinds(path: Path) -> list[str]:
     return [json.loads(line)["kind"] for line in path.read_bytes().splitlines()]
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_appended_verifies_with_the_key_beside_it(log: AuditLog, path: Path) -> None:

@@ -1,8 +1,6 @@
 """What a node's store and a coordinator's journal do when a disk or a file fails."""
 
-import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from unit.full_disk import files_no_longer_than
 
 from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import RequestConflict, SettingInvalid, StorageFailed
@@ -51,16 +50,6 @@ def ledger(store: NodeStore) -> LedgerStore:
         ledger.open_accounts(tx, DatasetAccounts("cards", "people", (account,)))
         ledger.reserve(tx, Reservation("run", "job", "cards", "value", "bank", releases))
     return ledger
-
-
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def commit_with_state_and_reply(store: NodeStore, ledger: LedgerStore) -> None:
