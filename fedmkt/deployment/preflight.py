@@ -11,25 +11,25 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import httpx
 from cryptography import x509
 
 from fedmkt.contract.collaboration import Dataset
+from fedmkt.core.clock import SystemClock
 from fedmkt.core.errors import FedmktError
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.data.sources import Kind
 from fedmkt.data.tables import load_examples
 from fedmkt.data.validation import validate
+from fedmkt.deployment.clock_skew import in_words, is_refused, look_at_clock
 from fedmkt.identity.hash_chain import verify_chain
 from fedmkt.node.home import AUDIT_FILE, NodeHome, open_home
 from fedmkt.node.settings import LinkSettings, NodeSettings, read_settings
 from fedmkt.storage.key_file import is_encrypted
 
 _TIMEOUT_S = 5.0
-_MOST_SKEW = timedelta(seconds=30)
+_USUAL_SKEW = timedelta(seconds=3)
 _EXPIRY_WARNING = timedelta(days=30)
 _LEAST_FREE = 2_000_000_000
 _BINS = 64
@@ -135,16 +135,13 @@ def _expiry(until: datetime, spoken: str) -> Line:
 
 
 def _clock(link: LinkSettings, context: ssl.SSLContext) -> Line:
-    try:
-        answer = httpx.get(f"https://{link.address}/", verify=context, timeout=_TIMEOUT_S)
-        theirs = parsedate_to_datetime(answer.headers["date"])
-    except (httpx.HTTPError, KeyError, ValueError):
+    skew = look_at_clock(link.address, context, SystemClock())
+    if skew is None:
         return Line("clock", "warn", "the coordinator does not tell its time; compare by hand")
-    skew = abs(datetime.now(UTC) - theirs)
-    if skew <= _MOST_SKEW:
-        return Line("clock", "ok", f"within {_MOST_SKEW.seconds} s of the coordinator's")
-    said = f"{skew.total_seconds():.0f} s from the coordinator's; set this machine's clock (NTP)"
-    return Line("clock", "fail", said)
+    if abs(skew) <= _USUAL_SKEW:
+        return Line("clock", "ok", f"within {_USUAL_SKEW.seconds} s of the coordinator's")
+    said = f"{in_words(skew)} the coordinator's; set this machine's clock (NTP)"
+    return Line("clock", "fail" if is_refused(skew) else "warn", said)
 
 
 def _key(home: Path, settings: NodeSettings) -> Line:
