@@ -28,7 +28,8 @@ from end_to_end.fault_moments import (
 )
 from end_to_end.faulty_node import TWICE_OTHER, TWICE_SAME
 
-from fedmkt.core.errors import ClockSkewed
+from fedmkt.coordinator.progress import read_progress
+from fedmkt.core.errors import ClockSkewed, QuorumLost
 
 HANG_S, CUT_S = 20.0, 30.0
 THREE_HOURS_AHEAD_S, FOUR_MINUTES_BEHIND_S = 3 * 3600, -240
@@ -170,9 +171,12 @@ def nothing(stage: Stage) -> None:
 
 
 def said_by_name(stage: Stage) -> list[str]:
-    """Return a problem unless the node's own log names what is wrong with its clock."""
+    """Return problems unless the node says what is wrong, and the coordinator whom it missed."""
     log = stage.layout.log(VICTIM).read_text()
-    return [] if ClockSkewed.code in log else ["the node's log does not say that its clock is off"]
+    found = [] if ClockSkewed.code in log else ["the node's log does not say that its clock is off"]
+    events = read_progress(stage.layout.coordinator / "runs" / stage.run)
+    missed = {one.member for one in events if one.code == QuorumLost.code}
+    return found + ([] if missed == {VICTIM} else [f"missed, says the coordinator: {missed}"])
 
 
 def answered_alike_and_once(stage: Stage) -> list[str]:

@@ -15,6 +15,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -32,7 +33,9 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.main import create_app
 
-from fedmkt.core.errors import LinkUnreachable, SettingInvalid
+from fedmkt.core.clock import ManualClock, SystemClock
+from fedmkt.core.errors import ClockSkewed, LinkUnreachable, SettingInvalid
+from fedmkt.deployment.clock_skew import require_clock
 from fedmkt.transport.control import Control
 from fedmkt.transport.guard import FLEET_ROUTES
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
@@ -282,6 +285,14 @@ def test_a_run_is_completed_by_a_node_that_works_through_the_guard(
     run = link.run(app_files(client=_CLIENT, server=_SERVER), config, timeout_s=60)
     assert run.status == "finished:completed", link.logs()
     assert outcome.read_text() == "True"
+
+
+def test_a_node_whose_clock_is_off_is_told_by_name(link: SuperLink) -> None:
+    address, certificate = f"{HOST}:{link.guard_port}", link.folder / "ca.crt"
+    require_clock(address, certificate, SystemClock())
+    for off in (timedelta(hours=3), timedelta(hours=-3)):
+        with pytest.raises(ClockSkewed, match="Set the clock"):
+            require_clock(address, certificate, ManualClock(datetime.now(UTC) + off))
 
 
 # --- what is sent is not what httpx would send --------------------------------------------------
