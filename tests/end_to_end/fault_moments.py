@@ -39,13 +39,15 @@ class Stage:
         return self.layout.node(VICTIM)
 
 
-def wait_for(what: str, done: Callable[[], bool], seconds: float = MOMENT_S) -> None:
+def wait_for(
+    what: str, done: Callable[[], bool], seconds: float = MOMENT_S, *, look_s: float = _LOOK_S
+) -> None:
     """Wait until something is so. Raises: TimeoutError."""
     until = time.monotonic() + seconds
     while not done():
         if time.monotonic() > until:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(_LOOK_S)
+        time.sleep(look_s)
 
 
 def wait_for_event(stage: Stage, what: str) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import resource
 import sqlite3
 import time
 from collections.abc import Callable
@@ -131,7 +130,7 @@ def fill_disk(room: int) -> Callable[[Stage], None]:
         node, most = itself(stage.layout, VICTIM), (stage.home / "audit.log").stat().st_size + room
         assert most < (stage.home / "node.db-wal").stat().st_size
         before = node.rlimit(psutil.RLIMIT_FSIZE)
-        node.rlimit(psutil.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        node.rlimit(psutil.RLIMIT_FSIZE, (most, before[1]))
 
         def mend() -> None:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -27,6 +27,7 @@ from fedmkt.storage.contract_files import read_job
 
 DEADLINE_S = 300.0
 _MOST_RESUMES = 3
+_LOOK_S = 0.1
 _FAULTY_NODE = Path(__file__).with_name("faulty_node.py")
 
 
@@ -112,9 +113,8 @@ def struck(names: tuple[str, ...], folder: Path) -> list[Outcome]:
             up.bring_up(layout, members)
         try:
             done = [_strike(layout, relay, name, f"struck-{n}") for n, name in enumerate(names)]
-            following = _submitted(layout, "after")
-            _wait_until_over(layout, "after")
-            following = jobs.standing(layout, "after")
+            _submit(layout, "after")
+            following = _ended(layout, "after")
         finally:
             up.take_down(layout)
     left = tuple(left_behind(layout))
@@ -127,28 +127,30 @@ def _strike(layout: Layout, relay: CutRelay, name: str, run: str) -> _Struck:
     wait_for("a healthy deployment", lambda: (status := status_of()) is not None and status.healthy)
     fault, stage, stops = FAULTS[name], Stage(layout, run, relay), []
     started = time.monotonic()
-    _submitted(layout, run)
+    _submit(layout, run)
     fault.strike(stage)
     while True:
-        _wait_until_over(layout, run)
-        found = jobs.standing(layout, run)
+        found = _ended(layout, run)
         stops += [found.code] if found.state != "finished" else []
         if found.state != "stopped" or len(stops) > _MOST_RESUMES:
             break
         stage.mend()
         jobs.resume(layout, run)
-        wait_for("a resumed run", lambda: not jobs.standing(layout, run).over)
+        begun = lambda: not jobs.standing(layout, run).over  # noqa: E731
+        wait_for("a resumed run", begun)
     seconds = time.monotonic() - started
     stage.mend()
     return _Struck(name, stage, found, tuple(stops), seconds)
 
 
-def _submitted(layout: Layout, run: str) -> str:
-    return jobs.submit(layout, read_job(layout.folder / "jobs" / "demo.toml"), run)
+def _submit(layout: Layout, run: str) -> None:
+    jobs.submit(layout, read_job(layout.folder / "jobs" / "demo.toml"), run)
 
 
-def _wait_until_over(layout: Layout, run: str) -> None:
-    wait_for(f"the end of {run}", lambda: jobs.standing(layout, run).over, DEADLINE_S)
+def _ended(layout: Layout, run: str) -> jobs.Standing:
+    over = lambda: jobs.standing(layout, run).over  # noqa: E731
+    wait_for(f"the end of {run}", over, DEADLINE_S, look_s=_LOOK_S)
+    return jobs.standing(layout, run)
 
 
 def _outcome(done: _Struck, members: tuple[str, ...], problems: tuple[str, ...]) -> Outcome:
