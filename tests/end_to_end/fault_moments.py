@@ -114,7 +114,9 @@ def stopped(layout: Layout, name: str) -> Iterator[None]:
 def sum_that_waits_for_other(stage: Stage) -> Iterator[str]:
     """Hold a sum before OTHER masks its part; yield the step, once the victim has answered it."""
     for before, step in _SUMS:
-        wait_for(before, lambda before=before: before in steps_of(stage, OTHER))
+        # Answered is not yet sent; the coordinator must have it.
+        had = (before, OTHER)
+        wait_for(before, lambda had=had: had in remembered(stage.layout, stage.run))
         with stopped(stage.layout, OTHER):
             if step in steps_of(stage, OTHER):
                 continue
