@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import sqlite3
 import time
@@ -14,7 +15,6 @@ import psutil
 from end_to_end.cut_relay import CutRelay
 
 from fedmkt.coordinator.progress import read_progress
-from fedmkt.deployment.health import HEARTBEAT_FILE
 from fedmkt.deployment.plan import Layout
 
 VICTIM, OTHER = "bank", "retailer"
@@ -139,7 +139,7 @@ def held_at_the_log(stage: Stage) -> Iterator[tuple[str, int]]:
             fcntl.flock(log, fcntl.LOCK_EX)
             if step in steps_of(stage, VICTIM):
                 continue
-            wait_for("an answer that waits", lambda: _answers_since(stage.home, 1.0))
+            wait_for("the victim at its log", lambda log=log: _somebody_waits_for(log))
             yield step, log
             return
         finally:
@@ -147,11 +147,7 @@ def held_at_the_log(stage: Stage) -> Iterator[tuple[str, int]]:
     raise TimeoutError("the run was faster than its watcher")
 
 
-def _answers_since(home: Path, seconds: float) -> bool:
-    """Tell whether a node has been answering one message for so long."""
-    try:
-        beat = home / HEARTBEAT_FILE
-        age_s = time.time() - beat.stat().st_mtime
-        return '"answering"' in beat.read_text() and age_s > seconds
-    except FileNotFoundError:
-        return False
+def _somebody_waits_for(file: int) -> bool:
+    """Tell whether a process waits for a lock on an open file (Linux)."""
+    waiting = re.compile(rf"-> FLOCK .*:{os.fstat(file).st_ino} ")
+    return waiting.search(Path("/proc/locks").read_text()) is not None

@@ -197,6 +197,14 @@ def _nodes_started(fault: str, relay: CutRelay) -> Iterator[None]:
         up._node_command = plain
 
 
+def _struck_or_not(name: str, folder: Path) -> Outcome:
+    """Do one fault; what keeps it from being done, or its run from ending, is a problem too."""
+    try:
+        return struck((name,), folder)[0]
+    except Exception as error:  # noqa: BLE001
+        return Outcome(name, "-", (), 0.0, (), (f"{type(error).__name__}: {error}",))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("names", nargs="*", help="; ".join(FAULTS))
@@ -206,7 +214,7 @@ def main() -> None:
     failed = False
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            (one,) = struck((name,), Path(folder) / "up")
+            one = _struck_or_not(name, Path(folder) / "up")
         row = (name, one.state, ", ".join(one.stops) or "-", f"{one.seconds:.0f}",
                ", ".join(one.spent), "; ".join(one.problems) or "none")  # fmt: skip
         print("| " + " | ".join(row) + " |", flush=True)
