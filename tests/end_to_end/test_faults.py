@@ -1,9 +1,16 @@
 """Real processes are struck in the middle of a run: what was wanted of each fault holds."""
 
+import re
 from pathlib import Path
 
 import pytest
 from end_to_end.faults import FAULTS, QUICK, grouped, struck
+
+
+def test_every_fault_stands_in_the_docs_as_it_was_measured() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (?:finished|failed) \|.*\| (.+?) \|$", page, re.M)
+    assert rows == [(name, "none") for name in FAULTS]
 
 
 def test_runs_that_are_struck_one_after_another_end_well(tmp_path: Path) -> None:
