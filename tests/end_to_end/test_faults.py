@@ -20,7 +20,7 @@ def test_runs_that_are_struck_one_after_another_end_well(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", grouped([name for name in FAULTS if name not in QUICK]))
+@pytest.mark.parametrize("names", [*grouped([name for name in FAULTS if name not in QUICK])])
 def test_a_run_that_is_struck_ends_well_or_by_name(names: tuple[str, ...], tmp_path: Path) -> None:
     outcomes = struck(names, tmp_path / "up")
     assert [one.problems for one in outcomes] == [()] * len(names), outcomes
