@@ -25,7 +25,7 @@ test-full: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 faults: .venv/installed
-	$(BIN)/python tests/end_to_end/faults.py
+	PYTHONPATH=tests $(BIN)/python -m end_to_end.faults
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

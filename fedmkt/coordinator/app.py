@@ -143,11 +143,13 @@ def _run_once(
 
 
 def _member_and_reason(error: Exception) -> tuple[str, str]:
-    """Return which member ended a run and by which rule or error, each "" if not known."""
+    """Return which members ended a run and by which rule, error or step, each "" if not known."""
     if isinstance(error, RunRefused):
         return str(error.fields["member"]), str(error.fields["rule"])
     if isinstance(error, NodeFailed):
         return str(error.fields["member"]), str(error.fields["error"])
+    if isinstance(error, QuorumLost):
+        return str(error.fields["missing"]), f"no answer to {error.fields['step']}"
     return "", ""
 
 

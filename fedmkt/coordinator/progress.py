@@ -28,8 +28,8 @@ class Event(Frozen):
     """One thing that happened in a run.
 
     number, of: how many rounds or exchanges are done, and of how many. name: the step, the run
-    that goes on in this one's place (`continued`), or the rule or error it ended by. code: of the
-    error a run ended with, member: whose node ended it, each else "".
+    that goes on in this one's place (`continued`), or the rule, error or step it ended by. code: of
+    the error a run ended with, member: whose node ended it or did not answer, each else "".
     pid: the coordinator's process that began it, on the coordinator's machine.
     """
 
@@ -74,7 +74,7 @@ class ProgressFile:
     def ended(self, code: str = "", member: str = "", reason: str = "") -> None:
         """The run is over, or stopped by the error of this code at a member's node.
 
-        reason: a rule or an error's code, never its text.
+        reason: a rule, an error's code or a step, never an error's text.
         """
         self._note("ended", code=code, member=member, name=reason)
 

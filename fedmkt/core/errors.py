@@ -718,6 +718,16 @@ class LinkUnreachable(ExchangeError):
     )
 
 
+class ClockSkewed(ExchangeError):
+    """The node's clock is so far from the coordinator's that none of its messages is taken."""
+
+    code = "clock_skewed"
+    template = (
+        "This machine's clock is {difference} the coordinator's, which takes no message from it. "
+        "Set the clock (NTP), then start the node again."
+    )
+
+
 class BundleNotAllowed(ExchangeError):
     """A run's bundle is not one that this node runs."""
 

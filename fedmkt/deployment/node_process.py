@@ -20,8 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Collaboration
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.core.logs import log_to_stderr
+from fedmkt.deployment.clock_skew import require_clock
 from fedmkt.deployment.health import HeartbeatFile
 from fedmkt.deployment.metrics import NodeMetrics, serve
 from fedmkt.deployment.plan import HOST
@@ -38,7 +39,10 @@ _log = logging.getLogger(__name__)
 
 
 def main(words: list[str]) -> None:
-    """Answer messages until asked to stop. Raises: what `node_at` raises, SettingInvalid."""
+    """Answer messages until asked to stop.
+
+    Raises: what `node_at` raises, SettingInvalid, ClockSkewed (no message would be taken).
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--link", required=True)
@@ -55,6 +59,7 @@ def main(words: list[str]) -> None:
     answering = app if port is None else make_client_app(_measured(home, port))
     heartbeat, stopping = HeartbeatFile(given.home), threading.Event()
     _end_when_asked(stopping)
+    require_clock(given.link, given.certificate, home.clock)
     try:
         require_tested(version("flwr"))
     except SettingInvalid as untested:
@@ -103,4 +108,7 @@ def _stock_command(given: argparse.Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except FedmktError as ending:
+        sys.exit(f"{ending.code}: {ending}")

@@ -12,10 +12,8 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import httpx
 from cryptography import x509
 
 from fedmkt.contract.collaboration import Dataset
@@ -25,17 +23,14 @@ from fedmkt.data.binning import binning_from_schema
 from fedmkt.data.sources import Kind
 from fedmkt.data.tables import load_examples
 from fedmkt.data.validation import validate
+from fedmkt.deployment.clock_skew import in_words, is_refused, look_at_clock
 from fedmkt.identity.hash_chain import verify_chain
 from fedmkt.node.home import AUDIT_FILE, NodeHome, open_home
 from fedmkt.node.settings import LinkSettings, NodeSettings, read_settings
 from fedmkt.storage.key_file import is_encrypted
 
 _TIMEOUT_S = 5.0
-# Flower's SuperLink takes a signature of a node whose clock is under 5 s ahead of its own and under
-# 305 s behind it (flwr.superlink.routers.fleet.node_auth). Of each a second is left, since the time
-# in an answer has no fractions.
-_MOST_AHEAD, _MOST_BEHIND = timedelta(seconds=4), timedelta(seconds=304)
-_BEHIND_WARNING = timedelta(seconds=30)
+_USUAL_SKEW = timedelta(seconds=3)
 _EXPIRY_WARNING = timedelta(days=30)
 _LEAST_FREE = 2_000_000_000
 _BINS = 64
@@ -142,21 +137,13 @@ def _expiry(until: datetime, spoken: str) -> Line:
 
 def clock_line(address: str, context: ssl.SSLContext, clock: Clock) -> Line:
     """Compare this machine's clock with the coordinator's, by the time its guard tells."""
-    asked = clock.now()
-    try:
-        answer = httpx.get(f"https://{address}/", verify=context, timeout=_TIMEOUT_S)
-        theirs = parsedate_to_datetime(answer.headers["date"])
-    except (httpx.HTTPError, KeyError, ValueError):
+    skew = look_at_clock(address, context, clock)
+    if skew is None:
         return Line("clock", "warn", "the coordinator does not tell its time; compare by hand")
-    # The answer's time lies between asking and receiving; half a second is its missing fraction.
-    ahead = asked + (clock.now() - asked) / 2 - theirs - timedelta(milliseconds=500)
-    way = "ahead of" if ahead > timedelta() else "behind"
-    said = f"{abs(ahead).total_seconds():.0f} s {way} the coordinator's"
-    advice = f"{said}; set this machine's clock (NTP)"
-    if ahead > _MOST_AHEAD or -ahead > _MOST_BEHIND:
-        most = f"more than {_MOST_AHEAD.seconds} s ahead or {_MOST_BEHIND.seconds} s behind"
-        return Line("clock", "fail", f"{advice}. A node that is {most} is not let in")
-    return Line("clock", "warn", advice) if -ahead > _BEHIND_WARNING else Line("clock", "ok", said)
+    if abs(skew) <= _USUAL_SKEW:
+        return Line("clock", "ok", f"within {_USUAL_SKEW.seconds} s of the coordinator's")
+    said = f"{in_words(skew)} the coordinator's; set this machine's clock (NTP)"
+    return Line("clock", "fail" if is_refused(skew) else "warn", said)
 
 
 def _key(home: Path, settings: NodeSettings) -> Line:

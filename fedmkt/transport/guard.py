@@ -76,7 +76,8 @@ def _server_config(settings: GuardSettings, guard: Guard) -> uvicorn.Config:
         # Security: a client must not state an address of its own.
         proxy_headers=False,
         server_header=False,
-        date_header=True,  # a partner compares its clock with it (fedmkt.deployment.preflight)
+        # A node whose clock is off is told so by this alone; the SuperLink calls it a stranger.
+        date_header=True,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=3,

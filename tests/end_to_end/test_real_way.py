@@ -174,6 +174,7 @@ def test_three_partners_join_by_commands_and_train(people: People) -> None:
     told = people.run("node", "check", "bank")
     assert re.search(r"ok\s+clock: \d s", told), told
     assert re.search(r"ok\s+certificate: TLSv1\.3", told)
+    assert re.search(r"ok\s+clock", told), told
     assert "ready" in told
 
     job: Job = job_for(ARMS[-1], name="first").model_copy(update={"dataset": "prospects"})

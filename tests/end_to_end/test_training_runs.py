@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fedmkt.cli.commands import app
 from fedmkt.coordinator.conversation import Patience
 from fedmkt.coordinator.home import open_coordinator
+from fedmkt.coordinator.progress import read_progress
 from fedmkt.core.errors import AuditCut, NodeFailed, QuorumLost, RunRefused, StoreRolledBack
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.identity.signed_message import sign_message
@@ -252,6 +253,8 @@ def test_below_three_members_a_sum_waits_and_goes_on_when_the_member_is_back(
     lose = {"lose": lambda node, message: node == 3 and b"mask/1" in _payload(message)}
     with pytest.raises(QuorumLost):
         Trial(world, SHORT, grid=lose).run(job, "run-1")
+    last = read_progress(world.coordinator / "runs" / "run-1")[-1]
+    assert (last.member, last.name) == (world.members[2], "no answer to mask/1")
     Trial(world).run(job, "run-1")
     assert model_json(world, "run-1") == undisturbed
     world.close()
