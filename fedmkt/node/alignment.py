@@ -22,9 +22,16 @@ from fedmkt.core.errors import (
 from fedmkt.data.aligned import fingerprint_aligned
 from fedmkt.data.identifiers import Customers, identifier_bytes
 from fedmkt.identity.hash_chain import JSON
+from fedmkt.node.alignment_sizes import (
+    COUNTED,
+    dummies_for,
+    overlap_moves,
+    shift_for_size,
+    size_event,
+    size_stage,
+)
 from fedmkt.node.alignments import Alignment, Counts, customers_of, keep_alignment
 from fedmkt.node.answer import Answer, Priced
-from fedmkt.node.closing import EXACT
 from fedmkt.node.customers import (
     covered_customers,
     opened_list,
@@ -35,8 +42,8 @@ from fedmkt.node.customers import (
 from fedmkt.node.home import NodeHome
 from fedmkt.node.rounds import LENGTH_BYTES, padded_to, unpadded
 from fedmkt.node.shared_state import SharedProgram, SharedState, begin, opened, price_shared
-from fedmkt.privacy.events import Event, ExactEvent, Release
-from fedmkt.security.psi import linking, lists, size_noise
+from fedmkt.privacy.events import ExactEvent, Release
+from fedmkt.security.psi import linking, lists
 from fedmkt.security.psi.group import BlindingKey
 from fedmkt.wire.shared import (
     BlindRequest,
@@ -50,8 +57,6 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 SIZE, OVERLAP, MEMBERSHIP = 0, 1, 2
-_NOISED = "PrivateUpdate BlindedList"
-_COUNTED = f"{EXACT} BlindedList"
 _LINK_BYTES = 33  # a key column and a tag
 
 
@@ -62,8 +67,12 @@ class AlignmentProgram(SharedProgram[AlignmentJob, Priced, Customers]):
     def price(self, home: NodeHome, job: AlignmentJob) -> Priced:
         """Check and price a job."""
         releases = (
-            Release(SIZE, "size of this member's set", _size_event(job, 1)),
-            Release(OVERLAP, "size of the overlap", _size_event(job, _overlap_moves(job))),
+            Release(SIZE, "size of this member's set", size_event(job, 1)),
+            Release(
+                OVERLAP,
+                "size of the overlap",
+                size_event(job, overlap_moves(job)),
+            ),
             Release(MEMBERSHIP, "which customers are shared", ExactEvent("alignment", 1)),
         )
         return price_shared(
@@ -88,13 +97,13 @@ class AlignmentProgram(SharedProgram[AlignmentJob, Priced, Customers]):
         """Make this run's keys and state the size of this member's set, dummies included."""
         job = priced.job
         assert isinstance(job, AlignmentJob)
-        dummies = _dummies(home, run, "size", job, 1)
+        dummies = dummies_for(home, run, "size", job, 1)
         rows = len(loaded.customer_keys) + dummies
         state, bundle = begin(home, run, job, {"rows": rows})
         state = state.remembering(
             key=BlindingKey.generate().to_bytes(), rows=rows, read=reading_of(loaded)
         )
-        passed = state.passed(_size_stage(job))
+        passed = state.passed(size_stage(job))
         return opened(bundle, passed, priced.dataset.name, {"rows": rows}, commits=1)
 
     def step(
@@ -135,42 +144,6 @@ class AlignmentProgram(SharedProgram[AlignmentJob, Priced, Customers]):
             plain = {**found, "counts": counts, "customer_keys": keys, "members": members}
             keep_alignment(home, Alignment(**plain, run=run, purpose=state.job.purpose))
         return ""
-
-
-def _size_stage(job: AlignmentJob) -> str:
-    return _COUNTED if job.exact_sizes else _NOISED
-
-
-def _overlap_moves(job: AlignmentJob) -> int:
-    """Return by how much one customer can move the overlap. For noised sizes alone."""
-    if job.privacy is None:
-        return 1
-    return size_noise.overlap_sensitivity(columns=len(job.keys), members=len(job.members))
-
-
-def _size_event(job: AlignmentJob, sensitivity: int) -> Event:
-    """Return what a stated size costs that one customer moves by `sensitivity`."""
-    if job.privacy is None:
-        return ExactEvent("sizes", 1)
-    return size_noise.count_event(job.privacy.noise_multiplier, sensitivity=sensitivity)
-
-
-def _shift(job: AlignmentJob, sensitivity: int) -> int:
-    """Return how many dummies stand for no noise in a size; 0 where sizes are exact."""
-    if job.privacy is None:
-        return 0
-    return size_noise.shift_for(job.privacy.noise_multiplier, sensitivity=sensitivity)
-
-
-def _dummies(home: NodeHome, run: str, what: str, job: AlignmentJob, sensitivity: int) -> int:
-    """Return by how much a size is padded, so that it carries noise; 0 where sizes are exact."""
-    if job.privacy is None:
-        return 0
-    return size_noise.dummies(
-        noise_multiplier=job.privacy.noise_multiplier,
-        source=home.noise.stream(f"{run}/{what}/{home.member}"),
-        sensitivity=sensitivity,
-    )
 
 
 def _domain(state: SharedState) -> bytes:
@@ -247,7 +220,7 @@ def _hop(state: SharedState, request: HopRequest) -> Answer:
         return Answer(ListReply(sealed=parts), state, "answered", facts)
     # Privacy: from its first hop on this member's key is on others' lists, and they may come to be
     # compared without it, whatever comes of the rest.
-    passed_on = state.passed(_size_stage(_job(state)), _COUNTED)
+    passed_on = state.passed(size_stage(_job(state)), COUNTED)
     commits = (OVERLAP, MEMBERSHIP)
     return Answer(ListReply(sealed=parts), passed_on, "released", facts, commits=commits)
 
@@ -270,7 +243,7 @@ def _match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
     }
     links = linking.link(tags)
     job = _job(state)
-    padded = links.count + _dummies(home, state.run, "overlap", job, _overlap_moves(job))
+    padded = links.count + dummies_for(home, state.run, "overlap", job, overlap_moves(job))
     # Privacy: as long as the noised overlap, whose noise all members state from here on.
     data = padded_to(linking.links_to_bytes(links), padded * _LINK_BYTES)
     sealed = {member: state.keys.seal_to(member, "links", data) for member in members}
@@ -330,7 +303,7 @@ def _finish(
 def _check_padding(state: SharedState, dummies: int) -> None:
     """Refuse a stated overlap further from the true one than any honest draw of its noise."""
     job = _job(state)
-    most = 2 * _shift(job, _overlap_moves(job))
+    most = 2 * shift_for_size(job, overlap_moves(job))
     # Security: by more the first party could pass any agreed minimum.
     if not 0 <= dummies <= most:
         raise AlignmentMismatch(
@@ -353,8 +326,8 @@ def _witness(state: SharedState, request: FinishRequest, links: linking.Links) -
 def _sizes(state: SharedState, padded: int) -> tuple[int, int]:
     """Return the overlap and this member's set size as they may be stated."""
     job = _job(state)
-    overlap = padded - _shift(job, _overlap_moves(job))
-    size = state.memory["rows"] - _shift(job, 1)
+    overlap = padded - shift_for_size(job, overlap_moves(job))
+    size = state.memory["rows"] - shift_for_size(job, 1)
     return max(0, overlap), max(0, size)
 
 
