@@ -94,7 +94,7 @@ def superlink_command(folder: Path, port: int) -> tuple[str, ...]:
 def executor_command(folder: Path, link: str) -> tuple[str, ...]:
     """Return the command of the executor, which runs the coordinator's app."""
     return (
-        str(Path(sys.executable).parent / "flower-superexec"),
+        sys.executable, "-m", "fedmkt.transport.executor",
         "--root-certificates", f"{folder}/ca.crt", "--runtime-api-address", link,
         "--superexec-auth-secret-file", f"{folder}/executor.secret",
     )  # fmt: skip

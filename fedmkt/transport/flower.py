@@ -18,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedmkt.core.errors import FedmktError, NodesMissing
 from fedmkt.transport.channel import Channel, Failure, Handler, Traffic
-from fedmkt.transport.grid_waits import quicken_grid
+from fedmkt.transport.grid_waits import pulling_until, quicken_grid
 from fedmkt.transport.payload import (
     INTERNAL_ERROR,
     NOT_DELIVERED,
@@ -116,7 +116,8 @@ class FlowerChannel:
         end_s, quorum_met = deadline_s, False
         while pending:
             looked, before = time.monotonic(), len(pending)
-            self._pull(pending, replies)
+            with pulling_until(started + deadline_s):
+                self._pull(pending, replies)
             waited_s = time.monotonic() - started
             looked_s = time.monotonic() - looked
             if not quorum_met and quorum is not None and _answered(replies) >= quorum:

@@ -2,7 +2,8 @@
 
     python -m fedmkt.transport.superlink --operator-token FILE [flower-superlink's own options]
 
-Guarantee: every `/v1/control/` route that does anything answers 401 without the token in FILE,
+Guarantee: what this project does not use is not there (`superlink_routes`). Every `/v1/control/`
+route that does anything answers 401 without the token in FILE,
 also to other users and processes of this machine; the process does not start with a file that
 others can read, nor with a Flower that has no place for the check.
 Not guaranteed: anything against this user's own processes and root; they read the file.
@@ -35,6 +36,7 @@ from fedmkt.core.errors import FedmktError, SettingInvalid
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
 from fedmkt.transport.superlink_database import spare_database
 from fedmkt.transport.superlink_exchange import ease_exchanges
+from fedmkt.transport.superlink_routes import answer_only_known
 
 _LOADER = "load_control_authn_plugin"
 SLOW = "exchanges take as long as Flower's own"
@@ -83,10 +85,12 @@ def main() -> None:
         if not hasattr(flower, _LOADER):
             # Security: set beside what Flower asks, the check would be asked by nobody.
             raise SettingInvalid(setting="flwr", problem="this version has no place for the check")
+        eased = all((spare_database(), ease_exchanges()))
+        answer_only_known()
     except FedmktError as error:
         sys.exit(f"{error.code}: {error}")
     setattr(flower, _LOADER, lambda: plugin)
-    if not all((spare_database(), ease_exchanges())):
+    if not eased:
         _log.warning(
             "this Flower (%s), or how it is set up, was not tested: %s", version("flwr"), SLOW
         )

@@ -152,11 +152,19 @@ class Held(Plainly):
         _at_once.set(request is not None and request.ByteSize() < _LARGE_BYTES)
         with self._waiting.for_any(asked_for(request)) as come:
             response = await super()._dispatched(scope, receive)
-            if is_nothing(getattr(state, "protobuf_response", None)) and await come(HELD_S):
+            nothing = is_nothing(getattr(state, "protobuf_response", None))
+            # Flower hands a message out once: none may be taken for who has gone.
+            if nothing and await come(HELD_S, _gone(receive)):
                 response = await super()._dispatched(scope, receive)
         if response.status_code == _OK:
             self._waiting.tell(what_came(request))
         return response
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when whoever asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _whole(app: ASGIApp, scope: Scope, receive: Receive) -> Response:

@@ -5,8 +5,8 @@ said. Nothing is kept of what nobody waits for. For one event loop, not for seve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, PushMessagesRequest
@@ -21,6 +21,7 @@ HELD_S = 1.0
 """How long a question is held, in seconds; Flower's clients wait several times as long."""
 
 Thing = tuple[str, str | int]
+Come = Callable[[float, Coroutine[Any, Any, None]], Awaitable[bool]]
 
 
 class Waiting:
@@ -30,19 +31,26 @@ class Waiting:
         self._events: dict[Thing, set[asyncio.Event]] = {}
 
     @contextmanager
-    def for_any(self, things: Iterable[Thing]) -> Iterator[Callable[[float], Awaitable[bool]]]:
-        """Give a function that waits until one of the things has come, for so many seconds at most.
+    def for_any(self, things: Iterable[Thing]) -> Iterator[Come]:
+        """Give a function that waits until one of the things has come.
 
-        It returns whether one has. What comes from here on counts, also before it is called.
+        Its arguments: for how many seconds at most, and what ends the waiting before. It returns
+        whether one has come and nothing ended it. What comes from here on counts, also before it is
+        called.
         """
         event, wanted = asyncio.Event(), tuple(things)
         for thing in wanted:
             self._events.setdefault(thing, set()).add(event)
 
-        async def come(seconds: float) -> bool:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
-            return event.is_set()
+        async def come(seconds: float, end: Coroutine[Any, Any, None]) -> bool:
+            waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(end)]
+            try:
+                await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                return event.is_set() and not waits[1].done()
+            finally:
+                for one in waits:
+                    one.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
 
         try:
             yield come

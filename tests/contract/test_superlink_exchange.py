@@ -143,6 +143,16 @@ class Layer(BaseHTTPMiddleware):
         return await call_next(request)
 
 
+async def _never() -> dict[str, Any]:
+    """Stand for a client that waits: nothing more comes of it."""
+    await asyncio.sleep(3600)
+    raise AssertionError
+
+
+async def _gone() -> dict[str, Any]:
+    return {"type": "http.disconnect"}
+
+
 class SuperLink:
     """A handler of pulls and pushes behind a `Held` layer."""
 
@@ -161,19 +171,15 @@ class SuperLink:
             state.protobuf_response = None
         await Response()(scope, receive, send)
 
-    async def answer(self, request: Any, path: str) -> Any:
+    async def answer(self, request: Any, path: str, receive: Receive = _never) -> Any:
         scope = {"type": "http", "path": path, "method": "POST", "headers": [], "state": {}}
         scope["state"] = {"protobuf_request": request}
-        await self.layer(scope, _nothing, _nowhere)
+        await self.layer(scope, receive, _nowhere)
         return scope["state"]["protobuf_response"]
 
 
 def _message(name: str) -> Message:
     return Message(metadata=Metadata(message_id=name))
-
-
-async def _nothing() -> dict[str, Any]:
-    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def _nowhere(_message: Any) -> None:
@@ -220,6 +226,17 @@ def test_a_question_is_answered_with_nothing_when_its_time_is_over(
     assert not got.messages_list
 
 
+def test_nothing_is_taken_for_who_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superlink_exchange, "HELD_S", 3600.0)
+    link = SuperLink(iter([True] * 9))
+
+    async def ask_and_go() -> Any:
+        return await asyncio.wait_for(link.answer(ME, PULL, _gone), 30)
+
+    assert not asyncio.run(ask_and_go()).messages_list
+    assert link.asked == 1
+
+
 def test_who_was_shut_out_while_a_question_was_held_gets_no_answer(restored: None) -> None:
     link = SuperLink(iter([True, True, False]))
     with pytest.raises(HTTPException):
@@ -263,9 +280,9 @@ def test_what_comes_wakes_who_waits_for_it_and_nothing_is_kept_of_others() -> No
         waiting.tell([("node", 1)])
         with waiting.for_any([("node", 1), ("node", 2)]) as come, waiting.for_any([("node", 1)]):
             assert len(waiting) == 2
-            assert not await come(0.001)
+            assert not await come(0.001, asyncio.sleep(3600))
             waiting.tell([("node", 2)])
-            assert await asyncio.wait_for(come(3600.0), 30)
+            assert await asyncio.wait_for(come(3600.0, asyncio.sleep(3600)), 30)
         assert len(waiting) == 0
 
     asyncio.run(wait())

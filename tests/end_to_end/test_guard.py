@@ -48,10 +48,6 @@ Key = ec.EllipticCurvePrivateKey
 # What a local process learns of the SuperLink without any credential: that it is there, what
 # Flower's interface looks like, and that nobody can log in.
 OPEN_TO_LOCAL = {
-    "/health",
-    "/docs",
-    "/docs/oauth2-redirect",
-    "/openapi.json",
     "/v1/control/get-login-details",
     "/v1/control/get-auth-tokens",
 }
@@ -251,7 +247,7 @@ def test_a_local_process_without_the_token_reaches_nothing_that_acts(
             status = Caller(client).ask(method, path).status_code
             if path in OPEN_TO_LOCAL:
                 continue
-            refusals = (401, 403) if path.startswith("/v1/control/") else (400, 401, 403, 426)
+            refusals = (401, 403) if path.startswith("/v1/control/") else (400, 401, 403, 404, 426)
             assert status in refusals, (path, status)
 
 

@@ -206,6 +206,28 @@ def test_a_run_that_has_ended_is_not_cancelled(
     assert fedmkt(layout.folder, "job", "show", run).stdout.count("finished") == 1
 
 
+def test_a_running_apps_token_is_in_no_command_line(layout: Layout) -> None:
+    run = jobs.submit(layout, read_job(layout.folder / "jobs" / "demo.toml"), "shown-1")
+    status = layout.read_status()
+    assert status is not None
+    (executor,) = (one.pid for one in status.processes if one.name == "executor")
+    until, words = time.monotonic() + 60, []
+    while not words and time.monotonic() < until:
+        below = psutil.Process(executor).children(recursive=True)
+        words = next(
+            (line for one in below if "flwr-serverapp" in " ".join(line := words_of(one))), []
+        )
+    assert "--token-file" in words
+    assert "--token" not in words
+    jobs.cancel(layout, run)
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
 def test_a_cancelled_run_ends_and_gives_back_what_was_not_sent(layout: Layout) -> None:
     run = jobs.submit(layout, read_job(layout.folder / "jobs" / "demo.toml"), "cancelled-1")
     open_coordinator(layout.coordinator).cancel(run)
