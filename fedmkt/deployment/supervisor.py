@@ -48,6 +48,7 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _STEADY_S = 120.0  # a process that ran so long is not taken for one that cannot start
 _PORT_S = 60.0
 _BEGIN_S = 10.0
+_LOOPBACK_OF_ALL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104  asked, not bound
 
 
 @dataclass
@@ -68,7 +69,7 @@ class _Running:
         if self.process is None or self.process.poll() is not None:
             return False
         port = self.command.port
-        return port is None or listens(port)
+        return port is None or listens(self.command.host, port)
 
     def status(self) -> ProcessStatus:
         """Return how it stands."""
@@ -78,6 +79,7 @@ class _Running:
             state="up" if self.up else "starting" if alive else "waiting",
             pid=self.process.pid if alive and self.process is not None else None,
             started=self.started if alive else None,
+            host=self.command.host,
             port=self.command.port,
             restarts=self.restarts,
             last_exit=self.last_exit,
@@ -254,11 +256,11 @@ class Supervisor:
         )
 
 
-def listens(port: int) -> bool:
-    """Tell whether something accepts connections on a loopback port, of either kind."""
-    for host in (HOST, "::1"):
-        with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
-            return True
+def listens(host: str, port: int) -> bool:
+    """Tell whether something accepts connections on a port; of all addresses, on loopback's."""
+    asked = _LOOPBACK_OF_ALL.get(host, host)
+    with contextlib.suppress(OSError), socket.create_connection((asked, port), 1.0):
+        return True
     return False
 
 
