@@ -16,6 +16,7 @@ from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
+from fedmkt.deployment.importing import dataset_draft, guess_table
 from fedmkt.deployment.joining import read_draft
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
@@ -551,11 +552,43 @@ def test_a_table_is_imported_by_guesses_that_tell_no_rare_or_extreme_value(walke
     assert "is there already" in str(again)
 
 
+def answers(*counts: tuple[str, int]) -> str:
+    told = [answer for answer, count in counts for _ in range(count)]
+    return "id,answer\n" + "".join(f"{row},{answer}\n" for row, answer in enumerate(told))
+
+
+@pytest.mark.parametrize(("no", "yes", "positive"), [(40, 20, "yes"), (20, 40, "no")])
+def test_the_rarer_of_a_targets_two_values_counts(
+    tmp_path: Path, no: int, yes: int, positive: str
+) -> None:
+    (tmp_path / "own.csv").write_text(answers(("no", no), ("yes", yes)))
+    draft = guess_table(tmp_path / "own.csv")
+    text = dataset_draft(
+        draft, name="d", population="p", holder="bank", purpose="churn", target="answer"
+    )
+    assert Dataset.model_validate(tomllib.loads(text)).table.target_positive == positive
+
+
+@pytest.mark.parametrize(
+    ("least", "greatest", "bounds"),
+    [(1, 99, (0, 100)), (1, 100, (0, 200)), (-100, 50, (-200, 100)), (-20, 0, (-50, 0))],
+)
+def test_no_drafted_bound_but_0_is_a_value_of_the_table(
+    tmp_path: Path, least: int, greatest: int, bounds: tuple[int, int]
+) -> None:
+    values = [least, *[(least + greatest) // 2] * 20, greatest]
+    lines = "".join(f"{row},{value}\n" for row, value in enumerate(values))
+    (tmp_path / "own.csv").write_text(f"id,points\n{lines}")
+    (column,) = guess_table(tmp_path / "own.csv").columns
+    assert column.bounds == bounds
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("own.xlsx", "x", "its ending is none of"),
         ("own.csv", "a,b\n1,1\n1,1\n", "no column has a different value in each row"),
+        ("own.csv", answers(("no", 40), ("open", 20), ("yes", 20)), "more than two values"),
     ],
 )
 def test_a_table_that_cannot_be_imported_is_refused_by_name(
@@ -563,7 +596,8 @@ def test_a_table_that_cannot_be_imported_is_refused_by_name(
 ) -> None:
     (walked / name).write_text(text)
     before = (walked / "bank" / "node.toml").read_text()
-    assert said in str(failed("node", "import", "bank", name, "--dataset", "other"))
+    words = ("node", "import", "bank", name, "--dataset", "other", "--target", "answer")
+    assert said in str(failed(*words))
     assert (walked / "bank" / "node.toml").read_text() == before
 
 
