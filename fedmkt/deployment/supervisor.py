@@ -38,7 +38,7 @@ from fedmkt.deployment.plan import (
     quiet_environment,
 )
 from fedmkt.storage.contract_files import read_contract, read_revocations
-from fedmkt.transport.control import Control, operators_control
+from fedmkt.transport.control import Control, LinkNode, operators_control
 
 _log = logging.getLogger(__name__)
 
@@ -131,16 +131,16 @@ class Supervisor:
                 return
 
     def _register(self) -> bool:
-        """Register the nodes that are not; return whether all are."""
+        """Register the nodes that are not, or by another key; return whether that is done."""
         if not self._registered:
             keys = {**self._plan.admitted}
             keys |= {one.member: one.public_key for one in self._plan.commands if one.member}
-            self._revoked = self._revoked_now()
+            revoked = self._revoked_now()
             with contextlib.suppress(FedmktError, OSError), self._control() as control:
                 known = control.nodes()
                 for member, path in keys.items():
-                    if member not in known and member not in self._revoked:
-                        control.register(member, Path(path).read_bytes())
+                    if member not in revoked:
+                        _let_in(control, member, Path(path).read_bytes(), known.get(member))
                 self._registered = True
         return self._registered
 
@@ -156,7 +156,7 @@ class Supervisor:
             return self._revoked
 
     def _shut_out(self, control: Control) -> None:
-        """Let members connect no longer whose key was revoked since the last look."""
+        """Let members connect no longer whose key was revoked since the last look, or before."""
         revoked = self._revoked_now()
         for member in revoked - self._revoked:
             control.unregister(member)
@@ -213,9 +213,10 @@ class Supervisor:
         try:
             with self._control() as control:
                 self._shut_out(control)
-                since = control.nodes()
+                known = control.nodes()
         except (FedmktError, OSError):
             return {}
+        since = {name: node.online_since for name, node in known.items()}
         online = {name: since.get(name) is not None for name in self._plan.admitted}
         for one in self._running:
             activated = since.get(one.command.member)
@@ -254,6 +255,19 @@ class Supervisor:
         self._layout.write_status(
             Status(supervisor=own, at=datetime.now(UTC), processes=processes, nodes=dict(nodes))
         )
+
+
+def _let_in(control: Control, member: str, key: bytes, known: LinkNode | None) -> None:
+    """Register a member's node by its key, in the place of an older one."""
+    if known is not None and known.public_key == key:
+        return
+    try:
+        if known is not None:
+            control.unregister(member)
+        control.register(member, key)
+    except FedmktError as error:
+        # The others are not to wait for it. A SuperLink takes no key again that it took before.
+        _log.warning("the node of %s is not let in, it needs another link key: %s", member, error)
 
 
 def listens(host: str, port: int) -> bool:
