@@ -14,7 +14,8 @@ from end_to_end.small_world import small_world
 from fedmkt.deployment.certificates import write_certificates
 from fedmkt.deployment.link_processes import link_commands
 from fedmkt.deployment.plan import Layout, Plan
-from fedmkt.deployment.supervisor import Supervisor, listens
+from fedmkt.deployment.running import listens
+from fedmkt.deployment.supervisor import Supervisor
 
 START = """
 import sys

@@ -1,14 +1,16 @@
-"""What the supervisor tells the SuperLink, against control routes that are played."""
+"""What the supervisor tells the SuperLink, played here, and how often it looks and writes."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedmkt.core.errors import LinkUnreachable
+from fedmkt.deployment import running
 from fedmkt.deployment import supervisor as supervising
-from fedmkt.deployment.plan import Command, Layout, Plan
+from fedmkt.deployment.plan import Command, Layout, Plan, Status
 from fedmkt.deployment.supervisor import Supervisor
 from fedmkt.transport.control import LinkNode
 
@@ -94,3 +96,27 @@ def test_a_member_revoked_while_nothing_ran_is_shut_out_at_the_next_start(
     lost = frozenset({"retailer"})
     found = supervised(tmp_path, monkeypatch, dict(keys), keys, revoked=lost)
     assert found == {"bank": b"b"}
+
+
+def test_a_port_is_asked_once_a_look_and_what_stays_as_it_is_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = (sys.executable, "-c", "import time; time.sleep(60)")
+    guard = Command(name="guard", arguments=waits, port=9443)
+    one = Supervisor(Layout(tmp_path), Plan(control_port=9, fleet_port=9443, commands=(guard,)))
+    asked: list[float] = []
+    written: list[Status] = []
+
+    def listens(_host: str, _port: int) -> bool:
+        asked.append(time.monotonic())
+        if len(asked) == 10:
+            one.stop()
+        return True
+
+    monkeypatch.setattr(running, "listens", listens)
+    monkeypatch.setattr(Layout, "write_status", lambda _layout, status: written.append(status))
+    one.run()
+    lasted_s = asked[-1] - asked[0]
+    assert lasted_s >= 9 * supervising._LOOK_S
+    # Before its start, started, up, stopped; and again for each 5 s.
+    assert len(written) <= 4 + lasted_s / supervising._WRITE_S
