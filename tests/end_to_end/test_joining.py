@@ -10,8 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmkt.cli.commands import app
-from fedmkt.cli.contract_words import in_words
-from fedmkt.contract.collaboration import Collaboration, Dataset
+from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
@@ -438,48 +437,7 @@ def test_the_optional_parts_of_a_draft_hold_when_their_comment_is_taken_away(wal
     assert len(read_draft(walked / "draft.toml").caps) == 2
 
 
-# --- words ------------------------------------------------------------------------------------
-
-
-def test_whoever_signs_is_shown_every_cap_and_every_permission() -> None:
-    told = "\n".join(in_words(shared_contract()))
-    for said in (
-        "matched with other members' by mail (column e-mail)",
-        "labels: encrypted, shared_labels",
-        "sizes may be shown without noise",
-        "part of a score may be shown",
-        "no consent table is asked for",
-        "columns: age",
-        "also its audit and special columns",
-        "epsilon 2 for life, 3 runs a day, 7 exact scores, 2 alignments (delta 1e-05)",
-        "cap on prospects (prospecting bank): 9 runs for life",
-    ):
-        assert said in told, said
-
-
-def shared_contract() -> Collaboration:
-    dataset = {
-        **tomllib.loads(DATASET),
-        "guarded_uses": ["prospecting"],
-        "vertical": {
-            "keys": [{"key": "mail", "column": "e-mail", "kind": "email"}],
-            "modes": ["encrypted", "shared_labels"],
-            "consent": False, "exact_sizes": True, "parts": True,
-        },
-    }  # fmt: skip
-    caps = [
-        {"dataset": "prospects", "lifetime_epsilon": 2, "uses_per_day": 3,
-         "exact_scores_lifetime": 7, "alignments_lifetime": 2},
-        {"dataset": "prospects", "purpose": "prospecting", "requester": "bank",
-         "uses_lifetime": 9},
-    ]  # fmt: skip
-    return Collaboration.model_validate(
-        {
-            "name": "trial", "expires": "2030-01-01T00:00:00Z", "datasets": [dataset], "caps": caps,
-            "coordinator": {"name": "hub", "key": "1" * 64},
-            "members": [{"name": "bank", "key": "2" * 64}],
-        }
-    )  # fmt: skip
+# --- the commands -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
