@@ -83,22 +83,22 @@ def encrypted_key(identity: Identity, passphrase: bytes) -> bytes:
 
 
 def find_passphrase(
-    path: Path, *, new: bool = False, file: Path | None = None, ask: bool = False
+    path: Path, *, new: bool = False, file: Path | None = None, from_environment: bool = True
 ) -> bytes:
     """Return the passphrase of a key file: from a file, the environment, or the terminal.
 
-    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others. ask:
-    the environment holds the old one, so only `file` and the terminal count.
+    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others.
+    from_environment: False where that holds the old one, so only `file` and the terminal count.
     Raises: KeyLocked (none is to be had), SettingInvalid (its file, or the two differ).
     """
-    named = None if ask else os.environ.get(PASSPHRASE_FILE)
+    named = os.environ.get(PASSPHRASE_FILE) if from_environment else None
     if file is not None or named:
         file = file or Path(str(named))
         if not file.is_file():
             raise KeyLocked(path=path, problem="the passphrase's file is not there")
         _require_private(file, handed=True)
         return file.read_bytes().strip()
-    given = None if ask else os.environ.get(PASSPHRASE)
+    given = os.environ.get(PASSPHRASE) if from_environment else None
     if given:
         return os.fsencode(given)
     if not sys.stdin.isatty():

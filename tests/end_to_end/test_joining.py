@@ -255,7 +255,8 @@ def test_another_passphrase_leaves_the_key_as_it_is(walked: Path) -> None:
 
 def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     old = read_key(walked / "bank" / "identity.key").public.hex
-    ran("keys", "rotate", "bank")
+    # The environment's passphrase stays in use, and that is said.
+    assert "under the passphrase of the old one" in ran("keys", "rotate", "bank").output
     new = read_key(walked / "bank" / "identity.key").public.hex
     assert new != old
     statement = Rotation.model_validate_json((walked / "bank" / "rotation-1.json").read_text())
@@ -313,7 +314,8 @@ def test_a_coordinators_authority_takes_the_passphrase_of_its_rotated_key(
 ) -> None:
     (walked / "new").write_text("another good passphrase")
     (walked / "new").chmod(0o600)
-    ran("keys", "rotate", "hub", "--new-passphrase", "new")
+    told = ran("keys", "rotate", "hub", "--new-passphrase", "new").output
+    assert "under the passphrase of the old one" not in told
     assert failed("coordinator", "renew", "hub").code == "key_locked"
     monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
     ran("coordinator", "renew", "hub")

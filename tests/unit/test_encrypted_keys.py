@@ -168,7 +168,7 @@ def test_the_old_passphrase_of_the_environment_is_never_taken_for_the_new_one(
 ) -> None:
     monkeypatch.setenv(key_file.PASSPHRASE, PASSPHRASE.decode())
     with pytest.raises(KeyLocked, match="no passphrase was given"):
-        find_passphrase(path, new=True, ask=True)
+        find_passphrase(path, new=True, from_environment=False)
 
 
 def test_a_passphrase_file_that_is_missing_or_open_to_others_is_named(
