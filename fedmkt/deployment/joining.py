@@ -41,7 +41,7 @@ from fedmkt.storage.contract_files import (
     SIGNATURES_FILE,
     read_contract,
 )
-from fedmkt.storage.key_file import read_key, write_encrypted_key
+from fedmkt.storage.key_file import read_key, require_passphrase, write_encrypted_key
 from fedmkt.storage.whole_file import (
     read_text,
     unwritable,
@@ -65,6 +65,7 @@ member = "{member}"
 def init_node(home: Path, member: str, passphrase: bytes) -> MemberCard:
     """Make a node's home: its keys, its settings and its card. Raises: SettingInvalid, CardInvalid,
     OutputUnwritable."""
+    require_passphrase(passphrase)
     _require_empty(home)
     _require_name(member)
     identity = Identity.generate()
@@ -89,6 +90,7 @@ def init_coordinator(
     Args: certificate: one that was brought along; else an authority of its own signs one for the
     host. Raises: as `init_node`.
     """
+    require_passphrase(passphrase)
     _require_empty(home)
     identity = Identity.generate()
     with unwritable(home):

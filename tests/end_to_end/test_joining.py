@@ -147,8 +147,10 @@ def test_a_key_is_opened_by_its_passphrase_alone(
 
 def test_a_short_passphrase_makes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "passphrase").write_text("short")
-    assert failed("node", "init", "new", "--member", "new").code == "setting_invalid"
-    assert not (tmp_path / "new" / "identity.key").exists()
+    for words in (("node", "init", "new", "--member", "new"),
+                  ("coordinator", "init", "new", "--host", "127.0.0.1")):  # fmt: skip
+        assert failed(*words).code == "setting_invalid"
+        assert not (tmp_path / "new").exists()
     assert find_passphrase(tmp_path / "x") == b"short"
 
 
