@@ -5,9 +5,9 @@ Simulated members on somebody's own machine keep 64 hexadecimal digits instead (
 `fedmkt.simulation` alone): nothing would be gained by a passphrase that lies beside them. Both
 forms are read; no command makes a key in clear.
 
-Guarantee: a file has mode 0600, and is overwritten by `replace_key` alone, whole; one that others
-may read is not used; a passphrase is in no error and no log. A passphrase's file may also be one
-that root handed to the reader's group.
+Guarantee: a file has mode 0600, and none is overwritten here; another takes its place by
+`fedmkt.storage.pending_change` alone, whole. One that others may read is not used; a passphrase is
+in no error and no log. A passphrase's file may also be one that root handed to the reader's group.
 """
 
 import getpass
@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.serialization import (
 from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.identity.keys import Identity
 from fedmkt.storage.pending_change import settle
-from fedmkt.storage.whole_file import write_private
 
 PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
 LEAST_PASSPHRASE, MOST_PASSPHRASE = 12, 1023
@@ -64,14 +63,6 @@ def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
     except ValueError:
         problem = "it holds neither an encrypted key nor 64 hexadecimal digits"
         raise SettingInvalid(setting=str(path), problem=problem) from None
-
-
-def replace_key(path: Path, identity: Identity, passphrase: bytes) -> None:
-    """Put an encrypted key in the place of the one that is there, whole or not at all.
-
-    Raises: SettingInvalid (a short passphrase), OutputUnwritable.
-    """
-    write_private(path, encrypted_key(identity, passphrase))
 
 
 def encrypted_key(identity: Identity, passphrase: bytes) -> bytes:

@@ -311,6 +311,30 @@ def test_another_passphrase_opens_the_authority_too(
     ran("coordinator", "renew", "hub")
 
 
+@pytest.mark.parametrize("failing", ["ca.key", "identity.key"])
+def test_a_home_has_one_passphrase_whatever_file_could_not_be_written(
+    walked: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    (walked / "new").write_text("another good passphrase")
+    (walked / "new").chmod(0o600)
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if target in (Path("hub", failing), Path("hub", "tls", failing)):
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", refused)
+        told = failed("keys", "encrypt", "hub", "--new-passphrase", "new")
+        assert told.code == "output_unwritable"
+    # What was cut short is carried out when a key is next read.
+    assert failed("coordinator", "renew", "hub").code == "key_locked"
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
+    read_key(walked / "hub" / "identity.key")
+    ran("coordinator", "renew", "hub")
+
+
 def test_a_coordinators_authority_takes_the_passphrase_of_its_rotated_key(
     walked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
