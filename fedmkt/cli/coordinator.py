@@ -12,7 +12,6 @@ from fedmkt.cli.homes import MetricsPort
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.certificates import read_certificate
-from fedmkt.deployment.coordinator_process import admit
 from fedmkt.deployment.settings import make_coordinator_settings
 from fedmkt.storage.key_file import find_passphrase
 from fedmkt.storage.whole_file import write_whole
@@ -85,7 +84,7 @@ def admit_member(
     Example: fedmkt coordinator admit /srv/fedmkt/hub bank.json
     """
     found = joining.read_card(card)
-    admit(home, found)
+    joining.admit(home, found)
     _console().print(f"{found.name} may connect; next: fedmkt coordinator run {home}")
 
 

@@ -1,7 +1,8 @@
 """How a collaboration comes together from nothing: homes, cards, a contract, invitations.
 
 Guarantee: private keys are made where they are used and never leave; what is written is written
-whole, and nothing that is there already is overwritten. A step that is refused has written nothing.
+whole, and no private key that is there already is overwritten. A step that is refused has written
+nothing.
 """
 
 import tomllib
@@ -21,7 +22,7 @@ from fedmkt.contract.membership import (
 )
 from fedmkt.contract.schema import Identifier
 from fedmkt.contract.signatures import sign_contract, signatures_document, signed, verify_contract
-from fedmkt.core.errors import ContractInvalid, InvitationInvalid, SettingInvalid
+from fedmkt.core.errors import CardInvalid, ContractInvalid, InvitationInvalid, SettingInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.deployment.certificates import (
     ServerCertificate,
@@ -50,7 +51,7 @@ from fedmkt.storage.whole_file import (
 )
 
 KEY_FILE, LINK_KEY_FILE, CARD_FILE = "identity.key", "link.key", "member.json"
-DATASETS = "datasets"
+DATASETS, MEMBERS = "datasets", "members"
 _NODE_TOML = """\
 # Settings of this node. Every key: docs/guides/node_engineer.md
 member = "{member}"
@@ -166,6 +167,21 @@ def adopt_contract(home: Path, file: Path) -> Collaboration:
         {home / CONTRACT_FILE: file.read_bytes(), home / SIGNATURES_FILE: document.encode()}
     )
     return contract
+
+
+def admit(home: Path, card: MemberCard) -> None:
+    """Let a member's node connect, by the key its card names.
+
+    Raises: CardInvalid (the contract gives the member another identity, or the card has no node's
+        key); ContractUnsigned, ContractInvalid, OutputUnwritable.
+    """
+    contract = read_contract(home)
+    if contract.key_of(card.name) != card.key:
+        problem = "the contract gives this member another key; have everybody sign a new contract"
+        raise CardInvalid(card=card.name, problem=problem)
+    if not card.link_key:
+        raise CardInvalid(card=card.name, problem="it names no key of a node")
+    write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
 
 
 def invite(home: Path, member: str, *, now: datetime, days: int) -> Invitation:
