@@ -235,6 +235,12 @@ def test_a_node_without_an_invitation_says_what_to_do(walked: Path) -> None:
     assert "fedmkt node join" in str(failed("node", "run", "retailer"))
 
 
+def test_whoever_admits_a_member_is_told_to_start_the_coordinator_anew(walked: Path) -> None:
+    told = ran("coordinator", "admit", "hub", "bank/member.json").output
+    assert (walked / "hub" / "members" / "bank.pub").exists()
+    assert "where it runs already, end it first" in told
+
+
 def test_fingerprints_are_short_and_follow_the_card(walked: Path) -> None:
     card = MemberCard.model_validate_json((walked / "bank" / "member.json").read_text())
     assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", card.fingerprint)
