@@ -1,4 +1,4 @@
-"""Orders whose start the SuperLink never confirmed, and runs that it is asked to stop."""
+"""Jobs on a deployment whose SuperLink is played: started or not, stopped, told about."""
 
 import os
 from datetime import UTC, datetime
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from end_to_end.small_world import small_job, small_world
+from typer.testing import CliRunner
 
+from fedmkt.cli.commands import app
 from fedmkt.contract.job import Job
 from fedmkt.coordinator.progress import PROGRESS_FILE, Event
-from fedmkt.core.errors import LinkUnreachable, RequestConflict
+from fedmkt.core.errors import LinkUnreachable, RequestConflict, RunRefused, SettingInvalid
 from fedmkt.deployment import jobs
 from fedmkt.deployment.plan import Layout, Plan, ProcessStatus, Status
+from fedmkt.storage.contract_files import write_job
 from fedmkt.transport.control import LinkRun
 
 
@@ -93,9 +96,51 @@ def test_a_run_whose_start_was_not_confirmed_is_cancelled_without_its_number(
     layout, job = deployment
     with pytest.raises(LinkUnreachable):
         jobs.submit(layout, job, "first")
-    begun = Event(at=datetime.now(UTC), what="begun", pid=os.getpid())
-    folder = layout.coordinator / "runs" / "first"
-    folder.mkdir(parents=True)
-    (folder / PROGRESS_FILE).write_text(begun.model_dump_json() + "\n")
+    note(layout, Event(at=datetime.now(UTC), what="begun", pid=os.getpid()))
     assert jobs.cancel(layout, "first").state == "running"
-    assert (folder / "cancelled").exists()
+    assert (layout.coordinator / "runs" / "first" / "cancelled").exists()
+
+
+def note(layout: Layout, event: Event) -> None:
+    """Write down what the run `first` did."""
+    folder = layout.coordinator / "runs" / "first"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRESS_FILE).write_text(event.model_dump_json() + "\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [((), "give --follow"), (("--follow",), "have a report")]
+)
+def test_a_place_for_a_report_that_there_will_not_be_is_refused_before_anything_starts(
+    deployment: tuple[Layout, Job], link: Link, words: tuple[str, ...], told: str
+) -> None:
+    layout, job = deployment
+    link.answers = True
+    write_job(layout.folder / "job.toml", job)
+    place = ("--out", "report", "--home", str(layout.folder))
+    ran = CliRunner().invoke(
+        app, ["job", "submit", str(layout.folder / "job.toml"), *place, *words]
+    )
+    assert isinstance(ran.exception, SettingInvalid)
+    assert told in str(ran.exception)
+    assert link.started == 0
+    jobs.submit(layout, job, "first")
+    ran = CliRunner().invoke(app, ["job", "follow", "first", *place])
+    assert "have a report" in str(ran.exception)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_the_home_of_a_node_that_refused_is_told_where_it_is_on_this_machine(
+    deployment: tuple[Layout, Job], link: Link, here: bool
+) -> None:
+    layout, job = deployment
+    link.answers = True
+    jobs.submit(layout, job, "first")
+    refused = Event(at=datetime.now(UTC), what="ended", code=RunRefused.code, member="member-1")
+    note(layout, refused)
+    home = layout.node("member-1")
+    if not here:
+        home.rename(layout.folder / "elsewhere")
+    ran = CliRunner().invoke(app, ["job", "follow", "first", "--home", str(layout.folder)])
+    assert ran.exit_code == RunRefused.exit_code
+    assert f"ledger explain first --home {home if here else 'HOME'}\n" in ran.output
