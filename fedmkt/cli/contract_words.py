@@ -28,6 +28,7 @@ def _dataset(dataset: Dataset) -> Iterator[str]:
         yield f"  may be used for {purpose}, when asked for by {', '.join(requesters)}{guarded}"
     yield f"  columns: {', '.join(one.name for one in dataset.table.columns)}"
     yield f"  noise: {', '.join(dataset.modes)}; at least {dataset.minimum_audience} rows"
+    yield f"  least quality {dataset.quality_floor:g}, least overlap {dataset.minimum_overlap}"
     if dataset.vertical is not None:
         yield from _vertical(dataset.vertical)
 
@@ -36,6 +37,10 @@ def _vertical(terms: VerticalTerms) -> Iterator[str]:
     keys = ", ".join(f"{one.key} (column {one.column})" for one in terms.keys)
     yield f"  customers may be matched with other members' by {keys}"
     yield f"  labels: {', '.join(terms.modes)}; up to {terms.most_rounds} rounds a training"
+    levels = f"in {terms.most_levels} levels"
+    yield f"  one feature may move a shown score by {terms.most_limit:g}, {levels}"
+    yield f"  bins under {terms.least_bin} customers are merged"
+    yield f"  an audience is expanded from {terms.least_seed} shared customers or more"
     if terms.exact_sizes:
         yield "  set and overlap sizes may be shown without noise"
     if terms.parts:

@@ -12,7 +12,6 @@ from fedmkt.cli.homes import MetricsPort
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.certificates import read_certificate
-from fedmkt.deployment.coordinator_process import admit
 from fedmkt.deployment.settings import make_coordinator_settings
 from fedmkt.storage.key_file import find_passphrase
 from fedmkt.storage.whole_file import write_whole
@@ -80,13 +79,15 @@ def admit_member(
     home: HomeArgument,
     card: Annotated[Path, typer.Argument(metavar="CARD", help="A member's member.json.")],
 ) -> None:
-    """Let a member's node connect, by the key that its card names.
+    """Let a member's node connect, by the key that its card names, from the next start on.
 
     Example: fedmkt coordinator admit /srv/fedmkt/hub bank.json
     """
     found = joining.read_card(card)
-    admit(home, found)
-    _console().print(f"{found.name} may connect; next: fedmkt coordinator run {home}")
+    joining.admit(home, found)
+    console = _console()
+    console.print(f"{found.name} may connect once the coordinator is started; it looks only then")
+    console.print(f"next: fedmkt coordinator run {home}; where it runs already, end it first")
 
 
 @app.command()

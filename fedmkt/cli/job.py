@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedmkt.cli.deployments import DeploymentOption, deployment
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import AnyJob, Job
 from fedmkt.contract.order import sign_order
-from fedmkt.core.errors import RunRefused
+from fedmkt.core.errors import RunRefused, SettingInvalid
 from fedmkt.deployment import jobs
 from fedmkt.deployment.plan import Layout
 from fedmkt.storage.contract_files import read_contract, read_job, read_order, write_order
@@ -38,7 +38,8 @@ def submit(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="With --follow: where report.html and report.json go.", show_default=False
+            help="With --follow, of fedmkt up's own job: where report.html and report.json go.",
+            show_default=False,
         ),
     ] = None,
     run: Annotated[
@@ -55,10 +56,10 @@ def submit(
     Example: fedmkt job submit fedmkt-up/jobs/demo.toml --follow --out report
     """
     layout = deployment(home)
-    if job.suffix == ".json":
-        name = jobs.submit_order(layout, read_order(job))
-    else:
-        name = jobs.submit(layout, read_job(job), run)
+    order = read_order(job) if job.suffix == ".json" else None
+    asked = read_job(job) if order is None else order.job
+    _require_report(layout, asked, out, follow=follow)
+    name = jobs.submit(layout, asked, run) if order is None else jobs.submit_order(layout, order)
     console = _console()
     console.print(f"run [bold]{name}[/] started")
     if follow:
@@ -123,12 +124,18 @@ def show(run: RunArgument, home: DeploymentOption = None) -> None:
 def follow(
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option(help="Where report.html and report.json go.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Of fedmkt up's own job: where report.html and report.json go.",
+            show_default=False,
+        ),
     ] = None,
     home: DeploymentOption = None,
 ) -> None:
     """Wait for a run's end and show how far it is: exchanges, bytes, time left."""
-    _follow(_console(), deployment(home), run, out)
+    layout = deployment(home)
+    _require_report(layout, jobs.standing(layout, run).job, out)
+    _follow(_console(), layout, run, out)
 
 
 @app.command()
@@ -156,6 +163,23 @@ def resume(
     console.print(f"run [bold]{run}[/] goes on")
     if follow:
         _follow(console, layout, run, None)
+
+
+def _require_report(layout: Layout, job: AnyJob, out: Path | None, *, follow: bool = True) -> None:
+    """Refuse a place for a report that there will not be. Raises: SettingInvalid."""
+    if out is None:
+        return
+    if not follow:
+        problem = "a report is written at the run's end; give --follow, or later fedmkt job follow"
+        raise SettingInvalid(setting="--out", problem=problem)
+    from fedmkt.simulation.deployed import has_report
+
+    if not has_report(layout.folder, job):
+        problem = (
+            "only trainings like fedmkt up's own job have a report; leave it out, and look at the "
+            "models with fedmkt model list"
+        )
+        raise SettingInvalid(setting="--out", problem=problem)
 
 
 def _console() -> Console:
@@ -209,7 +233,8 @@ def _say_ending(console: Console, layout: Layout, found: jobs.Standing) -> None:
     if found.state == "stopped":
         console.print(f"next: fedmkt job resume {found.order}, when the cause is mended")
     elif ending is not None and found.code == RunRefused.code:
-        home = layout.node(ending.member)
+        own = layout.node(ending.member)
+        home = own if own.is_dir() else "HOME"
         console.print(f"next, at {ending.member}: fedmkt ledger explain {found.run} --home {home}")
 
 

@@ -19,6 +19,14 @@ NewOption = Annotated[
     Path | None,
     typer.Option(help="A file with the new passphrase (0600). Default: asks.", show_default=False),
 ]
+RotatedOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with the new key's passphrase (0600). Default: the environment's, which is "
+        "the old key's; without one, asks.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -29,13 +37,13 @@ def encrypt(home: HomeArgument, new_passphrase: NewOption = None) -> None:
     with --new-passphrase. Example: fedmkt keys encrypt /srv/fedmkt/bank --new-passphrase new.txt
     """
     path, old = home / KEY_FILE, _present(home)
-    new = find_passphrase(path, new=True, file=new_passphrase, ask=old is not None)
+    new = find_passphrase(path, new=True, file=new_passphrase, from_environment=old is None)
     encrypt_key(home, old, new)
     _console().print(f"{home / KEY_FILE} is encrypted with the new passphrase")
 
 
 @app.command()
-def rotate(home: HomeArgument, new_passphrase: NewOption = None) -> None:
+def rotate(home: HomeArgument, new_passphrase: RotatedOption = None) -> None:
     """Make a new identity, and a statement signed with the old one that says so.
 
     Nobody takes the new key until the contract names it and everybody has signed that contract. The
@@ -47,7 +55,8 @@ def rotate(home: HomeArgument, new_passphrase: NewOption = None) -> None:
     passphrase = find_passphrase(home / KEY_FILE, new=True, file=new_passphrase)
     statement, kept = rotate_key(home, old, passphrase)
     console = _console()
-    console.print(f"new key in {home / KEY_FILE}; the old one is {kept}")
+    same = " under the passphrase of the old one" if passphrase == old else ""
+    console.print(f"new key in {home / KEY_FILE}{same}; the old one is {kept}")
     console.print(f"hand out {statement} and the new member.json; then draft, sign and join again")
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.cli.deployments import DEFAULT_FOLDER, DeploymentOption, deployment, remember
-from fedmkt.deployment.plan import HOST, Layout, ProcessStatus, Status
+from fedmkt.deployment.plan import Layout, ProcessStatus, Status
 
 _DOWN = 1
 
@@ -91,7 +91,7 @@ def _as_json(layout: Layout, found: Status | None) -> dict[str, object]:
                 "name": one.name,
                 "state": _state(one),
                 "pid": one.pid if one.alive else None,
-                "address": None if one.port is None else f"{HOST}:{one.port}",
+                "address": one.address,
                 "restarts": one.restarts,
             }
             for one in processes
@@ -123,7 +123,7 @@ def _table(found: Status) -> Table:
             one.name,
             _state(one),
             "" if one.pid is None else str(one.pid),
-            "" if one.port is None else f"{HOST}:{one.port}",
+            one.address or "",
             since,
             str(one.restarts),
             "" if online is None else "online" if online else "offline",

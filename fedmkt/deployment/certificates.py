@@ -73,12 +73,6 @@ def renew_certificate(folder: Path, host: str, passphrase: bytes) -> None:
     _issued(_certificates(folder / AUTHORITY)[0], key, host).write(folder)
 
 
-def encrypt_authority(folder: Path, old: bytes, new: bytes) -> None:
-    """Give the authority's key another passphrase. Raises: as `reencrypted_authority`, and
-    OutputUnwritable."""
-    write_private(folder / AUTHORITY_KEY, reencrypted_authority(folder, old, new))
-
-
 def reencrypted_authority(folder: Path, old: bytes, new: bytes) -> bytes:
     """Return the file of the authority's key under another passphrase.
 

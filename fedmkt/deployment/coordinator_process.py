@@ -7,33 +7,14 @@ it. Nodes run elsewhere; whoever was admitted (members/NAME.pub) may connect.
 import signal
 from pathlib import Path
 
-from fedmkt.contract.membership import MemberCard
-from fedmkt.core.errors import CardInvalid
 from fedmkt.core.logs import log_to_stderr
+from fedmkt.deployment.joining import MEMBERS
 from fedmkt.deployment.link_processes import link_commands, prepare
 from fedmkt.deployment.metrics import coordinator_registry, serve
 from fedmkt.deployment.plan import Layout, Plan
 from fedmkt.deployment.settings import read_coordinator_settings
 from fedmkt.deployment.supervisor import Supervisor
 from fedmkt.storage.contract_files import read_contract
-from fedmkt.storage.whole_file import write_whole
-
-MEMBERS = "members"
-
-
-def admit(home: Path, card: MemberCard) -> None:
-    """Let a member's node connect, by the key its card names.
-
-    Raises: CardInvalid (the contract gives the member another identity, or the card has no node's
-        key); ContractUnsigned, ContractInvalid, OutputUnwritable.
-    """
-    contract = read_contract(home)
-    if contract.key_of(card.name) != card.key:
-        problem = "the contract gives this member another key; have everybody sign a new contract"
-        raise CardInvalid(card=card.name, problem=problem)
-    if not card.link_key:
-        raise CardInvalid(card=card.name, problem="it names no key of a node")
-    write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
 
 
 def run_coordinator(

@@ -2,7 +2,7 @@
 
 A node notes in heartbeat.json when it last looked for a message, and whether it found one. It
 looks only while the coordinator answers, so a node without a connection is not healthy. The
-coordinator's supervisor writes status.json all the time.
+coordinator's supervisor writes status.json at least every 5 s.
 
 Guarantee: nothing is opened but that one file, and nothing is asked of the network. A heartbeat
 that cannot be written ends no node; it only grows old.

@@ -1,8 +1,9 @@
 """From a table that is there to a draft of its dataset, for a person to correct.
 
-Guarantee: what is drafted holds names of columns, kinds, coarse round bounds, and categories that
-at least `LEAST_ROWS` rows have; never a rare value, a least or a greatest one. Bounds and
-categories are to be public knowledge: whoever hands the draft on says so by doing it.
+Guarantee: what is drafted holds names of columns, kinds, coarse round bounds, categories that at
+least `LEAST_ROWS` rows have, and which of a target's two fewer rows have; never a rare value, nor a
+least or a greatest one but 0. Bounds and categories are to be public knowledge: whoever hands the
+draft on says so by doing it.
 Not guaranteed: that guesses are right. Each is marked in the draft.
 """
 
@@ -32,13 +33,17 @@ _COMMA_NUMBER = r"^-?\d{1,3}(\.?\d{3})*,\d+$"
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One column as it was guessed. kind: "" leaves it out; why says so, or what to check."""
+    """One column as it was guessed. kind: "" leaves it out; why says so, or what to check.
+
+    rarer: of two categories the one that fewer rows have.
+    """
 
     name: str
     kind: str
     why: str
     bounds: tuple[float, float] | None = None
     categories: tuple[str, ...] = ()
+    rarer: str = ""
     nullable: bool = False
 
 
@@ -97,7 +102,8 @@ def dataset_draft(
 ) -> str:
     """Return the draft of a dataset (TOML), with a comment on whatever is to be looked at.
 
-    target: the column a model predicts; its value that counts is the rarer one.
+    target: the column a model predicts. The value that counts is true, or of two categories the
+    rarer one.
     Raises: SettingInvalid (no such column, or one that cannot be a target).
     """
     kept = [one for one in draft.columns if one.kind]
@@ -200,12 +206,14 @@ def _guess(name: str, column: Sequence[str], *, comma: bool) -> Guess:
         kind = "integer" if whole else "number"
         return Guess(name, kind, "check the bounds", bounds=_bounds(numbers), nullable=nullable)
     counts = values.value_counts().filter(pl.col("count") >= LEAST_ROWS)
-    known = sorted(counts.get_column(counts.columns[0]).to_list())
+    rows_of = dict(counts.iter_rows())
+    known = sorted(rows_of)
     if not 2 <= len(known) <= _MOST_CATEGORIES:
         return Guess(name, "", "free text, or an identifier")
     rare = len(distinct) - len(known)
     why = f"{rare} rarer values are not listed; map or add them" if rare else "check the list"
-    return Guess(name, "category", why, categories=tuple(known), nullable=nullable)
+    rarer = min(reversed(known), key=rows_of.__getitem__) if len(known) == 2 else ""
+    return Guess(name, "category", why, categories=tuple(known), rarer=rarer, nullable=nullable)
 
 
 def _numbers(values: pl.Series, *, comma: bool) -> pl.Series | None:
@@ -217,7 +225,7 @@ def _numbers(values: pl.Series, *, comma: bool) -> pl.Series | None:
 
 
 def _bounds(numbers: pl.Series) -> tuple[float, float]:
-    """Return round bounds far enough out to tell nobody's value: 1, 2 or 5 times a power of ten."""
+    """Return round bounds beyond everybody's value: 0, or 1, 2 or 5 times a power of ten."""
     least, greatest = float(str(numbers.min())), float(str(numbers.max()))
     low = 0.0 if least >= 0 else -_rounded_up(-least)
     return low, max(_rounded_up(greatest), low + 1.0)
@@ -227,7 +235,7 @@ def _rounded_up(value: float) -> float:
     if value <= 0:
         return 0.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value <= step * power)
+    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if value < step * power)
 
 
 def _positive(columns: Sequence[Guess], target: str) -> str:
@@ -236,9 +244,9 @@ def _positive(columns: Sequence[Guess], target: str) -> str:
         raise SettingInvalid(setting="--target", problem=f"no usable column is called {target}")
     if found.kind == "boolean":
         return "true"
-    if found.kind == "category":
-        return _quoted(found.categories[-1])
-    raise SettingInvalid(setting="--target", problem=f"{target} has more than yes and no")
+    if found.rarer:
+        return _quoted(found.rarer)
+    raise SettingInvalid(setting="--target", problem=f"{target} has more than two values")
 
 
 def _column_lines(one: Guess, *, target: bool) -> list[str]:

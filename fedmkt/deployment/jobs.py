@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.job import AnyJob
 from fedmkt.contract.order import Order, sign_order, verify_order
 from fedmkt.contract.signatures import directory_of
-from fedmkt.coordinator.app import exchanges_of
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.progress import Event, read_progress
 from fedmkt.core.errors import (
     DeploymentFailed,
     LinkUnreachable,
+    NodeFailed,
+    NodesMissing,
+    OutputUnwritable,
+    QuorumLost,
     RequestConflict,
     ReservationClosed,
+    RevocationInvalid,
     RunCancelled,
     RunNotOpen,
     RunUnknown,
@@ -31,18 +35,27 @@ from fedmkt.storage.contract_files import read_contract, read_order, write_order
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.whole_file import write_whole
 from fedmkt.transport.control import Control, operators_control
+from fedmkt.transport.payload import INTERNAL_ERROR
 
 _LOOK_S = 0.2
 _CANCEL_S = 30.0
 State = Literal["waiting", "running", "finished", "cancelled", "failed", "stopped"]
+
+NOT_STARTED, PROCESS_ENDED = "not_started", "process_ended"
+_RESUMABLE = (
+    QuorumLost.code, NodesMissing.code, NodeFailed.code, OutputUnwritable.code,
+    RevocationInvalid.code, INTERNAL_ERROR.code,
+)  # fmt: skip
+_OVER_AT_A_NODE = (RunNotOpen.code, ReservationClosed.code)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a run stands.
 
-    state: `stopped` is a run whose process ended without a word, or which may go on: resume it.
-    run: the run in its place where partners were lost. events: what it did. code: the error's.
+    state: `stopped` is a run that never started, whose process ended without a word, or which may
+    go on: resume it. run: the run in its place where partners were lost. events: what it did.
+    code: the error's, NOT_STARTED or PROCESS_ENDED.
     """
 
     order: str
@@ -53,40 +66,23 @@ class Standing:
     code: str = ""
 
     @property
-    def exchanges(self) -> int | None:
-        """Return how many exchanges the whole run takes, if that is known beforehand."""
-        if isinstance(self.job, Job):
-            return None
-        return exchanges_of(self.job)
-
-    @property
     def over(self) -> bool:
         """Return whether nothing more happens by itself."""
         return self.state not in ("waiting", "running")
-
-
-_OVER_AT_A_NODE = (RunNotOpen.code, ReservationClosed.code)
-_RESUMABLE = (
-    "quorum_lost", "nodes_missing", "node_failed", "internal_error", "output_unwritable",
-    "revocation_invalid",
-)  # fmt: skip
 
 
 def submit(layout: Layout, job: AnyJob, run: str | None = None) -> str:
     """Have a job's requester sign it for a run, and start it; return the run's name.
 
     Args: run: None takes the next free of JOB-1, JOB-2, ...
-    Raises: DeploymentFailed (nothing is up), RequestConflict (the run's name is used),
-        LinkUnreachable; FileMissing (the requester's home is not on this machine); those of orders.
+    Raises: DeploymentFailed (nothing is up), RequestConflict (the run's name is used);
+        LinkUnreachable (the order stays: resume its run); FileMissing (the requester's home is not
+        on this machine); those of orders.
     """
     _require_up(layout)
     name = run or _free_name(layout, job.name)
-    file = _order_file(layout, name)
-    if file.exists():
-        raise RequestConflict(step="submit", run=name)
     identity = read_key(layout.node(job.requester) / "identity.key")
-    write_order(file, sign_order(read_contract(layout.coordinator), name, job, identity))
-    _start(layout, name)
+    _begin(layout, sign_order(read_contract(layout.coordinator), name, job, identity))
     return name
 
 
@@ -98,11 +94,7 @@ def submit_order(layout: Layout, order: Order) -> str:
     _require_up(layout)
     contract = read_contract(layout.coordinator)
     verify_order(contract.hash, order, directory_of(contract))
-    file = _order_file(layout, order.run)
-    if file.exists():
-        raise RequestConflict(step="submit", run=order.run)
-    write_order(file, order)
-    _start(layout, order.run)
+    _begin(layout, order)
     return order.run
 
 
@@ -140,9 +132,11 @@ def cancel(layout: Layout, run: str) -> Standing:
     while not found.over and time.monotonic() < until:
         time.sleep(_LOOK_S)
         found = standing(layout, run)
-    if not found.over:
+    link_run = _link_run(layout, run)
+    if not found.over and link_run is not None:
         with _control(layout) as control:
-            control.stop(_link_run(layout, run))
+            control.stop(link_run)
+        found = standing(layout, run)
     return found
 
 
@@ -210,10 +204,14 @@ def _state(layout: Layout, run: str, events: Sequence[Event]) -> tuple[State, st
     begun = [event for event in events if event.what == "begun"]
     if begun and not is_alive(begun[-1].pid, None):
         # Flower notices minutes later.
-        return "stopped", "process_ended"
+        return "stopped", PROCESS_ENDED
+    link_run = _link_run(layout, run)
+    if link_run is None:
+        # The SuperLink never said that it took the order; what began has noted so itself.
+        return ("running", "") if events else ("stopped", NOT_STARTED)
     try:
         with _control(layout) as control:
-            status = control.run(_link_run(layout, run)).status
+            status = control.run(link_run).status
     except (LinkUnreachable, OSError):
         return ("running" if events else "waiting"), ""
     if status.startswith("finished"):
@@ -221,7 +219,7 @@ def _state(layout: Layout, run: str, events: Sequence[Event]) -> tuple[State, st
         name, again = _latest(layout, run)
         if again and again[-1].what == "ended" and again != events:
             return _state(layout, name, again)
-        return "stopped", "process_ended"
+        return "stopped", PROCESS_ENDED
     return ("running" if events else "waiting"), ""
 
 
@@ -233,8 +231,21 @@ def _link_file(layout: Layout, run: str) -> Path:
     return layout.coordinator / "orders" / f"{run}.link.json"
 
 
-def _link_run(layout: Layout, run: str) -> int:
-    return int(json.loads(_link_file(layout, run).read_text("utf-8"))["run_id"])
+def _link_run(layout: Layout, run: str) -> int | None:
+    """Return a run's number at the SuperLink; None where it was not told one."""
+    try:
+        return int(json.loads(_link_file(layout, run).read_text("utf-8"))["run_id"])
+    except FileNotFoundError:
+        return None
+
+
+def _begin(layout: Layout, order: Order) -> None:
+    """Keep an order, and start it. Raises: RequestConflict, LinkUnreachable, OutputUnwritable."""
+    file = _order_file(layout, order.run)
+    if file.exists():
+        raise RequestConflict(step="submit", run=order.run)
+    write_order(file, order)
+    _start(layout, order.run)
 
 
 def _start(layout: Layout, run: str) -> None:

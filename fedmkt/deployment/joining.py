@@ -1,7 +1,8 @@
 """How a collaboration comes together from nothing: homes, cards, a contract, invitations.
 
 Guarantee: private keys are made where they are used and never leave; what is written is written
-whole, and nothing that is there already is overwritten. A step that is refused has written nothing.
+whole, and no private key that is there already is overwritten. A step that is refused has written
+nothing.
 """
 
 import tomllib
@@ -21,7 +22,7 @@ from fedmkt.contract.membership import (
 )
 from fedmkt.contract.schema import Identifier
 from fedmkt.contract.signatures import sign_contract, signatures_document, signed, verify_contract
-from fedmkt.core.errors import ContractInvalid, InvitationInvalid, SettingInvalid
+from fedmkt.core.errors import CardInvalid, ContractInvalid, InvitationInvalid, SettingInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.deployment.certificates import (
     ServerCertificate,
@@ -41,7 +42,7 @@ from fedmkt.storage.contract_files import (
     SIGNATURES_FILE,
     read_contract,
 )
-from fedmkt.storage.key_file import read_key, write_encrypted_key
+from fedmkt.storage.key_file import read_key, require_passphrase, write_encrypted_key
 from fedmkt.storage.whole_file import (
     read_text,
     unwritable,
@@ -50,7 +51,7 @@ from fedmkt.storage.whole_file import (
 )
 
 KEY_FILE, LINK_KEY_FILE, CARD_FILE = "identity.key", "link.key", "member.json"
-DATASETS = "datasets"
+DATASETS, MEMBERS = "datasets", "members"
 _NODE_TOML = """\
 # Settings of this node. Every key: docs/guides/node_engineer.md
 member = "{member}"
@@ -65,6 +66,7 @@ member = "{member}"
 def init_node(home: Path, member: str, passphrase: bytes) -> MemberCard:
     """Make a node's home: its keys, its settings and its card. Raises: SettingInvalid, CardInvalid,
     OutputUnwritable."""
+    require_passphrase(passphrase)
     _require_empty(home)
     _require_name(member)
     identity = Identity.generate()
@@ -89,6 +91,7 @@ def init_coordinator(
     Args: certificate: one that was brought along; else an authority of its own signs one for the
     host. Raises: as `init_node`.
     """
+    require_passphrase(passphrase)
     _require_empty(home)
     identity = Identity.generate()
     with unwritable(home):
@@ -164,6 +167,21 @@ def adopt_contract(home: Path, file: Path) -> Collaboration:
         {home / CONTRACT_FILE: file.read_bytes(), home / SIGNATURES_FILE: document.encode()}
     )
     return contract
+
+
+def admit(home: Path, card: MemberCard) -> None:
+    """Let a member's node connect, by the key its card names.
+
+    Raises: CardInvalid (the contract gives the member another identity, or the card has no node's
+        key); ContractUnsigned, ContractInvalid, OutputUnwritable.
+    """
+    contract = read_contract(home)
+    if contract.key_of(card.name) != card.key:
+        problem = "the contract gives this member another key; have everybody sign a new contract"
+        raise CardInvalid(card=card.name, problem=problem)
+    if not card.link_key:
+        raise CardInvalid(card=card.name, problem="it names no key of a node")
+    write_whole(home / MEMBERS / f"{card.name}.pub", card.link_key.encode())
 
 
 def invite(home: Path, member: str, *, now: datetime, days: int) -> Invitation:

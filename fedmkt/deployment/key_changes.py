@@ -1,6 +1,7 @@
 """What changes about the keys of a home that is there: passphrase, identity, certificate, trust.
 
-Guarantee: what is refused has changed nothing. A new identity: `fedmkt.deployment.key_rotation`.
+Guarantee: what is refused has changed nothing; keys under one passphrase change together or not at
+all (`fedmkt.storage.pending_change`). A new identity: `fedmkt.deployment.key_rotation`.
 """
 
 from datetime import datetime
@@ -8,11 +9,16 @@ from pathlib import Path
 
 from fedmkt.contract.revocation import Revocation, parse_revocation, verify_revocation
 from fedmkt.core.errors import ContractInvalid
-from fedmkt.deployment.certificates import AUTHORITY_KEY, encrypt_authority, renew_certificate
+from fedmkt.deployment.certificates import (
+    AUTHORITY_KEY,
+    reencrypted_authority,
+    renew_certificate,
+)
 from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
 from fedmkt.storage.contract_files import REVOCATIONS, read_contract
-from fedmkt.storage.key_file import read_key, replace_key
+from fedmkt.storage.key_file import encrypted_key, read_key
+from fedmkt.storage.pending_change import NewFile, settle, stage
 from fedmkt.storage.whole_file import read_text, write_whole
 
 
@@ -22,21 +28,21 @@ def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
     Args: old: the passphrase so far, None for a key in clear.
     Raises: FileMissing, KeyLocked, SettingInvalid, OutputUnwritable.
     """
-    identity = read_key(home / KEY_FILE, old)
-    _encrypt_authority(home, old, new)
-    replace_key(home / KEY_FILE, identity, new)
-
-
-def _encrypt_authority(home: Path, old: bytes | None, new: bytes) -> None:
+    files = {Path(KEY_FILE): NewFile(encrypted_key(read_key(home / KEY_FILE, old), new))}
     if old is not None and (home / "tls" / AUTHORITY_KEY).exists():
-        encrypt_authority(home / "tls", old, new)
+        authority = reencrypted_authority(home / "tls", old, new)
+        files[Path("tls", AUTHORITY_KEY)] = NewFile(authority)
+    stage(home, files, None)
+    settle(home)
 
 
 def renew(home: Path, passphrase: bytes) -> None:
     """Give a coordinator a new certificate of the authority that its partners know.
 
-    Raises: FileMissing (it has no authority of its own), KeyLocked, SettingInvalid.
+    Raises: FileMissing (it has no authority of its own), KeyLocked, SettingInvalid,
+    OutputUnwritable.
     """
+    settle(home)
     renew_certificate(home / "tls", read_coordinator_settings(home).host, passphrase)
 
 

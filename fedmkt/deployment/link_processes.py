@@ -74,6 +74,7 @@ def link_commands(
             arguments=(
                 sys.executable, "-m", "fedmkt.transport.guard", "--config", f"{folder}/guard.toml"
             ),
+            host=host,
             port=port,
         ),
     )  # fmt: skip

@@ -40,13 +40,14 @@ _CLOCK_TOLERANCE_S = 1.0
 class Command(Frozen):
     """A process to run. member: whose node it is, "" for the coordinator's processes.
 
-    port: where it listens when it is ready, None where that cannot be told. public_key: path of the
-    key (PEM) that a node is registered with.
+    host, port: where it listens when it is ready; no port where that cannot be told. public_key:
+    path of the key (PEM) that a node is registered with.
     """
 
     name: str
     arguments: tuple[str, ...]
     environment: dict[str, str] = Field(default_factory=dict)
+    host: str = HOST
     port: int | None = None
     member: str = ""
     public_key: str = ""
@@ -76,9 +77,16 @@ class ProcessStatus(Frozen):
     state: Literal["starting", "up", "waiting", "stopped"]
     pid: int | None = None
     started: float | None = None
+    host: str = HOST
     port: int | None = None
     restarts: int = 0
     last_exit: int | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Return where it listens, if that can be told."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return None if self.port is None else f"{host}:{self.port}"
 
     @property
     def alive(self) -> bool:

@@ -4,21 +4,20 @@
 
 Guarantee: a process that ends is started again, after a pause that doubles up to 15 s (a
 SuperLink refuses a node that comes back too soon). When the supervisor ends, however it ends, all
-processes end (`fedmkt.deployment.child`). How everything stands is in status.json, written whole.
+processes end (`fedmkt.deployment.child`). How everything stands is in status.json, written whole
+when it changes, and every 5 s at least.
 """
 
 import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,59 +28,22 @@ from fedmkt.core.errors import FedmktError
 from fedmkt.core.logs import log_to_stderr
 from fedmkt.deployment.child import GRACE_S
 from fedmkt.deployment.plan import (
-    HOST,
-    Command,
     Layout,
     Plan,
     ProcessStatus,
     Status,
     quiet_environment,
 )
+from fedmkt.deployment.running import Running, end_group
 from fedmkt.storage.contract_files import read_contract, read_revocations
-from fedmkt.transport.control import Control, operators_control
+from fedmkt.transport.control import Control, LinkNode, operators_control
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 0.2
+_LOOK_S, _WRITE_S = 0.2, 5.0
 _ASK_S, _ASK_WAITING_S = 5.0, 0.5
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
-_STEADY_S = 120.0  # a process that ran so long is not taken for one that cannot start
 _PORT_S = 60.0
 _BEGIN_S = 10.0
-
-
-@dataclass
-class _Running:
-    """A command, and its process if there is one."""
-
-    command: Command
-    process: "subprocess.Popen[bytes] | None" = None
-    started: float = 0.0
-    restarts: int = 0
-    last_exit: int | None = None
-    next_start: float = 0.0
-    pause_s: float = _SHORTEST_PAUSE_S
-
-    @property
-    def up(self) -> bool:
-        """Return whether it runs, and listens where it should."""
-        if self.process is None or self.process.poll() is not None:
-            return False
-        port = self.command.port
-        return port is None or listens(port)
-
-    def status(self) -> ProcessStatus:
-        """Return how it stands."""
-        alive = self.process is not None and self.process.poll() is None
-        return ProcessStatus(
-            name=self.command.name,
-            state="up" if self.up else "starting" if alive else "waiting",
-            pid=self.process.pid if alive and self.process is not None else None,
-            started=self.started if alive else None,
-            port=self.command.port,
-            restarts=self.restarts,
-            last_exit=self.last_exit,
-        )
 
 
 class Supervisor:
@@ -89,12 +51,13 @@ class Supervisor:
 
     def __init__(self, layout: Layout, plan: Plan) -> None:
         self._layout = layout
-        self._running = [_Running(command) for command in plan.commands]
+        self._running = [Running(command) for command in plan.commands]
         self._plan = plan
         self._registered = False
         self._revoked: frozenset[str] = frozenset()
         self._last_problem = ""
-        self._asked = 0.0
+        self._next_ask = 0.0
+        self._written: tuple[Status, float] | None = None
         self._stopping = threading.Event()
         self._own = psutil.Process()
 
@@ -109,7 +72,11 @@ class Supervisor:
         try:
             while not self._stopping.wait(_LOOK_S):
                 self._look_after()
-                nodes = self._online(nodes)
+                if time.monotonic() >= self._next_ask:
+                    self._shut_out()
+                    nodes = self._online()
+                    steady = bool(nodes) and all(nodes.values())
+                    self._next_ask = time.monotonic() + (_ASK_S if steady else _ASK_WAITING_S)
                 self._write(nodes)
         finally:
             self._end_all()
@@ -117,8 +84,10 @@ class Supervisor:
 
     def _look_after(self) -> None:
         for one in self._running:
+            one.look()
+        for one in self._running:
             if one.process is not None and one.process.poll() is not None:
-                self._note_end(one)
+                one.note_end()
             if one.command.port is None and not self._register():
                 # All that has no port of its own waits until the SuperLink knows the nodes.
                 return
@@ -129,16 +98,16 @@ class Supervisor:
                 return
 
     def _register(self) -> bool:
-        """Register the nodes that are not; return whether all are."""
+        """Register the nodes that are not, or by another key; return whether that is done."""
         if not self._registered:
             keys = {**self._plan.admitted}
             keys |= {one.member: one.public_key for one in self._plan.commands if one.member}
-            self._revoked = self._revoked_now()
+            revoked = self._revoked_now()
             with contextlib.suppress(FedmktError, OSError), self._control() as control:
                 known = control.nodes()
                 for member, path in keys.items():
-                    if member not in known and member not in self._revoked:
-                        control.register(member, Path(path).read_bytes())
+                    if member not in revoked:
+                        _let_in(control, member, Path(path).read_bytes(), known.get(member))
                 self._registered = True
         return self._registered
 
@@ -153,25 +122,28 @@ class Supervisor:
             self._last_problem = str(error)
             return self._revoked
 
-    def _shut_out(self, control: Control) -> None:
-        """Let members connect no longer whose key was revoked since the last look."""
+    def _shut_out(self) -> None:
+        """Let members connect no longer whose key was revoked since the last look, or before."""
         revoked = self._revoked_now()
-        for member in revoked - self._revoked:
-            control.unregister(member)
-            _log.info("the node of %s was shut out: its key was revoked", member)
-        self._revoked = revoked
+        if revoked == self._revoked:
+            return
+        with contextlib.suppress(FedmktError, OSError), self._control() as control:
+            for member in revoked - self._revoked:
+                control.unregister(member)
+                _log.info("the node of %s was shut out: its key was revoked", member)
+            self._revoked = revoked
 
     def _control(self) -> Control:
         return operators_control(self._layout.superlink, self._plan.control_port)
 
-    def _ready(self, one: _Running) -> bool:
+    def _ready(self, one: Running) -> bool:
         if one.process is None:
             return bool(one.command.member)
         if one.command.port is None or one.up:
             return True
         return time.monotonic() > one.next_start + _PORT_S
 
-    def _start(self, one: _Running) -> None:
+    def _start(self, one: Running) -> None:
         home = self._layout.folder / "logs" / "homes" / one.command.name
         home.mkdir(parents=True, exist_ok=True)
         log = self._layout.log(one.command.name)
@@ -189,31 +161,14 @@ class Supervisor:
             one.started = psutil.Process(one.process.pid).create_time()
         one.next_start = time.monotonic()
 
-    def _note_end(self, one: _Running) -> None:
-        assert one.process is not None
-        # The wrapper may have been killed by force, and what it held with it lives on.
-        end_group(one.process.pid)
-        one.last_exit = one.process.returncode
-        one.restarts += 1
-        lasted_s = time.monotonic() - one.next_start
-        one.pause_s = (
-            _SHORTEST_PAUSE_S if lasted_s > _STEADY_S else min(_LONGEST_PAUSE_S, 2 * one.pause_s)
-        )
-        one.next_start = time.monotonic() + one.pause_s
-        one.process = None
-
-    def _online(self, before: Mapping[str, bool]) -> Mapping[str, bool]:
-        """Return which nodes are online; asked often only while one is not."""
-        all_online = bool(before) and all(before.values())
-        if time.monotonic() < self._asked + (_ASK_S if all_online else _ASK_WAITING_S):
-            return before
-        self._asked = time.monotonic()
+    def _online(self) -> Mapping[str, bool]:
+        """Return which nodes are online; empty where the SuperLink does not say."""
         try:
             with self._control() as control:
-                self._shut_out(control)
-                since = control.nodes()
+                known = control.nodes()
         except (FedmktError, OSError):
             return {}
+        since = {name: node.online_since for name, node in known.items()}
         online = {name: since.get(name) is not None for name in self._plan.admitted}
         for one in self._running:
             activated = since.get(one.command.member)
@@ -249,23 +204,27 @@ class Supervisor:
             processes = tuple(
                 one.model_copy(update={"state": "stopped", "pid": None}) for one in processes
             )
-        self._layout.write_status(
-            Status(supervisor=own, at=datetime.now(UTC), processes=processes, nodes=dict(nodes))
-        )
+        now, at = time.monotonic(), datetime.now(UTC)
+        status = Status(supervisor=own, at=at, processes=processes, nodes=dict(nodes))
+        if self._written is not None:
+            before, written = self._written
+            if before == status.model_copy(update={"at": before.at}) and now < written + _WRITE_S:
+                return
+        self._layout.write_status(status)
+        self._written = status, now
 
 
-def listens(port: int) -> bool:
-    """Tell whether something accepts connections on a loopback port, of either kind."""
-    for host in (HOST, "::1"):
-        with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
-            return True
-    return False
-
-
-def end_group(group: int) -> None:
-    """End by force what is left of a process group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def _let_in(control: Control, member: str, key: bytes, known: LinkNode | None) -> None:
+    """Register a member's node by its key, in the place of an older one."""
+    if known is not None and known.public_key == key:
+        return
+    try:
+        if known is not None:
+            control.unregister(member)
+        control.register(member, key)
+    except FedmktError as error:
+        # The others are not to wait for it. A SuperLink takes no key again that it took before.
+        _log.warning("the node of %s is not let in, it needs another link key: %s", member, error)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fedmkt.core.errors import DeploymentFailed
 from fedmkt.deployment.link_keys import write_node_key
 from fedmkt.deployment.link_processes import link_commands, prepare
 from fedmkt.deployment.plan import HOST, Command, Layout, Plan, Status
-from fedmkt.deployment.supervisor import end_group
+from fedmkt.deployment.running import end_group
 from fedmkt.storage.whole_file import write_whole
 
 START_S = 90.0

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Cap, Dataset
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import AnyJob, Job
 from fedmkt.coordinator.progress import Event
 from fedmkt.coordinator.training import Outcome
 from fedmkt.data import bundled
@@ -54,14 +54,20 @@ def build_collaboration(folder: Path) -> tuple[str, ...]:
     return PARTNERS
 
 
+def has_report(folder: Path, job: AnyJob) -> bool:
+    """Tell whether `report_of` has a report of a job's trainings."""
+    if not isinstance(job, Job) or not (folder / _DEMO_JOB).exists():
+        return False
+    return (job.dataset, job.target) == (DATASET, _TARGET)
+
+
 def report_of(folder: Path, job: Job, run: str, events: Sequence[Event]) -> Report | None:
     """Return the report of a finished training of `build_collaboration`'s partners.
 
     None for other partners, or another job than one that predicts their target.
     Raises: SignatureInvalid.
     """
-    known = (folder / _DEMO_JOB).exists()
-    if not known or (job.dataset, job.target) != (DATASET, _TARGET):
+    if not has_report(folder, job):
         return None
     parts = by_occupation(bundled.load("adult_train"))
     public = PublicTable(bundled.load("adult_test"), bundled.schema("adult"), _TARGET)

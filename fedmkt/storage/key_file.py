@@ -5,9 +5,9 @@ Simulated members on somebody's own machine keep 64 hexadecimal digits instead (
 `fedmkt.simulation` alone): nothing would be gained by a passphrase that lies beside them. Both
 forms are read; no command makes a key in clear.
 
-Guarantee: a file has mode 0600, and is overwritten by `replace_key` alone, whole; one that others
-may read is not used; a passphrase is in no error and no log. A passphrase's file may also be one
-that root handed to the reader's group.
+Guarantee: a file has mode 0600, and none is overwritten here; another takes its place by
+`fedmkt.storage.pending_change` alone, whole. One that others may read is not used; a passphrase is
+in no error and no log. A passphrase's file may also be one that root handed to the reader's group.
 """
 
 import getpass
@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.serialization import (
 from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.identity.keys import Identity
 from fedmkt.storage.pending_change import settle
-from fedmkt.storage.whole_file import write_private
 
 PASSPHRASE, PASSPHRASE_FILE = "FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"
 LEAST_PASSPHRASE, MOST_PASSPHRASE = 12, 1023
@@ -66,14 +65,6 @@ def read_key(path: Path, passphrase: bytes | None = None) -> Identity:
         raise SettingInvalid(setting=str(path), problem=problem) from None
 
 
-def replace_key(path: Path, identity: Identity, passphrase: bytes) -> None:
-    """Put an encrypted key in the place of the one that is there, whole or not at all.
-
-    Raises: SettingInvalid (a short passphrase), OutputUnwritable.
-    """
-    write_private(path, encrypted_key(identity, passphrase))
-
-
 def encrypted_key(identity: Identity, passphrase: bytes) -> bytes:
     """Return the contents of an encrypted key file. Raises: SettingInvalid (a short passphrase)."""
     require_passphrase(passphrase)
@@ -83,22 +74,22 @@ def encrypted_key(identity: Identity, passphrase: bytes) -> bytes:
 
 
 def find_passphrase(
-    path: Path, *, new: bool = False, file: Path | None = None, ask: bool = False
+    path: Path, *, new: bool = False, file: Path | None = None, from_environment: bool = True
 ) -> bytes:
     """Return the passphrase of a key file: from a file, the environment, or the terminal.
 
-    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others. ask:
-    the environment holds the old one, so only `file` and the terminal count.
+    Args: new: it is chosen now, so a terminal asks twice. file: holds it, before all others.
+    from_environment: False where that holds the old one, so only `file` and the terminal count.
     Raises: KeyLocked (none is to be had), SettingInvalid (its file, or the two differ).
     """
-    named = None if ask else os.environ.get(PASSPHRASE_FILE)
+    named = os.environ.get(PASSPHRASE_FILE) if from_environment else None
     if file is not None or named:
         file = file or Path(str(named))
         if not file.is_file():
             raise KeyLocked(path=path, problem="the passphrase's file is not there")
         _require_private(file, handed=True)
         return file.read_bytes().strip()
-    given = None if ask else os.environ.get(PASSPHRASE)
+    given = os.environ.get(PASSPHRASE) if from_environment else None
     if given:
         return os.fsencode(given)
     if not sys.stdin.isatty():

@@ -41,6 +41,18 @@ class LinkRun:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class LinkNode:
+    """A node that may connect. public_key: as it was registered (PEM).
+
+    online_since: seconds since the epoch; None for who is not. A node that died a moment ago still
+    counts as online, since an earlier time than its successor's start.
+    """
+
+    public_key: bytes
+    online_since: float | None
+
+
 class Control:
     """A connection to the control routes of one SuperLink. Close it when done."""
 
@@ -88,14 +100,13 @@ class Control:
             if one.name == name and one.status != "unregistered":
                 self._call("UnregisterNode", UnregisterNodeRequest(node_id=one.node_id))
 
-    def nodes(self) -> Mapping[str, float | None]:
-        """Return since when each registered node is online, by name; None for who is not.
-
-        In seconds since the epoch. A node that died a moment ago still counts as online, since an
-        earlier time than its successor's start. Raises: LinkUnreachable.
-        """
-        found = self._call("ListNodes", ListNodesRequest()).nodes_info
-        return {one.name: _online_since(one) for one in found if one.status != "unregistered"}
+    def nodes(self) -> Mapping[str, LinkNode]:
+        """Return all registered nodes by name. Raises: LinkUnreachable."""
+        return {
+            one.name: LinkNode(one.public_key, _online_since(one))
+            for one in self._call("ListNodes", ListNodesRequest()).nodes_info
+            if one.status != "unregistered"
+        }
 
     def start(self, run_config: Mapping[str, str], files: Mapping[str, bytes] | None = None) -> int:
         """Start a run; return its number. files: of another bundle than this package's own.

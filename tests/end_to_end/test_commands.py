@@ -287,3 +287,9 @@ def test_a_job_named_alone_is_that_of_its_story_and_asks_its_members(
     assert said == [f"{member}: job {job}" for member in members]
     assert done.stdout.count("would leave this node:") == len(members)
     assert "costs: epsilon" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["coordinator", "keys", "node_commands", "contract"])
+def test_the_commands_that_make_homes_load_no_flower(module: str) -> None:
+    look = f"import sys, fedmkt.cli.{module}; sys.exit('flwr' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look]).returncode == 0

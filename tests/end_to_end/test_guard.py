@@ -37,6 +37,7 @@ from flwr.superlink.main import create_app
 from fedmkt.core.clock import ManualClock, SystemClock
 from fedmkt.core.errors import ClockSkewed, LinkUnreachable, SettingInvalid
 from fedmkt.deployment.clock_skew import require_clock
+from fedmkt.deployment.link_keys import public_link_key, write_node_key
 from fedmkt.deployment.preflight import clock_line
 from fedmkt.transport.control import Control
 from fedmkt.transport.guard_app import FLEET_ROUTES
@@ -233,7 +234,24 @@ def test_the_operator_reaches_every_control_route(link: SuperLink) -> None:
                 assert Caller(client).ask(method, path).status_code != 401, path
     certificate = (link.folder / "ca.crt").read_bytes()
     with Control(f"{HOST}:{link.port}", certificate, operator_token(link)) as control:
-        assert "bank" in control.nodes()
+        own_key = public_link_key(link.folder / "bank.key")
+        assert control.nodes()["bank"].public_key == own_key.encode()
+
+
+def test_the_operator_changes_a_nodes_key_and_cannot_go_back(
+    link: SuperLink, tmp_path: Path
+) -> None:
+    old, new = write_node_key(tmp_path / "old"), write_node_key(tmp_path / "new")
+    certificate = (link.folder / "ca.crt").read_bytes()
+    with Control(f"{HOST}:{link.port}", certificate, operator_token(link)) as control:
+        for key in (old, new):
+            control.unregister("spare")
+            control.register("spare", key)
+            assert control.nodes()["spare"].public_key == key
+        control.unregister("spare")
+        assert "spare" not in control.nodes()
+        with pytest.raises(LinkUnreachable):
+            control.register("spare", old)
 
 
 @pytest.mark.parametrize(

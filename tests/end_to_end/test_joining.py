@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fedmkt.cli.commands import app
-from fedmkt.cli.contract_words import in_words
-from fedmkt.contract.collaboration import Collaboration, Dataset
+from fedmkt.contract.collaboration import Dataset
 from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
+from fedmkt.deployment.importing import dataset_draft, guess_table
 from fedmkt.deployment.joining import read_draft
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
@@ -147,8 +147,10 @@ def test_a_key_is_opened_by_its_passphrase_alone(
 
 def test_a_short_passphrase_makes_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "passphrase").write_text("short")
-    assert failed("node", "init", "new", "--member", "new").code == "setting_invalid"
-    assert not (tmp_path / "new" / "identity.key").exists()
+    for words in (("node", "init", "new", "--member", "new"),
+                  ("coordinator", "init", "new", "--host", "127.0.0.1")):  # fmt: skip
+        assert failed(*words).code == "setting_invalid"
+        assert not (tmp_path / "new").exists()
     assert find_passphrase(tmp_path / "x") == b"short"
 
 
@@ -233,6 +235,12 @@ def test_a_node_without_an_invitation_says_what_to_do(walked: Path) -> None:
     assert "fedmkt node join" in str(failed("node", "run", "retailer"))
 
 
+def test_whoever_admits_a_member_is_told_to_start_the_coordinator_anew(walked: Path) -> None:
+    told = ran("coordinator", "admit", "hub", "bank/member.json").output
+    assert (walked / "hub" / "members" / "bank.pub").exists()
+    assert "where it runs already, end it first" in told
+
+
 def test_fingerprints_are_short_and_follow_the_card(walked: Path) -> None:
     card = MemberCard.model_validate_json((walked / "bank" / "member.json").read_text())
     assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", card.fingerprint)
@@ -255,7 +263,8 @@ def test_another_passphrase_leaves_the_key_as_it_is(walked: Path) -> None:
 
 def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     old = read_key(walked / "bank" / "identity.key").public.hex
-    ran("keys", "rotate", "bank")
+    # The environment's passphrase stays in use, and that is said.
+    assert "under the passphrase of the old one" in ran("keys", "rotate", "bank").output
     new = read_key(walked / "bank" / "identity.key").public.hex
     assert new != old
     statement = Rotation.model_validate_json((walked / "bank" / "rotation-1.json").read_text())
@@ -308,12 +317,37 @@ def test_another_passphrase_opens_the_authority_too(
     ran("coordinator", "renew", "hub")
 
 
+@pytest.mark.parametrize("failing", ["ca.key", "identity.key"])
+def test_a_home_has_one_passphrase_whatever_file_could_not_be_written(
+    walked: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    (walked / "new").write_text("another good passphrase")
+    (walked / "new").chmod(0o600)
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if target in (Path("hub", failing), Path("hub", "tls", failing)):
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "replace", refused)
+        told = failed("keys", "encrypt", "hub", "--new-passphrase", "new")
+        assert told.code == "output_unwritable"
+    # What was cut short is carried out when a key is next read.
+    assert failed("coordinator", "renew", "hub").code == "key_locked"
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
+    read_key(walked / "hub" / "identity.key")
+    ran("coordinator", "renew", "hub")
+
+
 def test_a_coordinators_authority_takes_the_passphrase_of_its_rotated_key(
     walked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (walked / "new").write_text("another good passphrase")
     (walked / "new").chmod(0o600)
-    ran("keys", "rotate", "hub", "--new-passphrase", "new")
+    told = ran("keys", "rotate", "hub", "--new-passphrase", "new").output
+    assert "under the passphrase of the old one" not in told
     assert failed("coordinator", "renew", "hub").code == "key_locked"
     monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", str(walked / "new"))
     ran("coordinator", "renew", "hub")
@@ -437,48 +471,7 @@ def test_the_optional_parts_of_a_draft_hold_when_their_comment_is_taken_away(wal
     assert len(read_draft(walked / "draft.toml").caps) == 2
 
 
-# --- words ------------------------------------------------------------------------------------
-
-
-def test_whoever_signs_is_shown_every_cap_and_every_permission() -> None:
-    told = "\n".join(in_words(shared_contract()))
-    for said in (
-        "matched with other members' by mail (column e-mail)",
-        "labels: encrypted, shared_labels",
-        "sizes may be shown without noise",
-        "part of a score may be shown",
-        "no consent table is asked for",
-        "columns: age",
-        "also its audit and special columns",
-        "epsilon 2 for life, 3 runs a day, 7 exact scores, 2 alignments (delta 1e-05)",
-        "cap on prospects (prospecting bank): 9 runs for life",
-    ):
-        assert said in told, said
-
-
-def shared_contract() -> Collaboration:
-    dataset = {
-        **tomllib.loads(DATASET),
-        "guarded_uses": ["prospecting"],
-        "vertical": {
-            "keys": [{"key": "mail", "column": "e-mail", "kind": "email"}],
-            "modes": ["encrypted", "shared_labels"],
-            "consent": False, "exact_sizes": True, "parts": True,
-        },
-    }  # fmt: skip
-    caps = [
-        {"dataset": "prospects", "lifetime_epsilon": 2, "uses_per_day": 3,
-         "exact_scores_lifetime": 7, "alignments_lifetime": 2},
-        {"dataset": "prospects", "purpose": "prospecting", "requester": "bank",
-         "uses_lifetime": 9},
-    ]  # fmt: skip
-    return Collaboration.model_validate(
-        {
-            "name": "trial", "expires": "2030-01-01T00:00:00Z", "datasets": [dataset], "caps": caps,
-            "coordinator": {"name": "hub", "key": "1" * 64},
-            "members": [{"name": "bank", "key": "2" * 64}],
-        }
-    )  # fmt: skip
+# --- the commands -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -551,11 +544,43 @@ def test_a_table_is_imported_by_guesses_that_tell_no_rare_or_extreme_value(walke
     assert "is there already" in str(again)
 
 
+def answers(*counts: tuple[str, int]) -> str:
+    told = [answer for answer, count in counts for _ in range(count)]
+    return "id,answer\n" + "".join(f"{row},{answer}\n" for row, answer in enumerate(told))
+
+
+@pytest.mark.parametrize(("no", "yes", "positive"), [(40, 20, "yes"), (20, 40, "no")])
+def test_the_rarer_of_a_targets_two_values_counts(
+    tmp_path: Path, no: int, yes: int, positive: str
+) -> None:
+    (tmp_path / "own.csv").write_text(answers(("no", no), ("yes", yes)))
+    draft = guess_table(tmp_path / "own.csv")
+    text = dataset_draft(
+        draft, name="d", population="p", holder="bank", purpose="churn", target="answer"
+    )
+    assert Dataset.model_validate(tomllib.loads(text)).table.target_positive == positive
+
+
+@pytest.mark.parametrize(
+    ("least", "greatest", "bounds"),
+    [(1, 99, (0, 100)), (1, 100, (0, 200)), (-100, 50, (-200, 100)), (-20, 0, (-50, 0))],
+)
+def test_no_drafted_bound_but_0_is_a_value_of_the_table(
+    tmp_path: Path, least: int, greatest: int, bounds: tuple[int, int]
+) -> None:
+    values = [least, *[(least + greatest) // 2] * 20, greatest]
+    lines = "".join(f"{row},{value}\n" for row, value in enumerate(values))
+    (tmp_path / "own.csv").write_text(f"id,points\n{lines}")
+    (column,) = guess_table(tmp_path / "own.csv").columns
+    assert column.bounds == bounds
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("own.xlsx", "x", "its ending is none of"),
         ("own.csv", "a,b\n1,1\n1,1\n", "no column has a different value in each row"),
+        ("own.csv", answers(("no", 40), ("open", 20), ("yes", 20)), "more than two values"),
     ],
 )
 def test_a_table_that_cannot_be_imported_is_refused_by_name(
@@ -563,7 +588,8 @@ def test_a_table_that_cannot_be_imported_is_refused_by_name(
 ) -> None:
     (walked / name).write_text(text)
     before = (walked / "bank" / "node.toml").read_text()
-    assert said in str(failed("node", "import", "bank", name, "--dataset", "other"))
+    words = ("node", "import", "bank", name, "--dataset", "other", "--target", "answer")
+    assert said in str(failed(*words))
     assert (walked / "bank" / "node.toml").read_text() == before
 
 

@@ -213,6 +213,7 @@ def test_a_running_apps_token_is_in_no_command_line(layout: Layout) -> None:
     (executor,) = (one.pid for one in status.processes if one.name == "executor")
     until, words = time.monotonic() + 60, []
     while not words and time.monotonic() < until:
+        time.sleep(0.05)
         below = psutil.Process(executor).children(recursive=True)
         words = next(
             (line for one in below if "flwr-serverapp" in " ".join(line := words_of(one))), []

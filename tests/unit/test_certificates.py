@@ -11,8 +11,8 @@ from cryptography import x509
 from fedmkt.core.errors import FileMissing, KeyLocked, SettingInvalid
 from fedmkt.deployment import certificates
 from fedmkt.deployment.certificates import (
-    encrypt_authority,
     read_certificate,
+    reencrypted_authority,
     renew_certificate,
     write_certificates,
 )
@@ -83,7 +83,7 @@ def test_an_authority_is_opened_by_its_passphrase_alone(tmp_path: Path) -> None:
     write_certificates(tmp_path, "hub.example", passphrase=PASSPHRASE)
     with pytest.raises(KeyLocked, match="wrong"):
         renew_certificate(tmp_path, "hub.example", OTHER)
-    encrypt_authority(tmp_path, PASSPHRASE, OTHER)
+    (tmp_path / "ca.key").write_bytes(reencrypted_authority(tmp_path, PASSPHRASE, OTHER))
     renew_certificate(tmp_path, "hub.example", OTHER)
     with pytest.raises(KeyLocked, match="wrong"):
         renew_certificate(tmp_path, "hub.example", PASSPHRASE)

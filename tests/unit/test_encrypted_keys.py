@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from fedmkt.core.errors import FedmktError, FileMissing, KeyLocked, SettingInvalid
+from fedmkt.deployment.key_changes import encrypt_key
 from fedmkt.identity.keys import Identity
 from fedmkt.storage import key_file
 from fedmkt.storage.key_file import (
     find_passphrase,
     is_encrypted,
     read_key,
-    replace_key,
     write_encrypted_key,
     write_key,
 )
@@ -120,7 +120,7 @@ def test_a_passphrase_out_of_bounds_makes_no_key(tmp_path: Path, path: Path, len
     before = path.read_bytes()
     for write in (
         lambda: write_encrypted_key(tmp_path / "new", Identity(SECRET), b"x" * length),
-        lambda: replace_key(path, Identity(SECRET), b"x" * length),
+        lambda: encrypt_key(tmp_path, PASSPHRASE, b"x" * length),
     ):
         with pytest.raises(SettingInvalid, match=r"(fewer|more) than (12|1023) characters"):
             write()
@@ -168,7 +168,7 @@ def test_the_old_passphrase_of_the_environment_is_never_taken_for_the_new_one(
 ) -> None:
     monkeypatch.setenv(key_file.PASSPHRASE, PASSPHRASE.decode())
     with pytest.raises(KeyLocked, match="no passphrase was given"):
-        find_passphrase(path, new=True, ask=True)
+        find_passphrase(path, new=True, from_environment=False)
 
 
 def test_a_passphrase_file_that_is_missing_or_open_to_others_is_named(
