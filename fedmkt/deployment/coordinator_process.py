@@ -4,6 +4,7 @@ The home folder is a deployment's folder too: superlink/, logs/, plan.json and s
 it. Nodes run elsewhere; whoever was admitted (members/NAME.pub) may connect.
 """
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fedmkt.deployment.link_processes import link_commands, prepare
 from fedmkt.deployment.metrics import coordinator_registry, serve
 from fedmkt.deployment.plan import Layout, Plan
 from fedmkt.deployment.settings import read_coordinator_settings
-from fedmkt.deployment.supervisor import Supervisor
+from fedmkt.deployment.supervisor import OWNER_ALONE, Supervisor
 from fedmkt.storage.contract_files import read_contract
 
 
@@ -29,6 +30,7 @@ def run_coordinator(
     settings, layout = read_coordinator_settings(home), Layout(home.resolve())
     read_contract(home)
     log_to_stderr(settings.name)
+    os.umask(OWNER_ALONE)
     prepare(layout.superlink)
     plan = Plan(
         control_port=settings.control_port,

@@ -71,7 +71,7 @@ def init_node(home: Path, member: str, passphrase: bytes) -> MemberCard:
     _require_name(member)
     identity = Identity.generate()
     with unwritable(home):
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / DATASETS).mkdir(exist_ok=True)
         write_encrypted_key(home / KEY_FILE, identity, passphrase)
     write_node_key(home / LINK_KEY_FILE)
@@ -95,7 +95,7 @@ def init_coordinator(
     _require_empty(home)
     identity = Identity.generate()
     with unwritable(home):
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_encrypted_key(home / KEY_FILE, identity, passphrase)
         if certificate is None:
             write_certificates(home / "tls", settings.host, passphrase=passphrase)

@@ -27,7 +27,9 @@ from fedmkt.contract.revocation import revoked_members
 from fedmkt.core.errors import FedmktError
 from fedmkt.core.logs import log_to_stderr
 from fedmkt.deployment.child import GRACE_S
+from fedmkt.deployment.link_processes import EXECUTOR
 from fedmkt.deployment.plan import (
+    Command,
     Layout,
     Plan,
     ProcessStatus,
@@ -36,8 +38,11 @@ from fedmkt.deployment.plan import (
 )
 from fedmkt.deployment.running import Running, end_group
 from fedmkt.storage.contract_files import read_contract, read_revocations
+from fedmkt.storage.key_file import PASSPHRASE, PASSPHRASE_FILE
 from fedmkt.transport.control import Control, LinkNode, operators_control
 
+OWNER_ALONE = 0o077
+"""The umask of a deployment: the SuperLink's database holds the tokens of running apps."""
 _log = logging.getLogger(__name__)
 
 _LOOK_S, _WRITE_S = 0.2, 5.0
@@ -150,7 +155,7 @@ class Supervisor:
         with log.open("ab") as file:
             one.process = subprocess.Popen(
                 [sys.executable, "-m", "fedmkt.deployment.child", *one.command.arguments],
-                env=quiet_environment(home, one.command.environment),
+                env=_environment(home, one.command),
                 cwd=home,
                 stdin=subprocess.PIPE,  # the lifeline: it closes when this process ends
                 stdout=file,
@@ -214,6 +219,15 @@ class Supervisor:
         self._written = status, now
 
 
+def _environment(home: Path, command: Command) -> dict[str, str]:
+    environment = quiet_environment(home, command.environment)
+    if command.name != EXECUTOR:
+        # Security: the coordinator's app alone opens its key; the guard faces the network.
+        environment.pop(PASSPHRASE, None)
+        environment.pop(PASSPHRASE_FILE, None)
+    return environment
+
+
 def _let_in(control: Control, member: str, key: bytes, known: LinkNode | None) -> None:
     """Register a member's node by its key, in the place of an older one."""
     if known is not None and known.public_key == key:
@@ -248,6 +262,7 @@ def main(folder: Path) -> None:
             time.sleep(_LOOK_S / 10)
         os._exit(0)
     os.setsid()
+    os.umask(OWNER_ALONE)
     supervisor = Supervisor(layout, layout.read_plan())
     with _asked_to_stop(supervisor):
         supervisor.run()

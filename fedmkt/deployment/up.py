@@ -47,6 +47,7 @@ def bring_up(
             advice="Look at fedmkt up --status, or run fedmkt down first.",
         )
     _clear(layout, status)
+    layout.folder.chmod(0o700)
     plan = _planned(layout, members)
     layout.write_plan(plan)
     _start_supervisor(layout)

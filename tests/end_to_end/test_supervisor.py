@@ -10,9 +10,32 @@ import pytest
 from fedmkt.core.errors import LinkUnreachable
 from fedmkt.deployment import running
 from fedmkt.deployment import supervisor as supervising
+from fedmkt.deployment.link_processes import link_commands
 from fedmkt.deployment.plan import Command, Layout, Plan, Status
 from fedmkt.deployment.supervisor import Supervisor
 from fedmkt.transport.control import LinkNode
+
+
+def test_the_passphrase_reaches_the_coordinators_app_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDMKT_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("FEDMKT_PASSPHRASE_FILE", "/run/passphrase")
+    both = {"FEDMKT_PASSPHRASE", "FEDMKT_PASSPHRASE_FILE"}
+    told = {
+        command.name: {
+            name for name in supervising._environment(tmp_path, command) if "PASS" in name
+        }
+        for command in link_commands(
+            Layout(tmp_path),
+            control_port=1,
+            host="127.0.0.1",
+            port=2,
+            certificate=tmp_path / "server.pem",
+            key=tmp_path / "server.key",
+        )
+    }
+    assert told == {"superlink": set(), "executor": both, "guard": set()}
 
 
 class Link:

@@ -98,7 +98,8 @@ def test_every_process_has_a_home_a_log_and_a_node_its_own_keys(layout: Layout) 
         assert (layout.node(member) / "audit.log").exists() or layout.log(member).exists()
     secrets = [*layout.superlink.glob("*.key"), *layout.superlink.glob("nodes/*.key")]
     assert len(secrets) == 1 + len(MEMBERS)
-    for path in (*secrets, layout.superlink / "executor.secret"):
+    database = layout.superlink / "state.db"
+    for path in (*secrets, layout.superlink / "executor.secret", database, layout.folder):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
