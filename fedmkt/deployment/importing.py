@@ -2,8 +2,8 @@
 
 Guarantee: what is drafted holds names of columns, kinds, coarse round bounds, categories that at
 least `LEAST_ROWS` rows have, and which of a target's two fewer rows have; never a rare value, nor a
-least or a greatest one but 0. Bounds and categories are to be public knowledge: whoever hands the
-draft on says so by doing it.
+least or a greatest one but 0, nor a bound that fewer rows than those moved. Bounds and categories
+are to be public knowledge: whoever hands the draft on says so by doing it.
 Not guaranteed: that guesses are right. Each is marked in the draft.
 """
 
@@ -27,6 +27,7 @@ _NULLS = ("", "NA", "N/A", "NULL", "null", "?", "-", "nan")
 _KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _TRUTH = ({"true", "false"}, {"0", "1"})
 _KEY_WORDS = ("customer", "kunde", "client", "cust", "id")
+_BOUNDS = f"check the bounds: up to {LEAST_ROWS - 1} rows may lie beyond each"
 _DATE = r"^\d{4}-\d{2}-\d{2}|^\d{1,2}[./]\d{1,2}[./]\d{2,4}$"
 _COMMA_NUMBER = r"^-?\d{1,3}(\.?\d{3})*,\d+$"
 
@@ -204,7 +205,7 @@ def _guess(name: str, column: Sequence[str], *, comma: bool) -> Guess:
     if numbers is not None:
         whole = bool((numbers == numbers.round()).all())
         kind = "integer" if whole else "number"
-        return Guess(name, kind, "check the bounds", bounds=_bounds(numbers), nullable=nullable)
+        return Guess(name, kind, _BOUNDS, bounds=_bounds(numbers), nullable=nullable)
     counts = values.value_counts().filter(pl.col("count") >= LEAST_ROWS)
     rows_of = dict(counts.iter_rows())
     known = sorted(rows_of)
@@ -225,8 +226,10 @@ def _numbers(values: pl.Series, *, comma: bool) -> pl.Series | None:
 
 
 def _bounds(numbers: pl.Series) -> tuple[float, float]:
-    """Return round bounds beyond everybody's value: 0, or 1, 2 or 5 times a power of ten."""
-    least, greatest = float(str(numbers.min())), float(str(numbers.max()))
+    """Return round bounds: 0, or 1, 2 or 5 times a power of ten, beyond all but a few values."""
+    # Privacy: beyond the value that so many rows reach, so that nobody alone moves a bound.
+    least = float(numbers.sort()[LEAST_ROWS - 1])
+    greatest = float(numbers.sort(descending=True)[LEAST_ROWS - 1])
     low = 0.0 if least >= 0 else -_rounded_up(-least)
     return low, max(_rounded_up(greatest), low + 1.0)
 

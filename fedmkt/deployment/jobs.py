@@ -145,7 +145,7 @@ def standings(layout: Layout) -> list[Standing]:
     files = sorted(
         (layout.coordinator / "orders").glob("*.json"), key=lambda path: path.stat().st_mtime
     )
-    names = [path.stem for path in files if not path.name.endswith(".link.json")]
+    names = [path.stem for path in files]
     return [standing(layout, name) for name in names]
 
 
@@ -153,9 +153,7 @@ def standing(layout: Layout, run: str) -> Standing:
     """Return how a run stands. Raises: RunUnknown."""
     file = _order_file(layout, run)
     if not file.exists():
-        known = sorted(
-            path.stem for path in file.parent.glob("*.json") if not path.name.endswith(".link.json")
-        )
+        known = sorted(path.stem for path in file.parent.glob("*.json"))
         raise RunUnknown(run=run, known=", ".join(known) or "none")
     job = read_order(file).job
     name, events = _latest(layout, run)
@@ -228,7 +226,8 @@ def _order_file(layout: Layout, run: str) -> Path:
 
 
 def _link_file(layout: Layout, run: str) -> Path:
-    return layout.coordinator / "orders" / f"{run}.link.json"
+    # Beside the orders, not among them: a requester names its runs.
+    return layout.coordinator / "links" / f"{run}.json"
 
 
 def _link_run(layout: Layout, run: str) -> int | None:

@@ -80,6 +80,14 @@ def test_an_order_that_did_not_reach_the_superlink_is_stopped_and_resumed(
     assert jobs.standing(layout, "first").state == "waiting"
 
 
+def test_a_runs_name_hides_no_other_run(deployment: tuple[Layout, Job], link: Link) -> None:
+    layout, job = deployment
+    link.answers = True
+    for name in ("spring.link", "spring"):
+        jobs.submit(layout, job, name)
+    assert {one.order for one in jobs.standings(layout)} == {"spring.link", "spring"}
+
+
 def test_a_run_that_does_not_end_by_itself_is_told_as_it_stands_after_its_stop(
     deployment: tuple[Layout, Job], link: Link
 ) -> None:

@@ -565,10 +565,13 @@ def test_the_rarer_of_a_targets_two_values_counts(
     ("least", "greatest", "bounds"),
     [(1, 99, (0, 100)), (1, 100, (0, 200)), (-100, 50, (-200, 100)), (-20, 0, (-50, 0))],
 )
-def test_no_drafted_bound_but_0_is_a_value_of_the_table(
-    tmp_path: Path, least: int, greatest: int, bounds: tuple[int, int]
+@pytest.mark.parametrize("few", [[], [3_100_000] * 19, [-3_100_000] * 19])
+def test_no_drafted_bound_but_0_is_a_value_of_the_table_or_follows_a_few_rows(
+    tmp_path: Path, least: int, greatest: int, bounds: tuple[int, int], few: list[int]
 ) -> None:
-    values = [least, *[(least + greatest) // 2] * 20, greatest]
+    # Those few are part of the twenty on their side.
+    low, high = 20 - sum(one < 0 for one in few), 20 - sum(one > 0 for one in few)
+    values = [*[least] * low, (least + greatest) // 2, *[greatest] * high, *few]
     lines = "".join(f"{row},{value}\n" for row, value in enumerate(values))
     (tmp_path / "own.csv").write_text(f"id,points\n{lines}")
     (column,) = guess_table(tmp_path / "own.csv").columns
