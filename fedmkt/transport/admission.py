@@ -2,7 +2,8 @@
 
 Guarantee: `Buckets` lets a client's requests through at no more than the rate, after a burst;
 memory is bounded by the number of clients it remembers. `Shares` never counts more than its limits
-and remembers only who holds something.
+and remembers only who holds something. `Pace` gives a sender of bytes no more time than a least
+rate and a pause.
 Not guaranteed: that a client is one partner. Behind one address, all share its bucket.
 """
 
@@ -60,6 +61,25 @@ class Shares:
         self._by_client[client] += change
         if not self._by_client[client]:
             del self._by_client[client]
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long a sender may still be waited for, so that it keeps to a least rate.
+
+    rate: bytes a second. grace_s: how long it may pause at most, though it sent much before.
+    """
+
+    rate: float
+    grace_s: float
+    left_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left_s = self.grace_s
+
+    def arrived(self, size: int, waited_s: float) -> None:
+        """Count bytes that were waited for."""
+        self.left_s = max(0.0, min(self.grace_s, self.left_s - waited_s + size / self.rate))
 
 
 def client_key(host: str) -> str:

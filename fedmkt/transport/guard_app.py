@@ -4,7 +4,7 @@ Guarantee: what is passed on is a POST to one of FLEET_ROUTES, spelt exactly so,
 with the headers of `_passes` alone; anything else gets 404 and an empty body. No body is held: one
 whose stated length passes the limit is refused before a byte of it is read, and one without a
 stated length is cut off at the limit. Requests a second and bytes in flight are bounded, in all and
-of one address.
+of one address, and a body must come at a least rate.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from fedmkt.transport.admission import Buckets, Shares, client_key
+from fedmkt.transport.admission import Buckets, Pace, Shares, client_key
 from fedmkt.transport.guard_settings import GuardSettings
 
 _PREFIX = "/v1/fleet/"
@@ -136,6 +136,7 @@ class _Body:
     ) -> None:
         self._receive, self._settings, self._flight = receive, settings, flight
         self._client = client
+        self._pace = Pace(settings.least_body_bytes_per_s, settings.silence_s)
         self._size = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -151,14 +152,18 @@ class _Body:
                 yield chunk
 
     async def _next(self) -> tuple[bytes, bool]:
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(self._settings.silence_s):
+            async with asyncio.timeout(self._pace.left_s):
                 message = await self._receive()
         except TimeoutError:
             raise _RefusedError(408) from None
         if message["type"] == "http.disconnect":
             raise _RefusedError(400)
-        return message.get("body", b""), message.get("more_body", False)
+        chunk = message.get("body", b"")
+        # The time that the SuperLink takes to read is not the sender's.
+        self._pace.arrived(len(chunk), time.monotonic() - asked)
+        return chunk, message.get("more_body", False)
 
     def leave(self) -> None:
         self._flight.leave(self._client, self._size)

@@ -1,4 +1,4 @@
-"""Rates, shares, and who counts as one client."""
+"""Rates, shares, paces, and who counts as one client."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedmkt.core.errors import FileMissing, SettingInvalid
 from fedmkt.transport import admission
-from fedmkt.transport.admission import Buckets, Shares, client_key
+from fedmkt.transport.admission import Buckets, Pace, Shares, client_key
 from fedmkt.transport.guard_settings import read_settings
 
 
@@ -59,6 +59,19 @@ def test_one_client_leaves_room_for_another() -> None:
     assert shares.take("a", 6)
     assert not shares.take("a", 1)
     assert shares.take("b", 4)
+
+
+def test_a_sender_has_the_time_its_bytes_need_and_one_pause() -> None:
+    pace = Pace(rate=100, grace_s=5)
+    pace.arrived(1_000_000, waited_s=1)
+    assert pace.left_s == 5  # what was sent fast buys no longer pause
+    pace.arrived(100, waited_s=1)
+    assert pace.left_s == 5
+    for _ in range(3):
+        pace.arrived(1, waited_s=1.51)
+    assert pace.left_s == pytest.approx(5 - 3 * 1.5)
+    pace.arrived(1, waited_s=1.51)
+    assert pace.left_s == 0
 
 
 @pytest.mark.parametrize(
