@@ -4,13 +4,15 @@ Guarantee: what is passed on is a POST to one of FLEET_ROUTES, spelt exactly so,
 with the headers of `_passes` alone; anything else gets 404 and an empty body. No body is held: one
 whose stated length passes the limit is refused before a byte of it is read, and one without a
 stated length is cut off at the limit. Requests a second and bytes in flight are bounded, in all and
-of one address, and a body must come at a least rate.
+of one address, and a body must come at a least rate. Once a client is gone, the SuperLink is no
+longer waited for.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 from starlette.types import Message, Receive, Scope, Send
@@ -90,7 +92,8 @@ class Guard:
         path = scope["raw_path"].decode("ascii")
         request = self._client.build_request("POST", path, headers=headers, content=body.chunks())
         try:
-            upstream = await self._client.send(request, stream=True)
+            async with body.sender_is_there():
+                upstream = await self._client.send(request, stream=True)
         finally:
             body.leave()
         try:
@@ -138,6 +141,7 @@ class _Body:
         self._client = client
         self._pace = Pace(settings.least_body_bytes_per_s, settings.silence_s)
         self._size = 0
+        self._whole = asyncio.Event()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         more = True
@@ -150,6 +154,7 @@ class _Body:
             self._size += len(chunk)
             if chunk:
                 yield chunk
+        self._whole.set()
 
     async def _next(self) -> tuple[bytes, bool]:
         asked = time.monotonic()
@@ -164,6 +169,22 @@ class _Body:
         # The time that the SuperLink takes to read is not the sender's.
         self._pace.arrived(len(chunk), time.monotonic() - asked)
         return chunk, message.get("more_body", False)
+
+    @asynccontextmanager
+    async def sender_is_there(self) -> AsyncIterator[None]:
+        """Let what is done inside go on until the sender is gone. Raises: TimeoutError."""
+        async with asyncio.timeout(None) as until_gone:
+            watching = asyncio.create_task(self._watch(until_gone))
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    async def _watch(self, until_gone: asyncio.Timeout) -> None:
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        until_gone.reschedule(asyncio.get_running_loop().time())
 
     def leave(self) -> None:
         self._flight.leave(self._client, self._size)
