@@ -64,7 +64,8 @@ async def status(
     async def send(message: Any) -> None:
         said.append(message.get("status"))
 
-    await guard(scope, sender, send)
+    async with asyncio.timeout(10):
+        await guard(scope, sender, send)
     return said[0] if said else None
 
 
