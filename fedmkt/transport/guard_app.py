@@ -3,18 +3,21 @@
 Guarantee: what is passed on is a POST to one of FLEET_ROUTES, spelt exactly so, without a query,
 with the headers of `_passes` alone; anything else gets 404 and an empty body. No body is held: one
 whose stated length passes the limit is refused before a byte of it is read, and one without a
-stated length is cut off at the limit. Requests a second and bytes in flight are bounded.
+stated length is cut off at the limit. Requests a second and bytes in flight are bounded, in all and
+of one address, and a body must come at a least rate. Once a client is gone, the SuperLink is no
+longer waited for.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from fedmkt.transport.admission import Buckets, Flight, client_key
+from fedmkt.transport.admission import Buckets, Pace, Shares, client_key
 from fedmkt.transport.guard_settings import GuardSettings
 
 _PREFIX = "/v1/fleet/"
@@ -53,7 +56,7 @@ class Guard:
         self._settings = settings
         self._client = client
         self._buckets = Buckets(settings.requests_per_s_each, settings.burst_each)
-        self._flight = Flight(settings.most_bytes_in_flight)
+        self._flight = Shares(settings.most_bytes_in_flight, settings.most_bytes_in_flight_each)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or refuse it."""
@@ -80,15 +83,17 @@ class Guard:
         # An answer that has begun cannot be taken back; the server cuts the connection.
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        length = self._admit(scope)
+        client = client_key(scope["client"][0] if scope["client"] else "")
+        length = self._admit(client, scope)
         headers = [header for header in scope["headers"] if _passes(header[0])]
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
-        body = _Body(receive, self._settings, self._flight)
+        body = _Body(receive, self._settings, self._flight, client)
         path = scope["raw_path"].decode("ascii")
         request = self._client.build_request("POST", path, headers=headers, content=body.chunks())
         try:
-            upstream = await self._client.send(request, stream=True)
+            async with body.sender_is_there():
+                upstream = await self._client.send(request, stream=True)
         finally:
             body.leave()
         try:
@@ -96,12 +101,11 @@ class Guard:
         finally:
             await upstream.aclose()
 
-    def _admit(self, scope: Scope) -> int | None:
+    def _admit(self, client: str, scope: Scope) -> int | None:
         """Return the length a request states, None where it comes in chunks.
 
         Raises: _RefusedError.
         """
-        client = client_key(scope["client"][0] if scope["client"] else "")
         if not self._buckets.take(client, time.monotonic()):
             raise _RefusedError(429)
         # The server's own limit holds for a head that comes in pieces, not for a whole one.
@@ -125,33 +129,65 @@ class Guard:
 
 
 class _Body:
-    """A request's body on its way through, counted while it passes."""
+    """A request's body on its way through, counted while it passes.
 
-    def __init__(self, receive: Receive, settings: GuardSettings, flight: Flight) -> None:
+    client: whose share of the bytes in flight it takes.
+    """
+
+    def __init__(
+        self, receive: Receive, settings: GuardSettings, flight: Shares, client: str
+    ) -> None:
         self._receive, self._settings, self._flight = receive, settings, flight
+        self._client = client
+        self._pace = Pace(settings.least_body_bytes_per_s, settings.silence_s)
         self._size = 0
+        self._whole = asyncio.Event()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         more = True
         while more:
-            try:
-                async with asyncio.timeout(self._settings.silence_s):
-                    message = await self._receive()
-            except TimeoutError:
-                raise _RefusedError(408) from None
-            if message["type"] == "http.disconnect":
-                raise _RefusedError(400)
-            chunk, more = message.get("body", b""), message.get("more_body", False)
+            chunk, more = await self._next()
             if self._size + len(chunk) > self._settings.most_body_bytes:
                 raise _RefusedError(413)
-            if not self._flight.take(len(chunk)):
+            if not self._flight.take(self._client, len(chunk)):
                 raise _RefusedError(503)
             self._size += len(chunk)
             if chunk:
                 yield chunk
+        self._whole.set()
+
+    async def _next(self) -> tuple[bytes, bool]:
+        asked = time.monotonic()
+        try:
+            async with asyncio.timeout(self._pace.left_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise _RefusedError(408) from None
+        if message["type"] == "http.disconnect":
+            raise _RefusedError(400)
+        chunk = message.get("body", b"")
+        # The time that the SuperLink takes to read is not the sender's.
+        self._pace.arrived(len(chunk), time.monotonic() - asked)
+        return chunk, message.get("more_body", False)
+
+    @asynccontextmanager
+    async def sender_is_there(self) -> AsyncIterator[None]:
+        """Let what is done inside go on until the sender is gone. Raises: TimeoutError."""
+        async with asyncio.timeout(None) as until_gone:
+            watching = asyncio.create_task(self._watch(until_gone))
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    async def _watch(self, until_gone: asyncio.Timeout) -> None:
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        until_gone.reschedule(asyncio.get_running_loop().time())
 
     def leave(self) -> None:
-        self._flight.leave(self._size)
+        self._flight.leave(self._client, self._size)
         self._size = 0
 
 

@@ -1,42 +1,29 @@
-"""Connections to the guard: how many there may be, and how long one may ask for nothing.
+"""Connections to the guard: how long one may ask for nothing.
 
-Guarantee: a connection over a limit is cut before a byte of it is read. One that has not sent a
-whole request head within `idle_s` of its beginning, or of its last answer, is ended, however
-slowly it goes on sending.
-Not guaranteed: anything during a TLS handshake; that has a time limit of its own.
+Guarantee: a connection that has not sent a whole request head within `idle_s` of its beginning, or
+of its last answer, is ended, however slowly it goes on sending.
+Not guaranteed: anything during a TLS handshake; that has a time limit of its own. How many there
+are is counted at the door (`guard_door`).
 """
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fedmkt.transport.admission import client_key
 
-
-def limited_connection(*, most: int, most_each: int, idle_s: float) -> type[H11Protocol]:
-    """Return the protocol of a server with at most so many connections, in all and an address."""
-    open_by_client: Counter[str] = Counter()
+def limited_connection(*, idle_s: float) -> type[H11Protocol]:
+    """Return the protocol of a server that ends connections which ask for nothing for so long."""
 
     class Limited(H11Protocol):
-        _key = ""
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._key = client_key(self.client[0] if self.client else "")
-            open_by_client[self._key] += 1
-            if len(self.connections) > most or open_by_client[self._key] > most_each:
-                transport.abort()
-            else:
-                self._watch()
+            self._watch()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget_deadline()
-            open_by_client[self._key] -= 1
-            if open_by_client[self._key] <= 0:
-                del open_by_client[self._key]
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:

@@ -17,9 +17,12 @@ class GuardSettings(Frozen):
 
     certificate, key: PEM files that partners see. superlink: HOST:PORT on loopback;
     superlink_certificates: PEM file with what its certificate is checked against.
-    most_bytes_in_flight: of all requests that were not answered yet. *_each: of one address.
-    idle_s: how long a connection may go without a whole request head. silence_s: how long a body
-    or an answer may pause. request_s: how long one request may take in all.
+    most_bytes_in_flight: of all requests that were not answered yet. *_each: of one address; a
+    body that is larger than most_bytes_in_flight_each never passes. least_body_bytes_per_s: a body
+    that comes slower than this is cut off once it is silence_s behind. handshake_s: how long TLS
+    may take to begin and to end. idle_s: how long a connection may go without a whole request
+    head. silence_s: how long a body or an answer may pause. request_s: how long one request may
+    take in all.
     """
 
     host: str
@@ -30,6 +33,8 @@ class GuardSettings(Frozen):
     superlink_certificates: Path
     most_body_bytes: int = Field(default=256 * 2**20, ge=1)
     most_bytes_in_flight: int = Field(default=2**30, ge=1)
+    most_bytes_in_flight_each: int = Field(default=2**28, ge=1)
+    least_body_bytes_per_s: float = Field(default=2**14, gt=0)
     most_header_bytes: int = Field(default=16 * 2**10, ge=2**10)
     most_connections: int = Field(default=256, ge=1)
     most_connections_each: int = Field(default=64, ge=1)

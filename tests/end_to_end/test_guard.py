@@ -6,12 +6,9 @@ the guard. Routes are read off Flower's own application, so that those of anothe
 
 import contextlib
 import functools
-import os
 import re
-import signal
 import socket
 import ssl
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -20,11 +17,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from end_to_end.superlink import HOST, SuperLink, app_files, free_ports, running_superlink
+from end_to_end.guard_callers import answer_to
+from end_to_end.superlink import HOST, SuperLink, app_files, running_superlink
 from fastapi.routing import iter_route_contexts
+from flwr.common.constant import ACCESS_TOKEN_KEY
 from flwr.proto.control_pb2 import RegisterNodeRequest
 from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
@@ -42,6 +40,7 @@ from fedmkt.deployment.preflight import clock_line
 from fedmkt.transport.control import Control
 from fedmkt.transport.guard_app import FLEET_ROUTES
 from fedmkt.transport.operator_token import OperatorToken, read_operator_token
+from fedmkt.transport.superlink import OperatorOnly
 
 Route = tuple[str, str]
 Key = ec.EllipticCurvePrivateKey
@@ -52,16 +51,6 @@ OPEN_TO_LOCAL = {
     "/v1/control/get-login-details",
     "/v1/control/get-auth-tokens",
 }
-SMALL = {
-    "most_body_bytes": 2**20,
-    "most_header_bytes": 2**11,
-    "most_connections_each": 3,
-    "requests_per_s_each": 5.0,
-    "burst_each": 5,
-    "idle_s": 1.0,
-    "silence_s": 1.0,
-}
-
 _CLIENT = """
 from fedmkt.transport.flower import make_client_app
 
@@ -132,14 +121,6 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLink]:
     folder = tmp_path_factory.mktemp("guarded") / "link"
     with running_superlink(folder, {"bank": {"org": "bank"}}, guarded=True) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def small_guard(link: SuperLink) -> int:
-    """The port of a second guard, with small limits."""
-    (port,) = free_ports(1)
-    link.start_guard("small", port, **SMALL)
-    return port
 
 
 @contextlib.contextmanager
@@ -278,6 +259,14 @@ def test_control_without_the_token_is_unreachable(link: SuperLink) -> None:
         control.nodes()
 
 
+def test_a_right_token_among_wrong_ones_opens_nothing() -> None:
+    right, wrong = (ACCESS_TOKEN_KEY, "x" * 43), (ACCESS_TOKEN_KEY, "y" * 43)
+    door = OperatorOnly(OperatorToken("x" * 43))
+    assert door.validate_tokens_in_metadata([("other", "y"), right])[0]
+    for shown in ([right, wrong], [wrong, right], [right, right], [wrong], []):
+        assert door.validate_tokens_in_metadata(shown) == (False, None)
+
+
 def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "operator.token"
     file.write_text("x" * 43)
@@ -333,26 +322,6 @@ def test_a_node_whose_clock_is_off_is_told_by_name(link: SuperLink) -> None:
 # --- what is sent is not what httpx would send --------------------------------------------------
 
 
-def raw(link: SuperLink, port: int | None) -> ssl.SSLSocket:
-    context = ssl.create_default_context(cafile=str(link.folder / "ca.crt"))
-    plain = socket.create_connection((HOST, port), 10)
-    return context.wrap_socket(plain, server_hostname=HOST)
-
-
-def answer_to(link: SuperLink, port: int | None, request: bytes) -> bytes:
-    with raw(link, port) as connection:
-        connection.sendall(request)
-        return read_all(connection)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    received = b""
-    with contextlib.suppress(ssl.SSLError, ConnectionError):
-        while chunk := connection.recv(65536):
-            received += chunk
-    return received
-
-
 @pytest.mark.parametrize(
     "target",
     [
@@ -394,114 +363,3 @@ def test_an_older_tls_is_refused(link: SuperLink) -> None:
         pytest.raises(ssl.SSLError),
     ):
         context.wrap_socket(plain, server_hostname=HOST)
-
-
-# --- limits --------------------------------------------------------------------------------------
-
-
-def head_of(path: str, *lines: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "host: x", *lines, "", ""]).encode()
-
-
-def test_ten_gigabytes_are_refused_by_their_stated_length(link: SuperLink) -> None:
-    guard = psutil.Process(link.processes["guard"].pid)
-    before = guard.memory_info().rss
-    request = head_of("/v1/fleet/push-object", f"content-length: {10 * 2**30}")
-    started = time.monotonic()
-    assert answer_to(link, link.guard_port, request).startswith(b"HTTP/1.1 413")
-    assert time.monotonic() - started < 2
-    assert guard.memory_info().rss - before < 8 * 2**20
-
-
-def test_a_body_in_chunks_is_cut_at_the_limit(link: SuperLink, small_guard: int) -> None:
-    fresh_bucket()
-    request = head_of("/v1/fleet/push-object", "transfer-encoding: chunked")
-    chunk = b"10000\r\n" + bytes(2**16) + b"\r\n"
-    sent = 0
-    with raw(link, small_guard) as connection:
-        connection.sendall(request)
-        with contextlib.suppress(OSError):
-            for _ in range(2 * int(SMALL["most_body_bytes"]) // 2**16):
-                connection.sendall(chunk)
-                sent += 2**16
-        answer = read_all(connection)
-    assert not answer or answer.startswith(b"HTTP/1.1 413")
-    with raw(link, small_guard) as connection:
-        connection.sendall(request + chunk * 17)
-        assert read_all(connection).startswith(b"HTTP/1.1 413")
-
-
-@pytest.mark.parametrize("size", [2**12, 70_000, 2**20])
-def test_a_head_over_the_limit_is_refused(link: SuperLink, small_guard: int, size: int) -> None:
-    fresh_bucket()
-    with raw(link, small_guard) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendall(head_of("/v1/fleet/get-run", "flwr-x: " + "x" * size))
-        answer = read_all(connection)
-    # Of the largest the answer may be lost, since the connection ends before all of it was sent.
-    assert answer.startswith((b"HTTP/1.1 431", b"HTTP/1.1 400")) or (size == 2**20 and not answer)
-
-
-def test_a_client_is_held_to_its_rate_and_no_header_makes_it_another(
-    link: SuperLink, small_guard: int
-) -> None:
-    fresh_bucket()
-    started, passed, status = time.monotonic(), 0, 415  # 415: the SuperLink's own answer
-    with calling(link, small_guard) as client:
-        while status == 415 and passed < 100:
-            shown = {"x-forwarded-for": f"10.0.0.{passed}"}
-            status = client.post("/v1/fleet/get-run", headers=shown).status_code
-            passed += 1
-    waited = time.monotonic() - started
-    assert status == 429
-    assert passed <= 1 + SMALL["burst_each"] + SMALL["requests_per_s_each"] * waited
-
-
-def fresh_bucket() -> None:
-    time.sleep(SMALL["burst_each"] / SMALL["requests_per_s_each"])
-
-
-def test_more_connections_than_allowed_are_cut(link: SuperLink, small_guard: int) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(int(SMALL["most_connections_each"])):
-            stack.enter_context(raw(link, small_guard))
-        assert read_all(stack.enter_context(raw(link, small_guard))) == b""
-        # Those before it are open still, for as long as an idle one may be.
-
-
-def test_a_head_that_drips_in_is_cut_off(link: SuperLink, small_guard: int) -> None:
-    with raw(link, small_guard) as connection:
-        started = time.monotonic()
-        dripping = threading.Thread(target=drip, args=(connection,))
-        dripping.start()
-        read_all(connection)
-        assert time.monotonic() - started < 4 * SMALL["idle_s"]
-        dripping.join()
-
-
-def drip(connection: ssl.SSLSocket) -> None:
-    with contextlib.suppress(OSError):
-        for each in head_of("/v1/fleet/get-run", "x: " + "y" * 200):
-            connection.send(bytes([each]))
-            time.sleep(0.1)
-
-
-def test_a_body_that_stops_is_cut_off(link: SuperLink, small_guard: int) -> None:
-    fresh_bucket()
-    started = time.monotonic()
-    request = head_of("/v1/fleet/get-run", "content-length: 100") + b"x"
-    assert answer_to(link, small_guard, request).startswith(b"HTTP/1.1 408")
-    assert time.monotonic() - started < 5 * SMALL["silence_s"]
-
-
-def test_a_guard_without_its_superlink_answers_502_and_ends_on_sigterm(link: SuperLink) -> None:
-    port, nobody = free_ports(2)
-    link.start_guard("alone", port, superlink=f"{HOST}:{nobody}")
-    request = head_of("/v1/fleet/get-run", "content-length: 0")
-    assert answer_to(link, port, request).startswith(b"HTTP/1.1 502")
-    process = link.processes.pop("alone")
-    with raw(link, port), raw(link, port) as asking:
-        asking.sendall(head_of("/v1/fleet/get-run", "content-length: 100"))
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(10) == 0
-    assert "Traceback" not in (link.folder / "alone.log").read_text()

@@ -1,4 +1,4 @@
-"""Rates, bytes in flight, and who counts as one client."""
+"""Rates, shares, paces, and who counts as one client."""
 
 import pytest
 from hypothesis import given
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedmkt.core.errors import FileMissing, SettingInvalid
 from fedmkt.transport import admission
-from fedmkt.transport.admission import Buckets, Flight, client_key
+from fedmkt.transport.admission import Buckets, Pace, Shares, client_key
 from fedmkt.transport.guard_settings import read_settings
 
 
@@ -35,14 +35,43 @@ def test_no_more_clients_are_remembered_than_the_limit(monkeypatch: pytest.Monke
     assert list(buckets._left) == ["7", "8", "9"]
 
 
-def test_bytes_in_flight_never_pass_their_limit_and_come_free() -> None:
-    flight = Flight(most=10)
-    assert flight.take(6)
-    assert not flight.take(5)
-    assert flight.take(4)
-    flight.leave(6)
-    assert flight.take(6)
-    assert flight.held == 10
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 6), st.booleans()), max_size=60))
+def test_what_is_taken_never_passes_its_limits_and_comes_free(
+    steps: list[tuple[str, int, bool]],
+) -> None:
+    shares = Shares(most=10, most_each=6)
+    held = dict.fromkeys("abc", 0)
+    for client, amount, gives_back in steps:
+        if gives_back:
+            amount = min(amount, held[client])
+            shares.leave(client, amount)
+            held[client] -= amount
+        else:
+            fits = held[client] + amount <= 6 and sum(held.values()) + amount <= 10
+            assert shares.take(client, amount) is fits
+            held[client] += amount * fits
+        assert shares.held == sum(held.values())
+    assert set(shares._by_client) <= {client for client in held if held[client]}
+
+
+def test_one_client_leaves_room_for_another() -> None:
+    shares = Shares(most=10, most_each=6)
+    assert shares.take("a", 6)
+    assert not shares.take("a", 1)
+    assert shares.take("b", 4)
+
+
+def test_a_sender_has_the_time_its_bytes_need_and_one_pause() -> None:
+    pace = Pace(rate=100, grace_s=5)
+    pace.arrived(1_000_000, waited_s=1)
+    assert pace.left_s == 5  # what was sent fast buys no longer pause
+    pace.arrived(100, waited_s=1)
+    assert pace.left_s == 5
+    for _ in range(3):
+        pace.arrived(1, waited_s=1.51)
+    assert pace.left_s == pytest.approx(5 - 3 * 1.5)
+    pace.arrived(1, waited_s=1.51)
+    assert pace.left_s == 0
 
 
 @pytest.mark.parametrize(
