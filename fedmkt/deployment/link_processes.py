@@ -17,7 +17,12 @@ from fedmkt.deployment.plan import HOST, Command, Layout
 from fedmkt.storage.whole_file import write_private
 
 SUPERLINK, EXECUTOR, GUARD = "superlink", "executor", "guard"
-_ONE_MACHINE = {"requests_per_s_each": 1000.0, "burst_each": 2000, "most_connections_each": 256}
+_ONE_MACHINE = {
+    "requests_per_s_each": 1000.0,
+    "burst_each": 2000,
+    "most_connections_each": 256,
+    "most_bytes_in_flight_each": 2**30,
+}
 """On one machine all nodes come from one address; each asks up to thirty times a second."""
 _EXECUTOR_LOOKS = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
 """Looking for new runs twenty times a second keeps a quarter of a processor busy all day."""
