@@ -30,6 +30,13 @@ _LABEL, _ACCEPTS = "audit-record", "audit-rotation"
 _BODY = ("sequence", "at", "kind", "facts", "previous")
 _NO_HASH = "0" * 64
 _NOT_THIS_KEY = "its signature does not fit this key: another member's key, or an altered record"
+_NOT_ITS_HASH = "its hash does not fit its content"
+_NOT_FOLLOWING = "it does not follow the record before it"
+_SEALED = re.compile(
+    rb'(.*),"hash":"([0-9a-f]{64})"(,"kind":"[^"\\]*","previous":"[0-9a-f]{64}",'
+    rb'"sequence":[1-9][0-9]*),"signature":"[^"]*"\}\n'
+)
+"""A record's line; the first and third group, closed, are the bytes that were hashed."""
 _HEAD_TEXT = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{64})")
 
 
@@ -197,7 +204,7 @@ def read_record(line: bytes, *, number: int | str, key: PublicIdentity, path: st
         raise broken("it is no canonical record")
     data = canonical_json(_body(record))
     if record.hash != digest(data):
-        raise broken("its hash does not fit its content")
+        raise broken(_NOT_ITS_HASH)
     try:
         signature = bytes.fromhex(record.signature)
         key.verify(_LABEL, data, signature, member="the log's owner")
@@ -224,8 +231,7 @@ def verify_chain(
             present = _first_key(line) or key
         record = read_record(line, number=number, key=present, path=path)
         if record.sequence != number or record.previous != (last.hash if last else _NO_HASH):
-            problem = "it does not follow the record before it"
-            raise AuditBroken(record=number, path=path, problem=problem)
+            raise AuditBroken(record=number, path=path, problem=_NOT_FOLLOWING)
         last = record.head
         if head is not None and head.sequence == number and head != last:
             raise AuditCut(path=path, record=number)
@@ -238,6 +244,32 @@ def verify_chain(
     if last is None:
         raise AuditBroken(record=1, path=path, problem="the log is empty")
     return Verified(last.sequence, last, tuple(rotations))
+
+
+def bound_records(lines: Iterable[bytes], head: Head, path: str) -> list[dict[str, Any]]:
+    """Return kind, facts and hash of every record of a log that ends at `head`.
+
+    Guarantee: they are as true as the head is: it names the last record's hash, and each record
+    that of the one before. So one signature, the last, stands for all; whether earlier lines still
+    bear theirs is for `verify_chain`, which takes many times as long.
+    Raises: AuditBroken, naming the first record that does not hold.
+    """
+    found: list[dict[str, Any]] = []
+    last = _NO_HASH
+    for number, line in enumerate(lines, start=1):
+        parts = _SEALED.fullmatch(line)
+        body = parts[1] + parts[3] + b"}" if parts else b""
+        # Security: what is read is what was hashed, so nothing else on the line can say more.
+        stated = _stated(body)
+        if parts is None or digest(body) != parts[2].decode():
+            raise AuditBroken(record=number, path=path, problem=_NOT_ITS_HASH)
+        if stated.get("sequence") != number or stated.get("previous") != last:
+            raise AuditBroken(record=number, path=path, problem=_NOT_FOLLOWING)
+        last = digest(body)
+        found.append({"kind": stated["kind"], "facts": stated["facts"], "hash": last})
+    if Head(len(found), last) != head:
+        raise AuditBroken(record=len(found), path=path, problem="it is not the log's last record")
+    return found
 
 
 def _first_key(line: bytes) -> PublicIdentity | None:

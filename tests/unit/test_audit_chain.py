@@ -11,6 +11,7 @@ from fedmkt.identity.hash_chain import (
     Head,
     Record,
     Verified,
+    bound_records,
     link,
     link_rotation,
     read_last,
@@ -218,6 +219,63 @@ def test_facts_changed_after_linking_do_not_change_the_record() -> None:
     record = link(None, identity=OWNER, at=START, kind="opened", facts={"names": names})
     names.append("retailer")
     assert check([record.line()]).records == 1
+
+
+# --- records that one head stands for ----------------------------------------------------------
+
+
+def bound(log: list[bytes], head: Head) -> list[dict[str, object]]:
+    return bound_records(log, head, PATH)
+
+
+def test_a_head_gives_all_records_before_it_of_whichever_key() -> None:
+    for records in (chain(5), chain(1), rotated()):
+        found = [{"kind": r.kind, "facts": r.facts, "hash": r.hash} for r in records]
+        assert bound(lines(records), records[-1].head) == found
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize("field", ["sequence", "at", "kind", "facts", "previous", "hash"])
+def test_no_altered_record_is_given_under_a_head(number: int, field: str) -> None:
+    records = chain(4)
+    log, other = lines(records), json.loads(lines(chain(5, kind="refused"))[4])
+    changed = json.loads(log[number]) | {field: other[field]}
+    body = {name: changed[name] for name in ("sequence", "at", "kind", "facts", "previous")}
+    fitting = {"hash": digest(canonical_json(body))}
+    for again in ({}, fitting) if field != "hash" else ({},):
+        log[number] = canonical_json(changed | again) + b"\n"
+        with pytest.raises(AuditBroken) as broken:
+            bound(log, records[-1].head)
+        assert broken.value.fields["record"] in (number + 1, number + 2, 4)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda line: line.replace(b'"kind":"committed"', b'"kind":"x","kind":"committed"'),
+        lambda line: line.replace(b'"facts":{', b'"facts":{"release":9,'),
+        lambda line: line[:-2] + b',"kind":"x"}\n',
+        lambda line: line[:-2] + b',"facts":{}}\n',
+        lambda line: b" " + line,
+        lambda line: line[:-1],
+        lambda line: b"\n",
+    ],
+)
+def test_no_other_spelling_of_a_record_is_given_under_a_head(spelling) -> None:
+    records = chain(3)
+    log = lines(records)
+    log[1] = spelling(log[1])
+    with pytest.raises(AuditBroken):
+        bound(log, records[-1].head)
+
+
+def test_records_are_given_under_the_last_head_alone() -> None:
+    log, heads = lines(chain(5)), [record.head for record in chain(5)]
+    for other in (log[:4], log[1:], [log[0], log[2], *log[3:]], [*log, log[4]], []):
+        with pytest.raises(AuditBroken):
+            bound(other, heads[-1])
+    with pytest.raises(AuditBroken):
+        bound(log, heads[3])
 
 
 # --- another key takes the log over -----------------------------------------------------------
