@@ -56,15 +56,21 @@ def parse_revocation(text: str, *, source: str) -> Revocation:
 
 
 def verify_revocation(contract: Collaboration, revocation: Revocation) -> None:
-    """Check that another party of this contract signed it. Raises: RevocationInvalid."""
+    """Check that another party of this contract signed it, about a key that the contract gives.
+
+    Raises: RevocationInvalid.
+    """
 
     def invalid(problem: str) -> RevocationInvalid:
         return RevocationInvalid(revocation=f"of {revocation.member}", problem=problem)
 
     if revocation.contract != contract.name:
         raise invalid(f"it is of the collaboration {revocation.contract}")
-    if contract.key_of(revocation.member) is None:
+    given = contract.key_of(revocation.member)
+    if given is None:
         raise invalid("the contract has no such member")
+    if given != revocation.key:
+        raise invalid("the contract gives this member another key than the one it revokes")
     if revocation.by == revocation.member:
         raise invalid("nobody revokes itself; the coordinator or another member has to")
     signer = contract.key_of(revocation.by)

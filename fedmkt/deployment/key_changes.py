@@ -11,9 +11,9 @@ from fedmkt.core.errors import ContractInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, encrypt_authority, renew_certificate
 from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
-from fedmkt.storage.contract_files import REVOCATIONS, read_contract
+from fedmkt.storage.contract_files import keep_revocation, read_contract
 from fedmkt.storage.key_file import read_key, replace_key
-from fedmkt.storage.whole_file import read_text, write_whole
+from fedmkt.storage.whole_file import read_text
 
 
 def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
@@ -43,7 +43,7 @@ def renew(home: Path, passphrase: bytes) -> None:
 def heed(home: Path, statement: Path) -> Revocation:
     """Put another party's revocation into a home, whose runs with that member end; return it.
 
-    Raises: FileMissing, RevocationInvalid (of another contract, or not signed by a party of it),
+    Raises: FileMissing, RevocationInvalid (of another contract or key, or not signed by a party),
         ContractUnsigned, OutputUnwritable.
     """
     text = read_text(
@@ -51,7 +51,7 @@ def heed(home: Path, statement: Path) -> Revocation:
     )
     found = parse_revocation(text, source=statement.name)
     verify_revocation(read_contract(home), found)
-    write_whole(home / REVOCATIONS / f"{found.member}.json", text.encode())
+    keep_revocation(home, found)
     return found
 
 
@@ -69,6 +69,4 @@ def revoke(home: Path, member: str, *, now: datetime) -> tuple[Path, Revocation]
         identity
     )
     verify_revocation(contract, statement)
-    file = home / REVOCATIONS / f"{member}.json"
-    write_whole(file, statement.model_dump_json(indent=2).encode())
-    return file, statement
+    return keep_revocation(home, statement), statement

@@ -4,7 +4,7 @@ node.toml                       settings
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
-revocations/NAME.json           signed words that a member's key is trusted no longer
+revocations/                    signed words that a member's key is trusted no longer
 node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
 alignments/                     sealed: which own customers are shared with whom

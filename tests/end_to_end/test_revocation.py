@@ -13,9 +13,11 @@ from fedmkt.deployment.key_changes import heed, revoke
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.home import AUDIT_FILE, audit_records, open_home
 from fedmkt.simulation.world import World
-from fedmkt.storage.contract_files import read_contract
+from fedmkt.storage.contract_files import read_contract, read_revocations
+from fedmkt.storage.key_file import read_key
 
 LOST, WITNESS = "member-1", "member-2"
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -93,11 +95,48 @@ def test_a_statement_is_heeded_only_if_another_party_signed_it(
     file.unlink()
     with pytest.raises(RunRefused, match="member_revoked"):
         Trial(world).run(small_job(world), "run-1")
-    forged = Revocation.model_validate(statement.model_dump() | {"member": WITNESS})
+    forged = statement_of(world, "coordinator", WITNESS).model_copy(update={"by": LOST})
     (tmp_path / "forged.json").write_text(forged.model_dump_json())
     with pytest.raises(RevocationInvalid, match="not signed by"):
-        heed(world.node(LOST), tmp_path / "forged.json")
-    assert not (world.node(LOST) / "revocations").exists()
+        heed(world.node("member-0"), tmp_path / "forged.json")
+    assert not (world.node("member-0") / "revocations").exists()
+
+
+def statement_of(world: World, by: str, member: str, key: str | None = None) -> Revocation:
+    contract = read_contract(world.coordinator)
+    key = key or contract.key_of(member)
+    folder = world.coordinator if by == contract.coordinator.name else world.node(by)
+    made = Revocation.model_validate(
+        {"contract": contract.name, "member": member, "key": key, "by": by, "at": NOW}
+    )
+    return made.signed(read_key(folder / "identity.key"))
+
+
+def told(home: Path, statement: Revocation, folder: Path) -> None:
+    """Hand a statement to a home's keeper, who takes it."""
+    file = folder / "statement.json"
+    file.write_text(statement.model_dump_json())
+    heed(home, file)
+
+
+def test_no_statement_puts_another_out(world: World, tmp_path: Path) -> None:
+    revoke(world.coordinator, LOST, now=NOW)
+    told(world.coordinator, statement_of(world, WITNESS, LOST), tmp_path)
+    with pytest.raises(RevocationInvalid, match="another key"):
+        told(world.coordinator, statement_of(world, WITNESS, LOST, "ab" * 32), tmp_path)
+    with pytest.raises(MemberRevoked, match=LOST):
+        Trial(world).run(small_job(world), "run-1")
+    kept = {(one.member, one.by) for one in read_revocations(world.coordinator)}
+    assert kept == {(LOST, "coordinator"), (LOST, WITNESS)}
+
+
+def test_a_statement_that_is_there_is_not_written_over(world: World, tmp_path: Path) -> None:
+    file, statement = revoke(world.coordinator, LOST, now=NOW)
+    before = file.read_bytes()
+    later = statement.model_copy(update={"at": NOW + timedelta(days=1)})
+    told(world.coordinator, later.signed(read_key(world.coordinator / "identity.key")), tmp_path)
+    assert file.read_bytes() == before
+    assert len(read_revocations(world.coordinator)) == 1
 
 
 def test_a_statement_that_does_not_hold_stops_a_node_rather_than_being_passed_over(
