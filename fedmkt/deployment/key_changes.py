@@ -6,12 +6,17 @@ Guarantee: what is refused has changed nothing. A new identity: `fedmkt.deployme
 from datetime import datetime
 from pathlib import Path
 
-from fedmkt.contract.revocation import Revocation, parse_revocation, verify_revocation
+from fedmkt.contract.revocation import (
+    Revocation,
+    parse_revocation,
+    verify_news,
+    verify_revocation,
+)
 from fedmkt.core.errors import ContractInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, encrypt_authority, renew_certificate
 from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
-from fedmkt.storage.contract_files import keep_revocation, read_contract
+from fedmkt.storage.contract_files import keep_revocation, read_contract, read_revocations
 from fedmkt.storage.key_file import read_key, replace_key
 from fedmkt.storage.whole_file import read_text
 
@@ -43,14 +48,14 @@ def renew(home: Path, passphrase: bytes) -> None:
 def heed(home: Path, statement: Path) -> Revocation:
     """Put another party's revocation into a home, whose runs with that member end; return it.
 
-    Raises: FileMissing, RevocationInvalid (of another contract or key, or not signed by a party),
-        ContractUnsigned, OutputUnwritable.
+    Raises: FileMissing, RevocationInvalid (of another contract or key, not signed by a party, or by
+        one that was revoked here before), ContractUnsigned, OutputUnwritable.
     """
     text = read_text(
         statement, what="revocation", advice="Give the file that contract revoke made."
     )
     found = parse_revocation(text, source=statement.name)
-    verify_revocation(read_contract(home), found)
+    verify_news(read_contract(home), found, read_revocations(home))
     keep_revocation(home, found)
     return found
 

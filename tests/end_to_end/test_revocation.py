@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from end_to_end.small_world import Quiet, Trial, small_job, small_world
 
-from fedmkt.contract.revocation import Revocation
+from fedmkt.contract.revocation import Revocation, revoked_members
 from fedmkt.core.errors import MemberRevoked, NodeFailed, RevocationInvalid, RunRefused
 from fedmkt.deployment.key_changes import heed, revoke
 from fedmkt.models.additive import AdditiveModel
@@ -137,6 +137,43 @@ def test_a_statement_that_is_there_is_not_written_over(world: World, tmp_path: P
     told(world.coordinator, later.signed(read_key(world.coordinator / "identity.key")), tmp_path)
     assert file.read_bytes() == before
     assert len(read_revocations(world.coordinator)) == 1
+
+
+def revoked_at(home: Path) -> frozenset[str]:
+    return revoked_members(read_contract(home), read_revocations(home))
+
+
+@pytest.mark.parametrize("victim", ["coordinator", "member-0"])
+def test_a_key_that_was_revoked_at_a_home_revokes_nobody_there(
+    world: World, tmp_path: Path, victim: str
+) -> None:
+    home = world.node(WITNESS)
+    told(home, statement_of(world, "coordinator", LOST), tmp_path)
+    with pytest.raises(RevocationInvalid, match=f"{LOST}, who signed it, was itself revoked"):
+        told(home, statement_of(world, LOST, victim), tmp_path)
+    assert revoked_at(home) == {LOST}
+
+
+def test_of_two_that_revoke_each_other_a_home_believes_whom_it_heard_first_until_told_otherwise(
+    world: World, tmp_path: Path
+) -> None:
+    home = world.node(WITNESS)
+    told(home, statement_of(world, LOST, "member-0"), tmp_path)
+    with pytest.raises(RevocationInvalid, match=f"revoked here by {LOST}"):
+        told(home, statement_of(world, "member-0", LOST), tmp_path)
+    told(home, statement_of(world, "coordinator", LOST), tmp_path)
+    assert revoked_at(home) == {LOST, "member-0"}, "what it said before stays"
+    (said,) = (home / "revocations").glob(f"member-0.*.{LOST}.json")
+    said.unlink()
+    told(home, statement_of(world, "member-0", LOST), tmp_path)
+    assert revoked_at(home) == {LOST}
+
+
+def test_a_home_says_its_own_word_whoever_revoked_it_there(world: World, tmp_path: Path) -> None:
+    home = world.node(WITNESS)
+    told(home, statement_of(world, LOST, WITNESS), tmp_path)
+    revoke(home, LOST, now=NOW)
+    assert revoked_at(home) == {LOST, WITNESS}
 
 
 def test_a_statement_that_does_not_hold_stops_a_node_rather_than_being_passed_over(

@@ -19,6 +19,7 @@ from fedmkt.contract.revocation import (
     Revocation,
     check_not_revoked,
     parse_revocation,
+    revoked_members,
     verify_revocation,
 )
 from fedmkt.contract.schema import Column, TableSchema
@@ -255,3 +256,5 @@ def test_a_revocation_that_cannot_be_believed_stops_the_run_by_its_own_name() ->
     ):
         with pytest.raises(RevocationInvalid, match=words):
             check_not_revoked(contract(), [bad], ["bank"])
+        with pytest.raises(RevocationInvalid, match=words):
+            revoked_members(contract(), [bad])
