@@ -6,8 +6,8 @@ Not guaranteed: that what a record says is true, nor, without a head seen elsewh
 is whole: the key's owner can always write another history, but not one that holds others' heads.
 
 A key may give way to another: the last record of the old key names the new one, which accepts, by a
-signature of its own, exactly the records before. So whoever holds the present key alone can check
-the records of all earlier keys, and whoever has stolen an earlier key can alter none of them.
+signature of its own, exactly that record and those before. So whoever holds the present key alone
+can check the records of all earlier keys, and whoever has stolen an earlier key can alter none.
 Source: Schneier and Kelsey 1999, "Secure audit logs to support computer forensics", section 3
 (chain), with signatures in place of evolving secrets.
 """
@@ -119,9 +119,10 @@ def link(
 
 def link_rotation(previous: Head, *, old: Identity, new: Identity, at: datetime) -> Record:
     """Return the record that hands a log over: signed with the old key, accepted with the new."""
-    accepted = new.sign(_ACCEPTS, _handed_over(previous.hash, old.public.hex, new.public.hex))
-    facts = {"old": old.public.hex, "new": new.public.hex, "accepted": accepted.hex()}
-    return link(previous, identity=old, at=at, kind=ROTATED, facts=facts)
+    facts = {"old": old.public.hex, "new": new.public.hex}
+    said = link(previous, identity=old, at=at, kind=ROTATED, facts=facts)
+    accepted = new.sign(_ACCEPTS, canonical_json(_body(said))).hex()
+    return link(previous, identity=old, at=at, kind=ROTATED, facts={**facts, "accepted": accepted})
 
 
 def key_after(record: Record, key: PublicIdentity, *, path: str) -> PublicIdentity:
@@ -133,7 +134,9 @@ def key_after(record: Record, key: PublicIdentity, *, path: str) -> PublicIdenti
         return key
     try:
         old, new, accepted = (str(record.facts[name]) for name in ("old", "new", "accepted"))
-        found, statement = PublicIdentity(new), _handed_over(record.previous, old, new)
+        # Security: of all the record says, or the old key's thief could say it otherwise.
+        facts = {name: fact for name, fact in record.facts.items() if name != "accepted"}
+        statement, found = canonical_json({**_body(record), "facts": facts}), PublicIdentity(new)
         found.verify(_ACCEPTS, statement, bytes.fromhex(accepted), member="the log's owner")
     except (KeyError, ValueError, SettingInvalid, SignatureInvalid):
         problem = "the key it names did not take the log over"
@@ -160,10 +163,6 @@ def read_last(line: bytes, *, key: PublicIdentity, path: str) -> Record:
     record = read_record(line, number=place, key=old, path=path)
     key_after(record, old, path=path)
     return record
-
-
-def _handed_over(previous: str, old: str, new: str) -> bytes:
-    return canonical_json({"previous": previous, "old": old, "new": new})
 
 
 def _stated(line: bytes) -> dict[str, Any]:

@@ -355,6 +355,25 @@ def test_a_key_takes_no_log_that_it_did_not_accept() -> None:
         assert refused([*records, forged], NEXT, "did not take the log over") == 3
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": START - timedelta(days=900)},
+        {"facts": {"reason": "budget given back"}},
+        {"sequence": 2},
+    ],
+)
+def test_the_old_key_says_nothing_else_in_the_record_that_was_accepted(change) -> None:
+    records = begun()
+    honest = hand_over(records[-1], OWNER, NEXT)
+    before = Head(change.get("sequence", 3) - 1, records[-1].hash)
+    at, facts = change.get("at", START), {**honest.facts, **change.get("facts", {})}
+    forged = link(before, identity=OWNER, at=at, kind="rotated", facts=facts)
+    with pytest.raises(AuditBroken, match="did not take the log over"):
+        read_last(forged.line(), key=NEXT.public, path=PATH)
+    assert read_last(honest.line(), key=NEXT.public, path=PATH) == honest
+
+
 @pytest.mark.parametrize("missing", ["old", "new", "accepted"])
 def test_a_handover_that_does_not_say_all_is_refused(missing: str) -> None:
     records = begun()
