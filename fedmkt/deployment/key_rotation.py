@@ -10,10 +10,11 @@ anybody takes the new key before a contract names it, or that others forget the 
 was stolen is to be revoked as well.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedmkt.contract.membership import MemberCard, Rotation
+from fedmkt.contract.membership import MemberCard, Rotation, check_keys, parse_rotation
 from fedmkt.core.clock import SystemClock
 from fedmkt.core.errors import CardInvalid, SettingInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, reencrypted_authority
@@ -22,8 +23,10 @@ from fedmkt.identity.keys import Identity
 from fedmkt.node.home import AUDIT_FILE, CLOSED, NodeHome, hold_to_log, open_home
 from fedmkt.node.resealing import resealed
 from fedmkt.storage.audit_log import AuditLog
+from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import encrypted_key, read_key, require_passphrase
 from fedmkt.storage.pending_change import Handover, NewFile, settle, stage
+from fedmkt.storage.whole_file import read_text
 
 
 def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tuple[Path, Path]:
@@ -51,6 +54,18 @@ def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> t
     else:
         _carry_out(home, files | key, None)
     return home / statement, home / kept
+
+
+def check_rotations(home: Path, cards: Iterable[MemberCard], statements: Iterable[Path]) -> None:
+    """Check that each card has the key it has in a home's contract, or one that this vouches for.
+
+    Args: statements: files that `rotate_key` wrote at others' homes.
+    Raises: CardInvalid, FileMissing, ContractInvalid, ContractUnsigned.
+    """
+    advice = "Give the rotation-1.json that fedmkt keys rotate made."
+    texts = [(one.name, read_text(one, what="rotation", advice=advice)) for one in statements]
+    found = [parse_rotation(text, source=name) for name, text in texts]
+    check_keys(read_contract(home), cards, found)
 
 
 def _handed_out(

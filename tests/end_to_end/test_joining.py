@@ -279,7 +279,10 @@ def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(
     cards = ["--member", "bank/member.json", "--member", "retailer/member.json"]
     (walked / "next").mkdir()
     file = "next/collaboration.toml"
-    ran("contract", "draft", "--coordinator", "hub/member.json", *cards, "-o", file)
+    words = ["contract", "draft", "--coordinator", "hub/member.json", *cards, "-o", file]
+    assert "no rotation vouches" in str(failed(*words, "--home", "hub"))
+    assert "give --home too" in str(failed(*words, "--rotation", "bank/rotation-1.json"))
+    ran(*words, "--home", "hub", "--rotation", "bank/rotation-1.json")
     for home in ("hub", "bank", "retailer"):
         ran("contract", "sign", file, "--home", home, "--yes")
     ran("coordinator", "adopt", "hub", file)
