@@ -25,7 +25,7 @@ from fedmkt.node.resealing import resealed
 from fedmkt.storage.audit_log import AuditLog
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import encrypted_key, read_key, require_passphrase
-from fedmkt.storage.pending_change import Handover, NewFile, settle, stage
+from fedmkt.storage.pending_change import Handover, NewFile, changing, settle, stage
 from fedmkt.storage.whole_file import read_text
 
 
@@ -33,10 +33,16 @@ def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> t
     """Give a home a new identity; return the signed statement's file and where the old key is kept.
 
     Args: old_passphrase: None for a key in clear. passphrase: the new key's.
-    Raises: SettingInvalid (a short passphrase; the node ran meanwhile), CardInvalid, KeyLocked,
-    FileMissing, OutputUnwritable, errors of `open_home`; then nothing has changed.
+    Raises: SettingInvalid (a short passphrase; the node ran meanwhile; another rotation is under
+    way), CardInvalid, KeyLocked, FileMissing, OutputUnwritable, errors of `open_home`; then nothing
+    has changed.
     """
     require_passphrase(passphrase)
+    with changing(home):
+        return _rotate(home, old_passphrase, passphrase)
+
+
+def _rotate(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tuple[Path, Path]:
     old, card = read_key(home / KEY_FILE, old_passphrase), read_card(home / CARD_FILE)
     if card.key != old.public.hex:
         raise CardInvalid(card=card.name, problem="it is not this key's; write it anew first")

@@ -5,6 +5,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -16,11 +17,13 @@ from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
+from fedmkt.deployment import key_rotation
 from fedmkt.deployment.joining import read_draft
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_revocations
 from fedmkt.storage.key_file import find_passphrase, read_key
+from fedmkt.storage.pending_change import stage
 
 PASSPHRASE = "correct horse battery staple"
 DATASET = """
@@ -266,6 +269,27 @@ def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     assert read_key(walked / "bank" / "identity.key.old-1").public.hex == old
     # Until the contract names it, the new key is nobody's.
     assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
+
+
+def test_a_rotation_while_another_is_under_way_is_refused_and_no_key_is_lost(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = []
+
+    def also_asked(*given: Any) -> None:
+        refusals.append(failed("keys", "rotate", "hub"))
+        stage(*given)
+
+    first = read_key(walked / "hub" / "identity.key").public
+    monkeypatch.setattr(key_rotation, "stage", also_asked)
+    ran("keys", "rotate", "hub")
+    assert ["by another command" in str(one) for one in refusals] == [True]
+    present = read_key(walked / "hub" / "identity.key").public
+    statement = Rotation.model_validate_json((walked / "hub" / "rotation-1.json").read_text())
+    assert (statement.old, statement.new) == (first.hex, present.hex)
+    assert not (walked / "hub" / "rotation-2.json").exists()
+    monkeypatch.setattr(key_rotation, "stage", stage)
+    ran("keys", "rotate", "hub")
 
 
 @pytest.mark.parametrize("in_service", [False, True])
