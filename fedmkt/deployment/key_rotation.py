@@ -118,9 +118,10 @@ def _end_runs(home: NodeHome, runs: tuple[str, ...], new: Identity) -> None:
     try:
         for run in runs:
             with home.store.transaction() as tx:
-                if home.runs.load(tx, run) == CLOSED:
-                    continue
+                # One that is closed may have been so by the log just now, with more reserved.
                 returned = home.ledger.give_back(tx, run)
+                if home.runs.load(tx, run) == CLOSED and not returned:
+                    continue
                 home.runs.save(tx, run, CLOSED)
             audit.append("given_back", {"run": run, "releases": returned})
     finally:
