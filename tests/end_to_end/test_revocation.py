@@ -77,6 +77,17 @@ def test_a_node_that_was_told_opens_no_run_of_the_revoked_member(world: World) -
     assert states(world, WITNESS, "run-1") == []
 
 
+def test_a_node_opens_no_run_that_a_revoked_requester_asks_for(tmp_path: Path) -> None:
+    world = small_world(tmp_path, members=4)
+    requester, *others = world.members
+    job = small_job(world).model_copy(update={"members": tuple(others)})
+    assert job.requester == requester
+    revoke(world.node(WITNESS), requester, now=NOW)
+    with pytest.raises(RunRefused, match="member_revoked"):
+        Trial(world).run(job, "run-1")
+    assert states(world, WITNESS, "run-1") == []
+
+
 def test_a_node_answers_nothing_that_a_revoked_coordinator_signs(world: World) -> None:
     trial = Trial(
         world,
