@@ -23,7 +23,7 @@ from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_revocations
 from fedmkt.storage.key_file import find_passphrase, read_key
-from fedmkt.storage.pending_change import stage
+from fedmkt.storage.pending_change import settle, stage
 
 PASSPHRASE = "correct horse battery staple"
 DATASET = """
@@ -290,6 +290,20 @@ def test_a_rotation_while_another_is_under_way_is_refused_and_no_key_is_lost(
     assert not (walked / "hub" / "rotation-2.json").exists()
     monkeypatch.setattr(key_rotation, "stage", stage)
     ran("keys", "rotate", "hub")
+
+
+def test_a_rotation_that_another_command_brings_to_its_end_is_done(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_key(walked / "hub" / "identity.key").public
+
+    def late(home: Path) -> bool:
+        read_key(home / "identity.key")  # as a node that starts does
+        return settle(home)
+
+    monkeypatch.setattr(key_rotation, "settle", late)
+    ran("keys", "rotate", "hub")
+    assert read_key(walked / "hub" / "identity.key").public != first
 
 
 @pytest.mark.parametrize("in_service", [False, True])
