@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 
 from fedmkt.cli.contract_words import in_words
-from fedmkt.core.errors import OutputUnwritable
+from fedmkt.core.errors import OutputUnwritable, SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.drafting import draft_contract
+from fedmkt.deployment.key_rotation import check_rotations
 from fedmkt.storage.whole_file import write_whole
 
 app = typer.Typer(
@@ -34,6 +35,14 @@ def draft(
             show_default=False,
         ),
     ] = None,
+    rotation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Whose key changed: what its keys rotate wrote; once for each."),
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="A home with the contract before: its keys are looked for in the cards."),
+    ] = None,
     name: Annotated[str, typer.Option(help="The collaboration's name.")] = "collaboration",
     days: Annotated[int, typer.Option(min=1, max=3660, help="How long it is to hold.")] = 365,
     out: Annotated[Path, typer.Option("-o", "--out")] = Path("collaboration.toml"),
@@ -46,8 +55,12 @@ def draft(
     if out.exists():
         raise OutputUnwritable(path=out, problem="a file is there")
     expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
-    cards = [joining.read_card(path) for path in member]
-    text = draft_contract(name, joining.read_card(coordinator), cards, expires, purpose or ())
+    hub, cards = joining.read_card(coordinator), [joining.read_card(path) for path in member]
+    if home is not None:
+        check_rotations(home, [hub, *cards], rotation or ())
+    elif rotation:
+        raise SettingInvalid(setting="--rotation", problem="give --home too, for the keys before")
+    text = draft_contract(name, hub, cards, expires, purpose or ())
     write_whole(out, text.encode())
     console = _console()
     console.print(f"wrote {out}: read it, above all purposes, caps and columns, and correct it")

@@ -9,6 +9,7 @@ the contract is signed; from then on the contract holds the keys.
 """
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -102,6 +103,36 @@ def parse_card(text: str, *, source: str) -> MemberCard:
         raise CardInvalid(card=source, problem=first_problem(error)) from None
     card.verify()
     return card
+
+
+def parse_rotation(text: str, *, source: str) -> Rotation:
+    """Parse a rotation (JSON) and check its signature. Raises: CardInvalid."""
+    try:
+        rotation = Rotation.model_validate_json(text)
+    except ValidationError as error:
+        raise CardInvalid(card=source, problem=first_problem(error)) from None
+    rotation.verify()
+    return rotation
+
+
+def check_keys(
+    before: Collaboration, cards: Iterable[MemberCard], rotations: Iterable[Rotation]
+) -> None:
+    """Check cards of parties of the contract before: each has its key, or was vouched for by it.
+
+    rotations: verified ones; several may lead on from one another. Raises: CardInvalid.
+    Not guaranteed: that the owner vouched. Whoever stole a key can: compare fingerprints.
+    """
+    led = {(one.name, one.old): one.new for one in rotations}
+    for card in cards:
+        key = before.key_of(card.name)
+        for _ in led:
+            # Ends at the card's key, for a rotation may have been taken back by another.
+            if key is not None and key != card.key:
+                key = led.get((card.name, key), key)
+        if key not in (None, card.key):
+            problem = "it has another key than in the contract before, and no rotation vouches"
+            raise CardInvalid(card=card.name, problem=f"{problem} for it; ask for the statement")
 
 
 class Invitation(Frozen):

@@ -3,8 +3,11 @@
 Guarantee: it is signed by another party of the contract (a member or the coordinator) and names one
 key, so a later contract that gives the member a new key is not held up by it, while a contract with
 other terms and the same key is. It holds from the moment it is seen, whatever time stands in it.
-Coordinator and nodes look before every exchange at the statements that lie in their own home.
-Not guaranteed: that one reaches them. A statement that was not handed over stops nothing.
+Coordinator and nodes look before every exchange at the statements that lie in their own home, and
+all that lie there count. A home takes none of a party whose key was revoked there before.
+Not guaranteed: that one reaches them. A statement that was not handed over stops nothing. Nor that
+of two parties that revoke each other the right one is believed: a home believes whom it heard
+first, until its keeper takes that file away.
 """
 
 from collections.abc import Iterable
@@ -56,15 +59,21 @@ def parse_revocation(text: str, *, source: str) -> Revocation:
 
 
 def verify_revocation(contract: Collaboration, revocation: Revocation) -> None:
-    """Check that another party of this contract signed it. Raises: RevocationInvalid."""
+    """Check that another party of this contract signed it, about a key that the contract gives.
+
+    Raises: RevocationInvalid.
+    """
 
     def invalid(problem: str) -> RevocationInvalid:
         return RevocationInvalid(revocation=f"of {revocation.member}", problem=problem)
 
     if revocation.contract != contract.name:
         raise invalid(f"it is of the collaboration {revocation.contract}")
-    if contract.key_of(revocation.member) is None:
+    given = contract.key_of(revocation.member)
+    if given is None:
         raise invalid("the contract has no such member")
+    if given != revocation.key:
+        raise invalid("the contract gives this member another key than the one it revokes")
     if revocation.by == revocation.member:
         raise invalid("nobody revokes itself; the coordinator or another member has to")
     signer = contract.key_of(revocation.by)
@@ -75,6 +84,26 @@ def verify_revocation(contract: Collaboration, revocation: Revocation) -> None:
         key.verify(LABEL, revocation.statement(), signature, member=revocation.by)
     except (SignatureInvalid, SettingInvalid):
         raise invalid(f"it is not signed by {revocation.by}, or was changed") from None
+
+
+def verify_news(
+    contract: Collaboration, revocation: Revocation, known: Iterable[Revocation]
+) -> None:
+    """Check a revocation that a home is to take beside the `known` ones.
+
+    Raises: RevocationInvalid, also where its signer's key is among the revoked ones.
+    """
+    verify_revocation(contract, revocation)
+    try:
+        check_not_revoked(contract, known, {revocation.by})
+    except MemberRevoked as error:
+        # Security: a stolen key must not take those along that say it was stolen. What it said
+        # before stays: forgetting that could let in whom its owner shut out.
+        by = error.fields["by"]
+        raise RevocationInvalid(
+            revocation=f"of {revocation.member}",
+            problem=f"{revocation.by}, who signed it, was itself revoked here by {by}",
+        ) from None
 
 
 def revoked_members(contract: Collaboration, revocations: Iterable[Revocation]) -> frozenset[str]:

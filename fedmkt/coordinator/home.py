@@ -2,7 +2,7 @@
 
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml, collaboration.signatures.json
-revocations/NAME.json           signed words that a member's key is trusted no longer
+revocations/                    signed words that a member's key is trusted no longer
 runs/RUN/                       journal.db, job.json, model.json (horizontal) or outcome.json,
                                 receipts/MEMBER.json, progress.jsonl, rounds/N.json; lost.json
                                 where a training went on without; cancelled where it was

@@ -7,7 +7,12 @@ all (`fedmkt.storage.pending_change`). A new identity: `fedmkt.deployment.key_ro
 from datetime import datetime
 from pathlib import Path
 
-from fedmkt.contract.revocation import Revocation, parse_revocation, verify_revocation
+from fedmkt.contract.revocation import (
+    Revocation,
+    parse_revocation,
+    verify_news,
+    verify_revocation,
+)
 from fedmkt.core.errors import ContractInvalid
 from fedmkt.deployment.certificates import (
     AUTHORITY_KEY,
@@ -16,10 +21,10 @@ from fedmkt.deployment.certificates import (
 )
 from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
-from fedmkt.storage.contract_files import REVOCATIONS, read_contract
+from fedmkt.storage.contract_files import keep_revocation, read_contract, read_revocations
 from fedmkt.storage.key_file import encrypted_key, read_key
 from fedmkt.storage.pending_change import NewFile, settle, stage
-from fedmkt.storage.whole_file import read_text, write_whole
+from fedmkt.storage.whole_file import read_text
 
 
 def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
@@ -28,12 +33,13 @@ def encrypt_key(home: Path, old: bytes | None, new: bytes) -> None:
     Args: old: the passphrase so far, None for a key in clear.
     Raises: FileMissing, KeyLocked, SettingInvalid, OutputUnwritable.
     """
-    files = {Path(KEY_FILE): NewFile(encrypted_key(read_key(home / KEY_FILE, old), new))}
-    if old is not None and (home / "tls" / AUTHORITY_KEY).exists():
-        authority = reencrypted_authority(home / "tls", old, new)
-        files[Path("tls", AUTHORITY_KEY)] = NewFile(authority)
-    stage(home, files, None)
-    settle(home)
+    with changing(home):
+        files = {Path(KEY_FILE): NewFile(encrypted_key(read_key(home / KEY_FILE, old), new))}
+        if old is not None and (home / "tls" / AUTHORITY_KEY).exists():
+            authority = reencrypted_authority(home / "tls", old, new)
+            files[Path("tls", AUTHORITY_KEY)] = NewFile(authority)
+        stage(home, files, None)
+        settle(home)
 
 
 def renew(home: Path, passphrase: bytes) -> None:
@@ -49,15 +55,15 @@ def renew(home: Path, passphrase: bytes) -> None:
 def heed(home: Path, statement: Path) -> Revocation:
     """Put another party's revocation into a home, whose runs with that member end; return it.
 
-    Raises: FileMissing, RevocationInvalid (of another contract, or not signed by a party of it),
-        ContractUnsigned, OutputUnwritable.
+    Raises: FileMissing, RevocationInvalid (of another contract or key, not signed by a party, or by
+        one that was revoked here before), ContractUnsigned, OutputUnwritable.
     """
     text = read_text(
         statement, what="revocation", advice="Give the file that contract revoke made."
     )
     found = parse_revocation(text, source=statement.name)
-    verify_revocation(read_contract(home), found)
-    write_whole(home / REVOCATIONS / f"{found.member}.json", text.encode())
+    verify_news(read_contract(home), found, read_revocations(home))
+    keep_revocation(home, found)
     return found
 
 
@@ -75,6 +81,4 @@ def revoke(home: Path, member: str, *, now: datetime) -> tuple[Path, Revocation]
         identity
     )
     verify_revocation(contract, statement)
-    file = home / REVOCATIONS / f"{member}.json"
-    write_whole(file, statement.model_dump_json(indent=2).encode())
-    return file, statement
+    return keep_revocation(home, statement), statement

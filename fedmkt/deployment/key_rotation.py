@@ -10,10 +10,11 @@ anybody takes the new key before a contract names it, or that others forget the 
 was stolen is to be revoked as well.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedmkt.contract.membership import MemberCard, Rotation
+from fedmkt.contract.membership import MemberCard, Rotation, check_keys, parse_rotation
 from fedmkt.core.clock import SystemClock
 from fedmkt.core.errors import CardInvalid, SettingInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, reencrypted_authority
@@ -22,18 +23,26 @@ from fedmkt.identity.keys import Identity
 from fedmkt.node.home import AUDIT_FILE, CLOSED, NodeHome, hold_to_log, open_home
 from fedmkt.node.resealing import resealed
 from fedmkt.storage.audit_log import AuditLog
+from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import encrypted_key, read_key, require_passphrase
-from fedmkt.storage.pending_change import Handover, NewFile, settle, stage
+from fedmkt.storage.pending_change import Handover, NewFile, changing, settle, stage
+from fedmkt.storage.whole_file import read_text
 
 
 def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tuple[Path, Path]:
     """Give a home a new identity; return the signed statement's file and where the old key is kept.
 
     Args: old_passphrase: None for a key in clear. passphrase: the new key's.
-    Raises: SettingInvalid (a short passphrase; the node ran meanwhile), CardInvalid, KeyLocked,
-    FileMissing, OutputUnwritable, errors of `open_home`; then nothing has changed.
+    Raises: SettingInvalid (a short passphrase; the node ran meanwhile; another rotation is under
+    way), CardInvalid, KeyLocked, FileMissing, OutputUnwritable, errors of `open_home`; then nothing
+    has changed.
     """
     require_passphrase(passphrase)
+    with changing(home):
+        return _rotate(home, old_passphrase, passphrase)
+
+
+def _rotate(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tuple[Path, Path]:
     old, card = read_key(home / KEY_FILE, old_passphrase), read_card(home / CARD_FILE)
     if card.key != old.public.hex:
         raise CardInvalid(card=card.name, problem="it is not this key's; write it anew first")
@@ -51,6 +60,18 @@ def rotate_key(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> t
     else:
         _carry_out(home, files | key, None)
     return home / statement, home / kept
+
+
+def check_rotations(home: Path, cards: Iterable[MemberCard], statements: Iterable[Path]) -> None:
+    """Check that each card has the key it has in a home's contract, or one that this vouches for.
+
+    Args: statements: files that `rotate_key` wrote at others' homes.
+    Raises: CardInvalid, FileMissing, ContractInvalid, ContractUnsigned.
+    """
+    advice = "Give the rotation-1.json that fedmkt keys rotate made."
+    texts = [(one.name, read_text(one, what="rotation", advice=advice)) for one in statements]
+    found = [parse_rotation(text, source=name) for name, text in texts]
+    check_keys(read_contract(home), cards, found)
 
 
 def _handed_out(
@@ -87,7 +108,9 @@ def _in_service(
 
 def _carry_out(home: Path, files: dict[Path, NewFile], handover: Handover | None) -> None:
     stage(home, files, handover)
-    if not settle(home):
+    key = Path(KEY_FILE)
+    # Whoever read a key meanwhile may have carried it out in our place.
+    if not settle(home) and (home / key).read_bytes() != files[key].data:
         problem = "its audit log went on meanwhile; stop the node, then rotate again"
         raise SettingInvalid(setting=str(home), problem=problem)
 
@@ -97,9 +120,10 @@ def _end_runs(home: NodeHome, runs: tuple[str, ...], new: Identity) -> None:
     try:
         for run in runs:
             with home.store.transaction() as tx:
-                if home.runs.load(tx, run) == CLOSED:
-                    continue
+                # One that is closed may have been so by the log just now, with more reserved.
                 returned = home.ledger.give_back(tx, run)
+                if home.runs.load(tx, run) == CLOSED and not returned:
+                    continue
                 home.runs.save(tx, run, CLOSED)
             audit.append("given_back", {"run": run, "releases": returned})
     finally:

@@ -6,8 +6,8 @@ Not guaranteed: that what a record says is true, nor, without a head seen elsewh
 is whole: the key's owner can always write another history, but not one that holds others' heads.
 
 A key may give way to another: the last record of the old key names the new one, which accepts, by a
-signature of its own, exactly the records before. So whoever holds the present key alone can check
-the records of all earlier keys, and whoever has stolen an earlier key can alter none of them.
+signature of its own, exactly that record and those before. So whoever holds the present key alone
+can check the records of all earlier keys, and whoever has stolen an earlier key can alter none.
 Source: Schneier and Kelsey 1999, "Secure audit logs to support computer forensics", section 3
 (chain), with signatures in place of evolving secrets.
 """
@@ -30,6 +30,13 @@ _LABEL, _ACCEPTS = "audit-record", "audit-rotation"
 _BODY = ("sequence", "at", "kind", "facts", "previous")
 _NO_HASH = "0" * 64
 _NOT_THIS_KEY = "its signature does not fit this key: another member's key, or an altered record"
+_NOT_ITS_HASH = "its hash does not fit its content"
+_NOT_FOLLOWING = "it does not follow the record before it"
+_SEALED = re.compile(
+    rb'(.*),"hash":"([0-9a-f]{64})"(,"kind":"[^"\\]*","previous":"[0-9a-f]{64}",'
+    rb'"sequence":[1-9][0-9]*),"signature":"[^"]*"\}\n'
+)
+"""A record's line; the first and third group, closed, are the bytes that were hashed."""
 _HEAD_TEXT = re.compile(r"([1-9][0-9]{0,15}):([0-9a-f]{64})")
 
 
@@ -112,9 +119,10 @@ def link(
 
 def link_rotation(previous: Head, *, old: Identity, new: Identity, at: datetime) -> Record:
     """Return the record that hands a log over: signed with the old key, accepted with the new."""
-    accepted = new.sign(_ACCEPTS, _handed_over(previous.hash, old.public.hex, new.public.hex))
-    facts = {"old": old.public.hex, "new": new.public.hex, "accepted": accepted.hex()}
-    return link(previous, identity=old, at=at, kind=ROTATED, facts=facts)
+    facts = {"old": old.public.hex, "new": new.public.hex}
+    said = link(previous, identity=old, at=at, kind=ROTATED, facts=facts)
+    accepted = new.sign(_ACCEPTS, canonical_json(_body(said))).hex()
+    return link(previous, identity=old, at=at, kind=ROTATED, facts={**facts, "accepted": accepted})
 
 
 def key_after(record: Record, key: PublicIdentity, *, path: str) -> PublicIdentity:
@@ -126,7 +134,9 @@ def key_after(record: Record, key: PublicIdentity, *, path: str) -> PublicIdenti
         return key
     try:
         old, new, accepted = (str(record.facts[name]) for name in ("old", "new", "accepted"))
-        found, statement = PublicIdentity(new), _handed_over(record.previous, old, new)
+        # Security: of all the record says, or the old key's thief could say it otherwise.
+        facts = {name: fact for name, fact in record.facts.items() if name != "accepted"}
+        statement, found = canonical_json({**_body(record), "facts": facts}), PublicIdentity(new)
         found.verify(_ACCEPTS, statement, bytes.fromhex(accepted), member="the log's owner")
     except (KeyError, ValueError, SettingInvalid, SignatureInvalid):
         problem = "the key it names did not take the log over"
@@ -153,10 +163,6 @@ def read_last(line: bytes, *, key: PublicIdentity, path: str) -> Record:
     record = read_record(line, number=place, key=old, path=path)
     key_after(record, old, path=path)
     return record
-
-
-def _handed_over(previous: str, old: str, new: str) -> bytes:
-    return canonical_json({"previous": previous, "old": old, "new": new})
 
 
 def _stated(line: bytes) -> dict[str, Any]:
@@ -197,7 +203,7 @@ def read_record(line: bytes, *, number: int | str, key: PublicIdentity, path: st
         raise broken("it is no canonical record")
     data = canonical_json(_body(record))
     if record.hash != digest(data):
-        raise broken("its hash does not fit its content")
+        raise broken(_NOT_ITS_HASH)
     try:
         signature = bytes.fromhex(record.signature)
         key.verify(_LABEL, data, signature, member="the log's owner")
@@ -224,8 +230,7 @@ def verify_chain(
             present = _first_key(line) or key
         record = read_record(line, number=number, key=present, path=path)
         if record.sequence != number or record.previous != (last.hash if last else _NO_HASH):
-            problem = "it does not follow the record before it"
-            raise AuditBroken(record=number, path=path, problem=problem)
+            raise AuditBroken(record=number, path=path, problem=_NOT_FOLLOWING)
         last = record.head
         if head is not None and head.sequence == number and head != last:
             raise AuditCut(path=path, record=number)
@@ -238,6 +243,32 @@ def verify_chain(
     if last is None:
         raise AuditBroken(record=1, path=path, problem="the log is empty")
     return Verified(last.sequence, last, tuple(rotations))
+
+
+def bound_records(lines: Iterable[bytes], head: Head, path: str) -> list[dict[str, Any]]:
+    """Return kind, facts and hash of every record of a log that ends at `head`.
+
+    Guarantee: they are as true as the head is: it names the last record's hash, and each record
+    that of the one before. So one signature, the last, stands for all; whether earlier lines still
+    bear theirs is for `verify_chain`, which takes many times as long.
+    Raises: AuditBroken, naming the first record that does not hold.
+    """
+    found: list[dict[str, Any]] = []
+    last = _NO_HASH
+    for number, line in enumerate(lines, start=1):
+        parts = _SEALED.fullmatch(line)
+        body = parts[1] + parts[3] + b"}" if parts else b""
+        # Security: what is read is what was hashed, so nothing else on the line can say more.
+        stated = _stated(body)
+        if parts is None or digest(body) != parts[2].decode():
+            raise AuditBroken(record=number, path=path, problem=_NOT_ITS_HASH)
+        if stated.get("sequence") != number or stated.get("previous") != last:
+            raise AuditBroken(record=number, path=path, problem=_NOT_FOLLOWING)
+        last = digest(body)
+        found.append({"kind": stated["kind"], "facts": stated["facts"], "hash": last})
+    if Head(len(found), last) != head:
+        raise AuditBroken(record=len(found), path=path, problem="it is not the log's last record")
+    return found
 
 
 def _first_key(line: bytes) -> PublicIdentity | None:

@@ -65,9 +65,11 @@ def _trial(
             too_often = home.begun.begin(tx, _NO_RUN, requester, allowed=allowed)
             home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
             before = _of(home.ledger.balances(tx), priced)
+            if too_often is not None:
+                raise too_often
             home.ledger.reserve(tx, priced.reservation(_NO_RUN))
             after = _of(home.ledger.balances(tx), priced)
-            raise too_often or _RollBackError
+            raise _RollBackError
     except _RollBackError:
         return before, after, None
     except Refusal as refusal:

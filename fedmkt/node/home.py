@@ -4,7 +4,7 @@ node.toml                       settings
 identity.key                    its Ed25519 identity (0600)
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
-revocations/NAME.json           signed words that a member's key is trusted no longer
+revocations/                    signed words that a member's key is trusted no longer
 node.db                         ledger, runs and stored replies (or the SQL URL in node.toml)
 audit.log, audit.pub            the signed hash chain, and the key it verifies with
 alignments/                     sealed: which own customers are shared with whom
@@ -187,9 +187,10 @@ def hold_to_log(home: NodeHome) -> None:
     as spent, and the run goes no further here: going on could use a mask or vote a second time.
 
     Raises: StoreRolledBack when the ledger lacks a recorded release altogether; AuditCut when the
-        log lacks the latest record the store knows of; AuditBroken for a line that is no record.
+        log lacks the latest record the store knows of; AuditBroken for a record that was altered.
     """
-    records = audit_records(home.folder / AUDIT_FILE)
+    # Security: whoever has the disk could change a word of a record, and so have it passed over.
+    records = home.audit.records()
     with home.store.transaction() as tx:
         own = home.runs.heads(tx).get(home.member)
         if own is not None and [one["hash"] for one in records[own.sequence - 1 :]][:1] != [

@@ -5,7 +5,7 @@ Guarantees, whatever the coordinator sends:
 - a release is committed in the same transaction that stores its reply, before the reply leaves:
   what crashes in between either never existed or is spent and sent again byte for byte;
 - a step of a run is answered once: an equal request gets the stored bytes, another is refused;
-- one requester begins no more runs within an hour than node.toml allows;
+- one requester begins no more runs within an hour than node.toml allows, refused ones counted;
 - a run of whoever's key was revoked goes no further: it is looked for in every step;
 - over shared customers a step that fails is answered too: the run is over and counts one release
   more, whatever the cause, unless the cause is this node's own table or the contract's end;
@@ -147,6 +147,8 @@ class Node:
         if home.member not in job.members:
             raise NotAParty(job=job.name)
         home.refuse_revoked({*job.members, job.requester})
+        # Before it is priced, and for good: what is refused costs this node work and a record too.
+        self._begin(run, job.requester)
         program = program_for(job)
         priced = program.price(home, job)
         self._reserve(run, priced)
@@ -175,16 +177,19 @@ class Node:
 
     # --- the ledger --------------------------------------------------------------------------
 
-    def _reserve(self, run: str, priced: Priced) -> None:
-        home, requester = self._home, priced.job.requester
+    def _begin(self, run: str, requester: str) -> None:
+        home = self._home
         with home.store.transaction() as tx:
             allowed = home.settings.runs_per_hour
             too_often = home.begun.begin(tx, run, requester, allowed=allowed)
-            if too_often is None:
-                home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
-                home.ledger.reserve(tx, priced.reservation(run))
         if too_often is not None:
             raise too_often
+
+    def _reserve(self, run: str, priced: Priced) -> None:
+        home = self._home
+        with home.store.transaction() as tx:
+            home.ledger.open_accounts(tx, accounts_for(home.contract, priced.dataset))
+            home.ledger.reserve(tx, priced.reservation(run))
 
     def _give_back(self, run: str) -> None:
         with self._home.store.transaction() as tx:

@@ -3,8 +3,10 @@
 Guarantee: when `append` returns, the record is on disk and hangs on the one before, whichever
 process wrote that (an exclusive file lock spans reading the tail and writing). What a crash left
 half-written was never reported as written; it is cut off and a `recovered` record says so.
-Not guaranteed: that earlier records are whole: opening reads the tail alone; `verify_chain` reads
-everything, and only a head seen elsewhere shows a log that was put back.
+`records` gives nothing that the last record, signed with the home's key, does not bind.
+Not guaranteed: that earlier records are whole: opening reads the tail alone; `records` reads
+everything, `verify_chain` every signature too, and only a head seen elsewhere shows a log that was
+put back.
 """
 
 import fcntl
@@ -13,10 +15,19 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fedmkt.core.clock import Clock
 from fedmkt.core.errors import AuditBroken, AuditCut, StorageFailed
-from fedmkt.identity.hash_chain import JSON, Head, Record, link, link_rotation, read_last
+from fedmkt.identity.hash_chain import (
+    JSON,
+    Head,
+    Record,
+    bound_records,
+    link,
+    link_rotation,
+    read_last,
+)
 from fedmkt.identity.keys import Identity
 
 _CHUNK = 65_536
@@ -62,6 +73,16 @@ class AuditLog:
         with self._locked():
             self._catch_up()
             return self._write(kind, facts)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return kind, facts and hash of every record, as bound by the last one.
+
+        Raises: AuditBroken, for the first record that was altered; as `append`.
+        """
+        with self._locked():
+            self._catch_up()
+            with self._path.open("rb") as lines:
+                return bound_records(lines, self._known_head(), str(self._path))
 
     def handover(self, new: Identity) -> tuple[int, bytes]:
         """Return the line that would hand this log to another key, and the place it must have.

@@ -1,8 +1,8 @@
 """How often each requester began runs at this node lately, and whether one more may begin.
 
 Guarantee: within any window at most the allowed number of runs begins for one requester, in the
-node's own store and so across restarts; a run that began before is not counted again. Inside the
-caller's transaction, so that a run and its count become durable together.
+node's own store and so across restarts; a run that began before is not counted again. Whether it
+then came to anything is the caller's, who counts before it decides.
 A clock set back moves what it put into the future to the present: those runs count for one window
 more and no longer, so a jump and its correction lock nobody out for good.
 Not guaranteed: a clock set forward ends the window early.

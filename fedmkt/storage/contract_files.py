@@ -2,7 +2,8 @@
 
 collaboration.toml              the contract
 collaboration.signatures.json   everybody's signatures on it
-revocations/NAME.json           signed words that a member's key is trusted no longer
+revocations/                    signed words that a member's key is trusted no longer, a file for
+                                each member, key and signer
 """
 
 from pathlib import Path
@@ -18,11 +19,12 @@ from fedmkt.contract.signatures import signatures_document, verify_contract
 from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.storage.whole_file import read_text, write_whole
-from fedmkt.wire.canonical import canonical_json
+from fedmkt.wire.canonical import canonical_json, digest
 
 CONTRACT_FILE = "collaboration.toml"
 SIGNATURES_FILE = "collaboration.signatures.json"
 REVOCATIONS = "revocations"
+_SHORT = 16  # hexadecimal digits of a hash in a file's name
 
 
 def read_contract(folder: Path) -> Collaboration:
@@ -71,6 +73,19 @@ def read_order(path: Path) -> Order:
 def write_order(path: Path, order: Order) -> None:
     """Write a signed order. Raises: OutputUnwritable."""
     write_whole(path, canonical_json(order.model_dump(mode="json")))
+
+
+def keep_revocation(folder: Path, revocation: Revocation) -> Path:
+    """Put a revocation into `folder`; return its file. One that is there stays as it is.
+
+    Raises: OutputUnwritable.
+    """
+    # Security: one file for each member, key and signer, so no statement puts another out.
+    key = digest(revocation.key.encode())[:_SHORT]
+    file = folder / REVOCATIONS / f"{revocation.member}.{key}.{revocation.by}.json"
+    if not file.exists():
+        write_whole(file, revocation.model_dump_json(indent=2).encode())
+    return file
 
 
 def read_revocations(folder: Path) -> tuple[Revocation, ...]:

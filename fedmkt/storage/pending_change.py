@@ -9,7 +9,8 @@ carries it out: the log's line first, then each file, then the folder goes.
 
 Guarantee: killed at any point, the home is as it was or, once `settle` has run again, as it is to
 be. Whoever reads a key settles first (`fedmkt.storage.key_file`), so no home is used in between.
-Where another process went on writing the log meanwhile nothing changes: the line would not fit.
+Where another process went on writing the log meanwhile nothing changes: the line would not fit. A
+plan that names a place outside the home is not carried out. `changing` keeps two changes apart.
 Not guaranteed: that a process which runs already notices, before it next writes to the log.
 """
 
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedmkt.core.errors import FileMissing, SettingInvalid
 from fedmkt.storage.whole_file import unwritable, write_private, write_whole
 
 PENDING = "change.pending"
@@ -44,6 +46,27 @@ class Handover:
     log: Path
     at: int
     line: bytes
+
+
+@contextmanager
+def changing(home: Path) -> Iterator[None]:
+    """Keep a home for one change: from reading what it replaces until it is carried out.
+
+    Raises: SettingInvalid where another change is under way; FileMissing: there is no home.
+    """
+    try:
+        folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        raise FileMissing(what="home", path=home, advice="Give the path of a home.") from None
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "its keys are being changed by another command; wait until that is done"
+            raise SettingInvalid(setting=str(home), problem=problem) from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def stage(home: Path, files: Mapping[Path, NewFile], handover: Handover | None) -> None:
@@ -76,7 +99,8 @@ def stage(home: Path, files: Mapping[Path, NewFile], handover: Handover | None) 
 def settle(home: Path) -> bool:
     """Carry out what `stage` prepared; return whether there was something, and it was done.
 
-    Raises: OutputUnwritable; then it is tried again the next time.
+    Raises: OutputUnwritable; then it is tried again the next time. SettingInvalid: no such plan is
+        ever made by `stage`.
     """
     pending = home / PENDING
     if not pending.is_dir():
@@ -84,13 +108,10 @@ def settle(home: Path) -> bool:
     with unwritable(pending), _alone(pending) as mine:
         if not mine:
             return False
-        plan = json.loads((pending / "plan.json").read_bytes())
-        line = (pending / "line").read_bytes()
-        files = [Path(one) for one in plan["files"]]
+        files, handover = _plan(pending)
         # A file that is in its place already was put there after the line stood.
         begun = not all((pending / "files" / path).exists() for path in files)
-        done = begun or plan["log"] is None
-        done = done or _handed_over(home / plan["log"], plan["at"], line)
+        done = begun or handover is None or _handed_over(home, handover)
         if done:
             _put_in_place(home, files)
         gone = Path(tempfile.mkdtemp(dir=home, prefix=_WORK))
@@ -109,9 +130,28 @@ def _put_in_place(home: Path, files: list[Path]) -> None:
             _flush(target.parent)
 
 
-def _handed_over(log: Path, at: int, line: bytes) -> bool:
+def _plan(pending: Path) -> tuple[list[Path], Handover | None]:
+    try:
+        plan = json.loads((pending / "plan.json").read_bytes())
+        files, at = [Path(one) for one in plan["files"]], int(plan["at"])
+        log = Path(plan["log"]) if plan["log"] is not None else None
+    except (ValueError, KeyError, TypeError):
+        problem = "it is no plan of a change; move the folder away"
+        raise SettingInvalid(setting=str(pending), problem=problem) from None
+    for path in (*files, *([log] if log else [])):
+        # Security: whoever could put a plan here could write wherever this user can.
+        if path.is_absolute() or ".." in path.parts:
+            problem = "it names a place outside the home; move the folder away"
+            raise SettingInvalid(setting=str(pending), problem=problem)
+    if log is None:
+        return files, None
+    return files, Handover(log, at, (pending / "line").read_bytes())
+
+
+def _handed_over(home: Path, handover: Handover) -> bool:
     """Write the line where it must stand, once; tell whether it stands there."""
-    file = os.open(log, os.O_RDWR)
+    at, line = handover.at, handover.line
+    file = os.open(home / handover.log, os.O_RDWR)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         after = os.pread(file, len(line) + 1, at)

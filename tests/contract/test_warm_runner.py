@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from end_to_end import superlink, warm_node
@@ -155,6 +156,21 @@ def test_flowers_own_runner_gets_a_bundle_only_if_its_bytes_are_allowed() -> Non
         assert get_fab("good", 1).content == b"g"
         with pytest.raises(BundleNotAllowed):
             get_fab("bad", 1)
+
+
+def test_a_bundle_is_allowed_by_its_bytes_not_by_the_hash_that_stands_beside_it() -> None:
+    good = hashlib.sha256(b"g").hexdigest()
+
+    def asked(stated: str, content: bytes) -> bool:
+        talk = _Talk({stated: content})
+        talk.get_run = lambda _run: SimpleNamespace(fab_hash=stated)  # type: ignore[method-assign, assignment, return-value]
+        with talk.connect() as parts:
+            return warm_runner.is_allowed(1, frozenset({good}), warm_runner.Connection(*parts))
+        raise AssertionError("the connection ended")
+
+    assert asked(good, b"g")
+    assert not asked(good, b"b"), "the SuperLink's word is not enough"
+    assert not asked(hashlib.sha256(b"b").hexdigest(), b"b")
 
 
 def test_a_flower_that_offers_things_in_another_order_is_not_run() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from fedmkt.node.app import node_at
 from fedmkt.node.dry_run import dry_run
 from fedmkt.node.home import open_home
 from fedmkt.node.node import Node
+from fedmkt.node.training import HorizontalTraining
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
@@ -438,3 +440,32 @@ def test_a_requester_that_begins_runs_too_often_is_refused_until_an_hour_has_pas
     assert opened("run-3") == "opened"
     world.close()
     home.close()
+
+
+def test_orders_that_are_refused_wear_no_node_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path, cap=5.0)
+    member = world.members[0]
+    settings = world.node(member) / "node.toml"
+    settings.write_text(f"runs_per_hour = 3\n{settings.read_text()}")
+    coordinator, job, priced = Coordinator(world), small_job(world), []
+    price = HorizontalTraining.price
+
+    def counted(*given: Any) -> Any:
+        priced.append(given)
+        return price(*given)
+
+    monkeypatch.setattr(HorizontalTraining, "price", counted)
+
+    def opened(run: str) -> str:
+        order = coordinator.order(job, run)
+        request = OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+        reply = coordinator.send(member, "open", request, run)
+        return Refused.from_bytes(reply.body).code if is_refusal(reply.body) else "opened"
+
+    said = [opened(f"run-{number}") for number in range(6)]
+    assert said == ["opened", *["budget_exceeded"] * 2, *["runs_too_often"] * 3]
+    assert opened("run-1") == "budget_exceeded", "the same run is none more"
+    assert len(priced) == 4
+    world.close()

@@ -5,6 +5,7 @@ import re
 import stat
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,12 +16,14 @@ from fedmkt.contract.membership import Invitation, MemberCard, Rotation
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
+from fedmkt.deployment import key_rotation
 from fedmkt.deployment.importing import dataset_draft, guess_table
 from fedmkt.deployment.joining import read_draft
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_revocations
 from fedmkt.storage.key_file import find_passphrase, read_key
+from fedmkt.storage.pending_change import settle, stage
 
 PASSPHRASE = "correct horse battery staple"
 DATASET = """
@@ -277,6 +280,41 @@ def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
 
 
+def test_a_rotation_while_another_is_under_way_is_refused_and_no_key_is_lost(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = []
+
+    def also_asked(*given: Any) -> None:
+        refusals.append(failed("keys", "rotate", "hub"))
+        stage(*given)
+
+    first = read_key(walked / "hub" / "identity.key").public
+    monkeypatch.setattr(key_rotation, "stage", also_asked)
+    ran("keys", "rotate", "hub")
+    assert ["by another command" in str(one) for one in refusals] == [True]
+    present = read_key(walked / "hub" / "identity.key").public
+    statement = Rotation.model_validate_json((walked / "hub" / "rotation-1.json").read_text())
+    assert (statement.old, statement.new) == (first.hex, present.hex)
+    assert not (walked / "hub" / "rotation-2.json").exists()
+    monkeypatch.setattr(key_rotation, "stage", stage)
+    ran("keys", "rotate", "hub")
+
+
+def test_a_rotation_that_another_command_brings_to_its_end_is_done(
+    walked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_key(walked / "hub" / "identity.key").public
+
+    def late(home: Path) -> bool:
+        read_key(home / "identity.key")  # as a node that starts does
+        return settle(home)
+
+    monkeypatch.setattr(key_rotation, "settle", late)
+    ran("keys", "rotate", "hub")
+    assert read_key(walked / "hub" / "identity.key").public != first
+
+
 @pytest.mark.parametrize("in_service", [False, True])
 def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(
     walked: Path, in_service: bool
@@ -288,7 +326,10 @@ def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(
     cards = ["--member", "bank/member.json", "--member", "retailer/member.json"]
     (walked / "next").mkdir()
     file = "next/collaboration.toml"
-    ran("contract", "draft", "--coordinator", "hub/member.json", *cards, "-o", file)
+    words = ["contract", "draft", "--coordinator", "hub/member.json", *cards, "-o", file]
+    assert "no rotation vouches" in str(failed(*words, "--home", "hub"))
+    assert "give --home too" in str(failed(*words, "--rotation", "bank/rotation-1.json"))
+    ran(*words, "--home", "hub", "--rotation", "bank/rotation-1.json")
     for home in ("hub", "bank", "retailer"):
         ran("contract", "sign", file, "--home", home, "--yes")
     ran("coordinator", "adopt", "hub", file)
@@ -367,7 +408,9 @@ def test_a_key_is_revoked_by_others_and_only_of_the_contracts_members(walked: Pa
     words = ["contract", "revoke", "--home", "hub", "--yes"]
     assert "no member stranger" in str(failed(*words, "stranger"))
     assert "nobody revokes itself" in str(failed(*words, "coordinator"))
-    assert [path.name for path in (walked / "hub" / "revocations").iterdir()] == ["bank.json"]
+    (kept,) = (walked / "hub" / "revocations").iterdir()
+    assert kept.name.startswith("bank.")
+    assert kept.name.endswith(".coordinator.json")
     assert read_revocations(walked / "bank") == ()
 
 

@@ -27,11 +27,12 @@ from fedmkt.contract.collaboration import Collaboration, Member
 from fedmkt.contract.membership import MemberCard, Rotation
 from fedmkt.contract.signatures import directory_of, sign_contract
 from fedmkt.core.clock import SystemClock
-from fedmkt.core.errors import AuditBroken, ContractInvalid, SettingInvalid
+from fedmkt.core.errors import AuditBroken, CardInvalid, ContractInvalid, SettingInvalid
 from fedmkt.deployment import key_rotation
 from fedmkt.deployment.key_rotation import rotate_key
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.identity.hash_chain import verify_chain
+from fedmkt.identity.keys import Identity
 from fedmkt.node.home import AUDIT_FILE, CLOSED, audit_records, open_home
 from fedmkt.privacy.accounts import accounts_for
 from fedmkt.privacy.events import NonPrivateEvent, Release
@@ -153,6 +154,36 @@ def test_runs_that_are_open_end_and_give_back(world: World) -> None:
     home.close()
     last = audit_records(world.node(ROTATED) / AUDIT_FILE)[-1]
     assert (last["kind"], last["facts"]) == ("given_back", {"run": "open", "releases": 1})
+
+
+def test_what_the_log_says_has_left_is_spent_by_a_rotation_not_given_back(world: World) -> None:
+    home = open_home(world.node(ROTATED))
+    dataset = next(one for one in home.contract.datasets if ROTATED in one.holders)
+    asked = tuple(Release(place, "sum", NonPrivateEvent(dimensions=1)) for place in (0, 1))
+    with home.store.transaction() as tx:
+        home.ledger.open_accounts(tx, accounts_for(home.contract, dataset))
+        home.ledger.reserve(tx, Reservation("open", "job", dataset.name, PURPOSE, OWNER, asked))
+        home.runs.save(tx, "open", b"sealed under the old key")
+    # Stopped between the record and the reply.
+    home.audit.append("released", {"run": "open", "step": "mask/0", "releases": [0]})
+    home.close()
+    rotate(world)
+    agreed_anew(world)
+    home = open_home(world.node(ROTATED))
+    with home.store.transaction() as tx:
+        entries = home.ledger.entries(tx, "open")
+    assert {entry.release: entry.state for entry in entries} == {0: "spent", 1: "returned"}
+    home.close()
+
+
+def test_a_card_of_another_key_changes_nothing(world: World) -> None:
+    home, other = world.node(ROTATED), Identity.generate()
+    card = MemberCard(name=ROTATED, key=other.public.hex).signed(other)
+    (home / "member.json").write_text(card.model_dump_json())
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    with pytest.raises(CardInvalid, match="not this key's"):
+        rotate(world)
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
 
 def test_the_old_key_opens_nothing_of_the_home_any_more(world: World) -> None:

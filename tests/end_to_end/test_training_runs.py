@@ -17,7 +17,14 @@ from fedmkt.cli.commands import app
 from fedmkt.coordinator.conversation import Patience
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.progress import read_progress
-from fedmkt.core.errors import AuditCut, NodeFailed, QuorumLost, RunRefused, StoreRolledBack
+from fedmkt.core.errors import (
+    AuditBroken,
+    AuditCut,
+    NodeFailed,
+    QuorumLost,
+    RunRefused,
+    StoreRolledBack,
+)
 from fedmkt.evidence.receipts import verify_receipt
 from fedmkt.identity.signed_message import sign_message
 from fedmkt.node.app import node_at
@@ -346,6 +353,14 @@ def test_a_ledger_restored_from_a_backup_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
     with pytest.raises(StoreRolledBack):
         node_at(home)
+    # Nor where somebody without the key sees to it that the log's steps are not known as such.
+    log = home / "audit.log"
+    first, *middle, last = log.read_bytes().splitlines(keepends=True)
+    renamed = [line.replace(b'"kind":"', b'"kind":"x') for line in middle]
+    log.write_bytes(b"".join([first, *renamed, last]))
+    with pytest.raises(AuditBroken) as broken:
+        node_at(home)
+    assert broken.value.fields["record"] == 2
 
 
 def test_what_a_vanished_coordinator_left_reserved_can_be_given_back(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fedmkt.identity.hash_chain import (
     Head,
     Record,
     Verified,
+    bound_records,
     link,
     link_rotation,
     read_last,
@@ -220,6 +221,63 @@ def test_facts_changed_after_linking_do_not_change_the_record() -> None:
     assert check([record.line()]).records == 1
 
 
+# --- records that one head stands for ----------------------------------------------------------
+
+
+def bound(log: list[bytes], head: Head) -> list[dict[str, object]]:
+    return bound_records(log, head, PATH)
+
+
+def test_a_head_gives_all_records_before_it_of_whichever_key() -> None:
+    for records in (chain(5), chain(1), rotated()):
+        found = [{"kind": r.kind, "facts": r.facts, "hash": r.hash} for r in records]
+        assert bound(lines(records), records[-1].head) == found
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+@pytest.mark.parametrize("field", ["sequence", "at", "kind", "facts", "previous", "hash"])
+def test_no_altered_record_is_given_under_a_head(number: int, field: str) -> None:
+    records = chain(4)
+    log, other = lines(records), json.loads(lines(chain(5, kind="refused"))[4])
+    changed = json.loads(log[number]) | {field: other[field]}
+    body = {name: changed[name] for name in ("sequence", "at", "kind", "facts", "previous")}
+    fitting = {"hash": digest(canonical_json(body))}
+    for again in ({}, fitting) if field != "hash" else ({},):
+        log[number] = canonical_json(changed | again) + b"\n"
+        with pytest.raises(AuditBroken) as broken:
+            bound(log, records[-1].head)
+        assert broken.value.fields["record"] in (number + 1, number + 2, 4)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda line: line.replace(b'"kind":"committed"', b'"kind":"x","kind":"committed"'),
+        lambda line: line.replace(b'"facts":{', b'"facts":{"release":9,'),
+        lambda line: line[:-2] + b',"kind":"x"}\n',
+        lambda line: line[:-2] + b',"facts":{}}\n',
+        lambda line: b" " + line,
+        lambda line: line[:-1],
+        lambda line: b"\n",
+    ],
+)
+def test_no_other_spelling_of_a_record_is_given_under_a_head(spelling) -> None:
+    records = chain(3)
+    log = lines(records)
+    log[1] = spelling(log[1])
+    with pytest.raises(AuditBroken):
+        bound(log, records[-1].head)
+
+
+def test_records_are_given_under_the_last_head_alone() -> None:
+    log, heads = lines(chain(5)), [record.head for record in chain(5)]
+    for other in (log[:4], log[1:], [log[0], log[2], *log[3:]], [*log, log[4]], []):
+        with pytest.raises(AuditBroken):
+            bound(other, heads[-1])
+    with pytest.raises(AuditBroken):
+        bound(log, heads[3])
+
+
 # --- another key takes the log over -----------------------------------------------------------
 
 NEXT, THIEF = Identity(bytes(range(1, 33))), Identity(bytes(range(2, 34)))
@@ -295,6 +353,25 @@ def test_a_key_takes_no_log_that_it_did_not_accept() -> None:
         facts = {**honest.facts, "new": NEXT.public.hex, "accepted": accepted}
         forged = link(records[-1].head, identity=OWNER, at=START, kind="rotated", facts=facts)
         assert refused([*records, forged], NEXT, "did not take the log over") == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at": START - timedelta(days=900)},
+        {"facts": {"reason": "budget given back"}},
+        {"sequence": 2},
+    ],
+)
+def test_the_old_key_says_nothing_else_in_the_record_that_was_accepted(change) -> None:
+    records = begun()
+    honest = hand_over(records[-1], OWNER, NEXT)
+    before = Head(change.get("sequence", 3) - 1, records[-1].hash)
+    at, facts = change.get("at", START), {**honest.facts, **change.get("facts", {})}
+    forged = link(before, identity=OWNER, at=at, kind="rotated", facts=facts)
+    with pytest.raises(AuditBroken, match="did not take the log over"):
+        read_last(forged.line(), key=NEXT.public, path=PATH)
+    assert read_last(honest.line(), key=NEXT.public, path=PATH) == honest
 
 
 @pytest.mark.parametrize("missing", ["old", "new", "accepted"])

@@ -165,3 +165,32 @@ def test_a_log_replaced_while_it_is_open_is_not_continued(log: AuditLog, path: P
     path.write_bytes(whole)
     with pytest.raises(AuditCut):
         log.append("committed", {})
+
+
+def other_log(folder: Path, *notes: str) -> bytes:
+    """Return another log of the same owner's, with a record for each note."""
+    folder.mkdir()
+    made = AuditLog(folder / "audit.log", OWNER, CLOCK)
+    for note in notes:
+        made.append("committed", {"note": note})
+    made.close()
+    return (folder / "audit.log").read_bytes()
+
+
+def test_a_log_that_became_shorter_is_not_continued_though_it_counts_further(
+    log: AuditLog, path: Path, tmp_path: Path
+) -> None:
+    log.append("committed", {"note": "x" * 5_000})
+    path.write_bytes(other_log(tmp_path / "other", *"abcd"))
+    with pytest.raises(AuditCut):
+        log.append("committed", {})
+
+
+def test_a_log_whose_numbers_fell_is_not_continued_though_it_became_longer(
+    log: AuditLog, path: Path, tmp_path: Path
+) -> None:
+    for number in range(3):
+        log.append("committed", {"release": number})
+    path.write_bytes(other_log(tmp_path / "other", "x" * 5_000))
+    with pytest.raises(AuditCut):
+        log.append("committed", {})

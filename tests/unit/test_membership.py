@@ -12,13 +12,16 @@ from fedmkt.contract.membership import (
     Invitation,
     MemberCard,
     Rotation,
+    check_keys,
     open_invitation,
     parse_card,
+    parse_rotation,
 )
 from fedmkt.contract.revocation import (
     Revocation,
     check_not_revoked,
     parse_revocation,
+    revoked_members,
     verify_revocation,
 )
 from fedmkt.contract.schema import Column, TableSchema
@@ -211,6 +214,38 @@ def test_what_is_no_such_file_is_refused_by_name(text: str) -> None:
         open_invitation(text, member="bank", key=BANK.public.hex, now=NOW)
     with pytest.raises(RevocationInvalid):
         parse_revocation(text, source="file")
+    with pytest.raises(CardInvalid):
+        parse_rotation(text, source="file")
+
+
+# --- keys that changed ------------------------------------------------------------------------
+
+
+def card_of(name: str, identity: Identity) -> MemberCard:
+    return MemberCard(name=name, key=identity.public.hex).signed(identity)
+
+
+def vouching(name: str, old: Identity, new: Identity) -> Rotation:
+    made = Rotation(name=name, old=old.public.hex, new=new.public.hex, at=NOW).signed(old)
+    return parse_rotation(made.model_dump_json(), source="file")
+
+
+def test_a_card_has_the_key_of_the_contract_before_or_one_that_this_vouches_for() -> None:
+    same = [card_of("hub", HUB), card_of("bank", BANK), card_of("comes anew", STRANGER)]
+    check_keys(contract(), same, ())
+    first, second = Identity(bytes([7]) * 32), Identity(bytes([8]) * 32)
+    led = (vouching("bank", first, second), vouching("bank", BANK, first))
+    check_keys(contract(), [card_of("bank", second)], led)
+    check_keys(contract(), [card_of("bank", first)], led)
+    for card, rotations in (
+        (card_of("bank", second), led[:1]),
+        (card_of("bank", STRANGER), led),
+        (card_of("shop", first), led),
+        (card_of("bank", first), (vouching("shop", BANK, first),)),
+        (card_of("bank", first), (vouching("bank", STRANGER, first),)),
+    ):
+        with pytest.raises(CardInvalid, match="no rotation vouches"):
+            check_keys(contract(), [card], rotations)
 
 
 # --- revocations ------------------------------------------------------------------------------
@@ -255,3 +290,5 @@ def test_a_revocation_that_cannot_be_believed_stops_the_run_by_its_own_name() ->
     ):
         with pytest.raises(RevocationInvalid, match=words):
             check_not_revoked(contract(), [bad], ["bank"])
+        with pytest.raises(RevocationInvalid, match=words):
+            revoked_members(contract(), [bad])
