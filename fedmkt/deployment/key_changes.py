@@ -23,7 +23,7 @@ from fedmkt.deployment.joining import KEY_FILE, name_of
 from fedmkt.deployment.settings import read_coordinator_settings
 from fedmkt.storage.contract_files import keep_revocation, read_contract, read_revocations
 from fedmkt.storage.key_file import encrypted_key, read_key
-from fedmkt.storage.pending_change import NewFile, settle, stage
+from fedmkt.storage.pending_change import NewFile, changing, settle, stage
 from fedmkt.storage.whole_file import read_text
 
 
