@@ -1,4 +1,4 @@
-"""A new identity for a home; a node in service takes its log along, and what it keeps sealed.
+"""A new identity and link key for a home; a node in service takes along what it logged and sealed.
 
 Guarantee: the old key signs a statement for the other parties and a last record of the audit log,
 both of which name the new key; alignments and parts of models are sealed anew under it; key, card,
@@ -18,7 +18,8 @@ from fedmkt.contract.membership import MemberCard, Rotation, check_keys, parse_r
 from fedmkt.core.clock import SystemClock
 from fedmkt.core.errors import CardInvalid, SettingInvalid
 from fedmkt.deployment.certificates import AUTHORITY_KEY, reencrypted_authority
-from fedmkt.deployment.joining import CARD_FILE, KEY_FILE, read_card
+from fedmkt.deployment.joining import CARD_FILE, KEY_FILE, LINK_KEY_FILE, read_card
+from fedmkt.deployment.link_keys import new_link_key
 from fedmkt.identity.keys import Identity
 from fedmkt.node.home import AUDIT_FILE, CLOSED, NodeHome, hold_to_log, open_home
 from fedmkt.node.resealing import resealed
@@ -50,7 +51,13 @@ def _rotate(home: Path, old_passphrase: bytes | None, passphrase: bytes) -> tupl
     kept, statement = Path(f"{KEY_FILE}.old-{number}"), Path(f"rotation-{number}.json")
     old_key = (home / KEY_FILE).read_bytes() if old_passphrase else encrypted_key(old, passphrase)
     # The new key comes last: what it opens is there before it.
-    files = _handed_out(card, old, new, statement) | {kept: NewFile(old_key)}
+    files = {kept: NewFile(old_key)}
+    if (home / LINK_KEY_FILE).exists():
+        # A SuperLink takes no link key again of a member that it once shut out.
+        link_key, public = new_link_key()
+        files[Path(LINK_KEY_FILE)] = NewFile(link_key)
+        card = card.model_copy(update={"link_key": public.decode("ascii")})
+    files |= _handed_out(card, old, new, statement)
     if old_passphrase and (home / "tls" / AUTHORITY_KEY).exists():
         authority = reencrypted_authority(home / "tls", old_passphrase, passphrase)
         files[Path("tls", AUTHORITY_KEY)] = NewFile(authority)

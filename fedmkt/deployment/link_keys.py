@@ -23,9 +23,18 @@ def write_node_key(path: Path) -> bytes:
 
     Raises: OutputUnwritable.
     """
+    private, public = new_link_key()
+    write_private(path, private)
+    return public
+
+
+def new_link_key() -> tuple[bytes, bytes]:
+    """Return a new link key as its file holds it, and its public half (PEM)."""
     key = ec.generate_private_key(ec.SECP384R1())
-    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return (
+        key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    )
 
 
 def public_link_key(path: Path) -> str:

@@ -18,7 +18,8 @@ from fedmkt.coordinator.home import open_coordinator
 from fedmkt.core.errors import CardInvalid, FedmktError, KeyLocked, MemberRevoked, SettingInvalid
 from fedmkt.deployment import key_rotation
 from fedmkt.deployment.importing import dataset_draft, guess_table
-from fedmkt.deployment.joining import read_draft
+from fedmkt.deployment.joining import read_card, read_draft
+from fedmkt.deployment.link_keys import public_link_key
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_revocations
@@ -266,6 +267,7 @@ def test_another_passphrase_leaves_the_key_as_it_is(walked: Path) -> None:
 
 def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     old = read_key(walked / "bank" / "identity.key").public.hex
+    old_link = public_link_key(walked / "bank" / "link.key")
     # The environment's passphrase stays in use, and that is said.
     assert "under the passphrase of the old one" in ran("keys", "rotate", "bank").output
     new = read_key(walked / "bank" / "identity.key").public.hex
@@ -276,6 +278,8 @@ def test_a_rotated_key_is_vouched_for_by_the_old_one(walked: Path) -> None:
     with pytest.raises(CardInvalid):
         statement.model_copy(update={"new": "1" * 64}).verify()
     assert read_key(walked / "bank" / "identity.key.old-1").public.hex == old
+    card = read_card(walked / "bank" / "member.json")
+    assert card.link_key == public_link_key(walked / "bank" / "link.key") != old_link
     # Until the contract names it, the new key is nobody's.
     assert failed("node", "join", "bank", "bank.invitation.json").code == "invitation_invalid"
 
