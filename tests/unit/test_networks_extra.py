@@ -48,7 +48,7 @@ def test_everything_but_networks_imports_where_torch_is_missing():
     assert answer(HIDDEN + WALK) == "False"
 
 
-@pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library"])
+@pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library", "fedmkt.models.network"])
 def test_a_missing_torch_is_one_named_error_that_says_what_to_install(module):
     said = answer(HIDDEN + ERROR.format(module=module))
     assert said == str(ExtraMissing(library="torch"))
