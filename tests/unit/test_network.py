@@ -41,7 +41,7 @@ def inputs_of(shape: NetworkShape, **columns: list[object]) -> NetworkInputs:
     return network_inputs(table(**columns), shape, dataset="cards")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(shapes(), st.integers(0, 2**32))
 def test_a_score_is_what_the_formula_says(shape, seed):
     network = random_network(shape, seed)
@@ -113,7 +113,7 @@ def test_a_missing_category_has_a_code_and_an_undeclared_one_is_refused():
         network_inputs(pl.DataFrame({"plan": ["z"]}), shape, dataset="cards")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(shapes(), st.integers(0, 2**32), st.sampled_from([np.nan, np.inf, -np.inf, 3e38]))
 def test_a_row_changes_no_other_rows_score(shape, seed, hostile):
     network = random_network(shape, seed)
