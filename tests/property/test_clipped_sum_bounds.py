@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from network_twin import random_network, random_rows, shapes, small_shape
 
 from fedmkt.core.errors import SettingInvalid
-from fedmkt.privacy.dp_sgd.clipped_sum import FLOAT_MARGIN, ROWS_A_CUSTOMER, clipped_sum
+from fedmkt.privacy.dp_sgd.clipped_sum import ROWS_A_CUSTOMER, clipped_sum
+from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
 
 CLIP = 1.5

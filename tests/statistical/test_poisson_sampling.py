@@ -6,7 +6,8 @@ from scipy.stats import binom, chi2
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.keystream import KeyStream
-from fedmkt.privacy.dp_sgd.poisson import SMALLEST_RATE, draw_customers, rows_of
+from fedmkt.privacy.dp_sgd.poisson import draw_customers, rows_of
+from fedmkt.privacy.events import SMALLEST_RATE
 
 FALSE_ALARM = 1e-6  # of each check; a suite run daily for a century stays quiet
 CUSTOMERS, STEPS = 2_000, 400

@@ -48,6 +48,15 @@ def test_everything_but_networks_imports_where_torch_is_missing():
     assert answer(HIDDEN + WALK) == "False"
 
 
+def test_what_a_training_costs_is_known_where_torch_is_missing():
+    priced = """
+from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
+print(epsilon_of([DpSgdTerms(1.0, 1.0, 1.0, 1, 100).event], 1e-5) > 0)
+"""
+    assert answer(HIDDEN + priced) == "True"
+
+
 @pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library", "fedmkt.models.network"])
 def test_a_missing_torch_is_one_named_error_that_says_what_to_install(module):
     said = answer(HIDDEN + ERROR.format(module=module))

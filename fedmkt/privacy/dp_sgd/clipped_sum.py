@@ -1,8 +1,8 @@
 """The sum over customers of their gradients, each scaled to an L2 norm of at most `clip_norm`.
 
 Guarantee: adding or removing one customer, with all rows, moves the sum by at most
-`clip_norm (1 + FLOAT_MARGIN)` in L2 norm, whatever the customer's rows hold, as long as the traces
-of the others stay what they are. A customer with a gradient that is not finite adds nothing.
+`clip_norm (1 + terms.FLOAT_MARGIN)` in L2 norm, whatever the customer's rows hold, as long as the
+traces of the others stay what they are. A customer with a gradient that is not finite adds nothing.
 Not guaranteed: that a row's traces do not depend on its neighbours in the last bits. Matrix
 libraries choose how they round by the number of rows; this moves a sum by far less than the noise
 and is in no proof here.
@@ -38,7 +38,6 @@ from fedmkt.privacy.dp_sgd.library import torch
 from fedmkt.privacy.dp_sgd.poisson import LARGEST_BATCH, IndexArray
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
 
-FLOAT_MARGIN = 2.0**-15
 ROWS_A_CUSTOMER = 64
 _ROWS_AT_ONCE = 2**11
 _CANCELLED = 1 / 16
@@ -63,7 +62,7 @@ def clipped_sum(
         if customers is None:
             norms = _square_norms(part).sqrt()
         else:
-            norms = _customer_norms(part, torch.from_numpy(customers[start:end]))
+            norms = _customer_norms(part, customers[start:end])
         # Privacy: a norm that is not finite bounds nothing, so such a customer has no weight.
         weights = torch.where(norms.isfinite(), (clip_norm / norms).clamp(max=1.0), 0.0)
         _add(total, part, weights)
@@ -118,9 +117,10 @@ def _dots(
     return (values.index_select(0, left) * values.index_select(0, right)).sum(1)
 
 
-def _customer_norms(part: Sequence[_Part], customers: torch.Tensor) -> torch.Tensor:
+def _customer_norms(part: Sequence[_Part], customers: IndexArray) -> torch.Tensor:
     """Return for each row its customer's norm, taken large enough, shape (rows,)."""
-    _, place, counts = customers.unique_consecutive(return_inverse=True, return_counts=True)
+    _, *found = np.unique(customers, return_inverse=True, return_counts=True)
+    place, counts = (torch.from_numpy(one) for one in found)
     partners = counts[place]  # (rows,), itself among them
     left = torch.arange(len(place)).repeat_interleave(partners)
     before = partners.cumsum(0) - partners

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.keystream import KeyStream
+from fedmkt.privacy.events import SMALLEST_RATE
 
-SMALLEST_RATE = 2.0**-20
 LARGEST_BATCH = 2**20  # customers expected in a step
 _BELOW = 1 - 2.0**-20
 _UNIT = 2.0**-53
