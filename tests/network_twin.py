@@ -26,8 +26,7 @@ def score(
         bias = vector[start + rows * columns : start + rows * (columns + 1)]
         start += rows * (columns + 1)
         if place == len(shape.layers) - 1:
-            taken = torch.cat([hidden, numbers]) if shape.width else numbers
-            return direct + (weight @ taken + bias)[0]
+            return direct + (weight @ hidden + bias)[0]
         output = torch.relu(weight @ hidden + bias)
         hidden = hidden + output if place else output
     raise AssertionError("a network has an output")

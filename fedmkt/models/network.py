@@ -1,9 +1,9 @@
 """A tabular network: embeddings of categories, scaled numbers, a residual multilayer perceptron.
 
     h_0 = relu(W_0 [embeddings, numbers] + b_0),   h_i = h_{i-1} + relu(W_i h_{i-1} + b_i),
-    score = w [h_last, numbers] + b + the sum over categories of a direct effect.
+    score = w h_last + b + the sum over categories of a direct effect.
 
-With width 0 there is no h: the score is linear in the numbers, with one effect a category.
+With width 0 the numbers stand for h_last: the score is linear in them, with one effect a category.
 
 Codes come from `network_inputs`, which gives every declared value its code and refuses the others.
 
@@ -84,11 +84,10 @@ class NetworkShape:
     @property
     def layers(self) -> tuple[tuple[int, int], ...]:
         """Return the shape of each linear layer's weight: (out, in)."""
-        last = (1, self.width + self.numbers)
         if not self.width:
-            return (last,)
+            return ((1, self.numbers),)
         first = (self.width, sum(columns - 1 for _, columns in self.tables) + self.numbers)
-        return (first, *[(self.width, self.width)] * self.blocks, last)
+        return (first, *[(self.width, self.width)] * self.blocks, (1, self.width))
 
     @property
     def length(self) -> int:
@@ -205,15 +204,15 @@ class Network:
             for column, table in zip(codes, tables, strict=True)
         ]
         looked_up = [vectors for _, vectors in passed]
-        hidden = torch.cat([*(vectors[:, 1:] for vectors in looked_up), numbers], dim=1)
+        parts = [*(vectors[:, 1:] for vectors in looked_up), numbers]
+        hidden = torch.cat(parts, dim=1) if looked_up else numbers
         for place, (weight, bias) in enumerate(layers[:-1]):
             output = _linear(hidden, weight, bias)
             passed.append((hidden, output))
             bent = torch.relu(output)
             hidden = hidden + bent if place else bent
-        last = torch.cat([hidden, numbers], dim=1) if len(layers) > 1 else numbers
-        output = _linear(last, *layers[-1])
-        passed.append((last, output))
+        output = _linear(hidden, *layers[-1])
+        passed.append((hidden, output))
         return output[:, 0] + sum(vectors[:, 0] for vectors in looked_up), passed
 
     def _pieces(self) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:

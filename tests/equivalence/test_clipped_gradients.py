@@ -50,8 +50,7 @@ class Module(nn.Module):
         for place, layer in enumerate(self.layers[:-1]):
             bent = torch.relu(layer(hidden))
             hidden = hidden + bent if place else bent
-        last = torch.cat([hidden, numbers], dim=1) if len(self.layers) > 1 else numbers
-        return self.layers[-1](last)[:, 0] + sum(one[:, 0] for one in vectors)
+        return self.layers[-1](hidden)[:, 0] + sum(one[:, 0] for one in vectors)
 
 
 def backward(wrapped: nn.Module, inputs: NetworkInputs, target: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 Guarantee: with a `KeyStream` nobody knows the key of, `add_gaussian` costs what `noise_event` says
 for the same arguments: its noise is the discrete Gaussian of scale SIGMA up to a total variation of
-2^-111 a value, and the grid is so fine that rounding is in the bound of one customer.
+2^-112 a value, and the grid is so fine that rounding is in the bound of one customer.
 Not guaranteed: speed from a generator with a seed. torch's and numpy's never draw here, because
 whoever knows such a seed takes the noise off again.
 
@@ -10,14 +10,14 @@ Why not OpenDP's sampler, which other releases use: it takes about 10 microsecon
 network has tens of thousands, a training hundreds of steps.
 
 Proof of the noise. X with P[x] proportional to exp(-x^2 / (2 s^2)) on the integers is D(s).
-1. One D(512) is read from a table: a uniform number of 128 bits is looked up among the cumulated
-   probabilities, cut at 14 * 512. Each probability is off by at most 2^-128, of fewer than 2^14
-   values, and what is cut off weighs 2 exp(-98) < 2^-140: together below 2^-114.
+1. One D(256) is read from a table: a uniform number of 128 bits is looked up among the cumulated
+   probabilities, cut at 14 * 256. Each probability is off by at most 2^-128, of fewer than 2^13
+   values, and what is cut off weighs 2 exp(-98) < 2^-140: together below 2^-115.
 2. With independent U ~ D(s), V ~ D(t), completing the square gives
    P[U + k V = y] proportional to exp(-y^2 / (2 r^2)) * sum_v exp(-(v - c(y))^2 / (2 w^2)),
    r^2 = s^2 + k^2 t^2, w = s t / r. By Poisson summation the last sum is w sqrt(2 pi) up to a
-   factor 1 +- 3 exp(-2 pi^2 w^2). Strides k are the largest with w >= 4, so U + k V is D(r) but for
-   a part of 1e-136. Four tables in a row make D(SIGMA), within 4 * 2^-114 + 1e-135 < 2^-111.
+   factor 1 +- 3 exp(-2 pi^2 w^2). Strides k are the largest with w^2 >= 6, so U + k V is D(r) but
+   for a part of 1e-50. Four tables in a row make D(SIGMA), within 4 * 2^-115 + 1e-49 < 2^-112.
 Sources: Peikert 2010, eprint 2010/088, theorem 3.1; Micciancio and Walter 2017, eprint 2017/259.
 The mechanism: Canonne, Kamath, Steinke 2020, arXiv:2004.00010, as in `mechanisms`.
 """
@@ -38,26 +38,26 @@ from fedmkt.core.stages import FloatArray, IntArray, LocalUpdate, PrivateUpdate,
 from fedmkt.privacy.events import check_noise_multiplier
 from fedmkt.privacy.mechanisms import add_noise
 
-TABLE_SIGMA = 512
+TABLE_SIGMA = 256
 REACH = 14 * TABLE_SIGMA
-SMOOTH = 4  # w of the proof
+SMOOTH = 6  # w^2 of the proof
 TABLES = 4
 _BITS = 128
 _UNDECIDED = np.int16(-(2**15))
 
 
 def _strides() -> tuple[int, ...]:
-    """Return by what each table's number is multiplied: the largest with w >= 4."""
+    """Return by what each table's number is multiplied: the largest with w^2 >= 6."""
     strides, ratio = [1], 1  # ratio: variance so far over that of a table
     for _ in range(TABLES - 1):
-        strides.append(math.isqrt(ratio * (TABLE_SIGMA**2 - SMOOTH**2) // SMOOTH**2))
+        strides.append(math.isqrt(ratio * (TABLE_SIGMA**2 - SMOOTH) // SMOOTH))
         ratio += strides[-1] ** 2
     return tuple(strides)
 
 
 STRIDES = _strides()
 VARIANCE = TABLE_SIGMA**2 * sum(stride**2 for stride in STRIDES)  # exact
-SIGMA = math.sqrt(VARIANCE)  # grid units, about 2^30
+SIGMA = math.sqrt(VARIANCE)  # grid units, about 2^28
 _ROUNDING = 2.0**-30  # relative; above what floats lose between a sum and its grid
 
 
@@ -127,9 +127,10 @@ class KeyedNoise:
         # Privacy: noise of any other scale would not cost what its event says.
         if not SIGMA * (1 - 4 * _ROUNDING) <= sigma <= SIGMA:
             raise EpsilonInvalid(name="sigma", value=sigma, rule=f"{SIGMA:g}, the grid's own")
+        drawn = _table().draw(TABLES * len(values), self._stream).reshape(TABLES, len(values))
         noised = values.copy()
-        for stride in STRIDES:
-            noised += stride * _table().draw(len(values), self._stream)
+        for stride, row in zip(STRIDES, drawn, strict=True):
+            noised += stride * row
         return noised
 
 
