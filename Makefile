@@ -8,7 +8,7 @@ PEER := .venv-openmined
 .PHONY: demo test test-full faults check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
-	@echo "installing into .venv: about a minute"
+	@echo "installing into .venv: two or three minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .

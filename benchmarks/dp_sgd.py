@@ -3,11 +3,11 @@
     python benchmarks/dp_sgd.py [--rounds 15]
     python benchmarks/dp_sgd.py --short
 
-A step is everything from who takes part to new parameters: drawing, gathering, both passes, clipping,
-noise, momentum. `plain` is PyTorch's SGD over shuffled batches. Opacus clips and adds noise with
-torch's generator; its loaders are left out, so it takes the batches of `plain`. Kinds take turns
-within a round; a ratio is the median over rounds of processor times, which other work disturbs
-less than wall times.
+A step is everything from who takes part to new parameters: drawing, gathering, both passes,
+clipping, noise, momentum. `plain` is PyTorch's SGD over shuffled batches. Opacus clips and adds
+noise with torch's generator; its loaders are left out, so it takes the batches of `plain`. Kinds
+take turns within a round; a ratio is the median over rounds of processor times, which other work
+disturbs less than wall times.
 """
 
 import argparse

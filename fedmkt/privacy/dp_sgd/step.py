@@ -46,11 +46,11 @@ def noised_sum(
     )
 
 
-def mean_gradient(values: IntArray, terms: DpSgdTerms, *, customers: int) -> FloatArray:
+def mean_gradient(values: IntArray, terms: DpSgdTerms, *, customers: float) -> FloatArray:
     """Return the noised mean gradient of released sums (parameters,) on the terms' grid.
 
-    customers: all that could have been drawn. Sums are divided by the number expected, which is
-    public; the number drawn is not.
+    customers: about how many could have been drawn; a public number, agreed or released with noise.
+    Neither their exact number nor the number drawn may stand here: both tell of one customer.
     """
     unit = terms.grid.unit / (terms.sampling_rate * customers)
     return np.asarray(values * unit, dtype=np.float64)
