@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
-BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes
+BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd
 PEER := .venv-openmined
 
 .PHONY: demo test test-full faults check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
-	@echo "installing into .venv: about a minute"
+	@echo "installing into .venv: two or three minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .

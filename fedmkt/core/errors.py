@@ -58,6 +58,16 @@ class KeyLocked(UserError):
     )
 
 
+class ExtraMissing(UserError):
+    """A library of an optional extra is not installed."""
+
+    code = "extra_missing"
+    template = (
+        "Networks need {library}, which is not installed. Install it with: "
+        "pip install 'fedmkt[networks]'"
+    )
+
+
 class OutputUnwritable(UserError):
     """A result could not be written; what stood there before is untouched."""
 

@@ -1,6 +1,12 @@
 """Privacy events in words, for audit records and sentences an officer reads."""
 
-from fedmkt.privacy.events import Event, ExactEvent, GaussianEvent, RandomisedResponseEvent
+from fedmkt.privacy.events import (
+    Event,
+    ExactEvent,
+    GaussianEvent,
+    PoissonGaussianEvent,
+    RandomisedResponseEvent,
+)
 from fedmkt.privacy.randomised_response import guess_accuracy
 
 LABEL = "customer's label"
@@ -27,6 +33,11 @@ def noise_words(event: Event, unit: str = "customer") -> str:
             return (
                 f"{'its labels were' if event.labels == 1 else f'its {event.labels} labels were'} "
                 f"randomised once: each was flipped with probability {_flipped(event.epsilon)}"
+            )
+        case PoissonGaussianEvent():
+            return (
+                f"{noise_words(event.noise, unit)}, in each of {event.steps} steps over customers "
+                f"drawn anew with probability {event.sampling_rate:.3g}"
             )
         case GaussianEvent():
             shares = f", added by {event.shares} partners together" if event.shares > 1 else ""

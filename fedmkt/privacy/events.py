@@ -11,13 +11,14 @@ from typing import Literal, cast, get_args
 
 from fedmkt.core.errors import EpsilonInvalid, EventUnknown
 
-KNOWN = ("discrete_gaussian", "randomised_response", "exact", "non_private")
+KNOWN = ("discrete_gaussian", "poisson_gaussian", "randomised_response", "exact", "non_private")
 LARGEST_COUNT = 2**31  # of shares or dimensions; keeps every slack term far inside a float
 LARGEST_SIGMA = 2.0**62  # grid units; values are 64-bit integers
 SMALLEST_MULTIPLIER = 1e-3
 LARGEST_MULTIPLIER = 1e9
 SMALLEST_RESPONSE = 1e-3  # epsilon of one randomised label
 LARGEST_RESPONSE = 100.0
+SMALLEST_RATE = 2.0**-20  # of sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,27 @@ class GaussianEvent:
             raise EpsilonInvalid(name="sigma", value=self.sigma, rule=rule)
         _check_count("shares", self.shares)
         _check_count("dimensions", self.dimensions)
+
+
+@dataclass(frozen=True, slots=True)
+class PoissonGaussianEvent:
+    """Noised sums over customers who are drawn anew for each, everybody with the same chance.
+
+    noise: that of each sum. sampling_rate: the most anybody's chance is, whoever else was drawn.
+    steps: how many sums; nothing but their noise stands between a sum and those who see it.
+    Raises: EpsilonInvalid for a value no accountant could price.
+    Source: Abadi et al. 2016, arXiv:1607.00133, section 3.
+    """
+
+    noise: GaussianEvent
+    sampling_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not SMALLEST_RATE <= self.sampling_rate <= 1:
+            rule = "between 2^-20 and 1"
+            raise EpsilonInvalid(name="sampling_rate", value=self.sampling_rate, rule=rule)
+        _check_count("steps", self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,9 @@ class ExactEvent:
         _check_count("count", self.count)
 
 
-Event = GaussianEvent | RandomisedResponseEvent | ExactEvent | NonPrivateEvent
+Event = (
+    GaussianEvent | PoissonGaussianEvent | RandomisedResponseEvent | ExactEvent | NonPrivateEvent
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +140,10 @@ def event_to_json(event: Event) -> dict[str, object]:
     """Return `event` as a JSON object with its kind; floats keep every bit."""
     match event:
         case GaussianEvent():
-            return {
-                "kind": "discrete_gaussian",
-                "noise_multiplier": event.noise_multiplier,
-                "sigma": event.sigma,
-                "shares": event.shares,
-                "dimensions": event.dimensions,
-            }
+            return {"kind": "discrete_gaussian"} | _gaussian_to_json(event)
+        case PoissonGaussianEvent():
+            sampling = {"sampling_rate": event.sampling_rate, "steps": event.steps}
+            return {"kind": "poisson_gaussian"} | _gaussian_to_json(event.noise) | sampling
         case RandomisedResponseEvent():
             return {"kind": "randomised_response", "epsilon": event.epsilon, "labels": event.labels}
         case ExactEvent():
@@ -139,13 +160,12 @@ def event_from_json(value: Mapping[str, object]) -> Event:
     kind = value.get("kind")
     fields = {name: field for name, field in value.items() if name != "kind"}
     # Privacy: an event that is not understood whole cannot be priced, so it is refused whole.
-    if kind == "discrete_gaussian" and fields.keys() == set(GaussianEvent.__slots__):
-        return GaussianEvent(
-            noise_multiplier=_real(fields["noise_multiplier"]),
-            sigma=_real(fields["sigma"]),
-            shares=_whole(fields["shares"]),
-            dimensions=_whole(fields["dimensions"]),
-        )
+    gaussian = set(GaussianEvent.__slots__)
+    if kind == "discrete_gaussian" and fields.keys() == gaussian:
+        return _gaussian_from_json(fields)
+    if kind == "poisson_gaussian" and fields.keys() == gaussian | {"sampling_rate", "steps"}:
+        rate, steps = _real(fields["sampling_rate"]), _whole(fields["steps"])
+        return PoissonGaussianEvent(_gaussian_from_json(fields), rate, steps)
     if kind == "randomised_response" and fields.keys() == set(RandomisedResponseEvent.__slots__):
         return RandomisedResponseEvent(_real(fields["epsilon"]), _whole(fields["labels"]))
     if kind == "exact" and fields.keys() == set(ExactEvent.__slots__):
@@ -153,6 +173,19 @@ def event_from_json(value: Mapping[str, object]) -> Event:
     if kind == "non_private" and fields.keys() == set(NonPrivateEvent.__slots__):
         return NonPrivateEvent(dimensions=_whole(fields["dimensions"]))
     raise EventUnknown(kind=kind, known=", ".join(KNOWN))
+
+
+def _gaussian_to_json(event: GaussianEvent) -> dict[str, object]:
+    return {name: getattr(event, name) for name in GaussianEvent.__slots__}
+
+
+def _gaussian_from_json(fields: Mapping[str, object]) -> GaussianEvent:
+    return GaussianEvent(
+        noise_multiplier=_real(fields["noise_multiplier"]),
+        sigma=_real(fields["sigma"]),
+        shares=_whole(fields["shares"]),
+        dimensions=_whole(fields["dimensions"]),
+    )
 
 
 def _real(value: object) -> float:

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fedmkt.core.errors import EpsilonInvalid, EventUnknown
-from fedmkt.privacy.events import Event, GaussianEvent, RandomisedResponseEvent
+from fedmkt.privacy.events import (
+    Event,
+    GaussianEvent,
+    PoissonGaussianEvent,
+    RandomisedResponseEvent,
+)
+from fedmkt.privacy.sampled import sampled_divergence
 
 NANO = 10**9
 LARGEST_EPSILON = 1e6
@@ -82,8 +88,15 @@ def cost_nano(event: Event, order: int) -> int:
     ln(p^a (1-p)^(1-a) + (1-p)^a p^(1-a)) / (a - 1), computed in floats and raised by a margin far
     above their error; labels of one unit add up.
 
+    Sums over sampled customers cost `sampled_divergence` a step, and the same one nano more.
+
     Raises: EventUnknown for an event without noise; EpsilonInvalid for shares below 4 grid units.
     """
+    if isinstance(event, PoissonGaussianEvent):
+        check_shares(event.noise)
+        rate, multiplier = event.sampling_rate, event.noise.noise_multiplier
+        a_step = Fraction(sampled_divergence(multiplier, rate, order)) * NANO
+        return math.ceil(event.steps * a_step) + (event.steps if event.noise.shares > 1 else 0)
     if isinstance(event, RandomisedResponseEvent):
         divergence = Fraction(response_divergence(event.epsilon, order))
         return math.ceil(event.labels * divergence * NANO)

@@ -15,7 +15,7 @@ import hashlib
 import math
 import os
 from fractions import Fraction
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,13 +88,21 @@ class ReproducibleNoise:
 NoiseSource = OsNoise | ReproducibleNoise
 
 
+class AddsNoise(Protocol):
+    """What `add_noise` needs of a source."""
+
+    def add_to(self, values: IntArray, *, sigma: float) -> IntArray:
+        """Return `values` plus fresh discrete Gaussian noise of scale `sigma`, shape (length,)."""
+        ...
+
+
 def add_noise(
     update: LocalUpdate,
     *,
     noise_multiplier: float,
     shares: int,
     trust: Trust,
-    source: NoiseSource,
+    source: AddsNoise,
 ) -> PrivateUpdate:
     """Add one partner's noise, or its share of the noise, to its exact sums.
 

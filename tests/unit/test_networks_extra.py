@@ -1,0 +1,64 @@
+"""torch is an extra: everything else works without it, and its absence has one name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fedmkt.core.errors import ExtraMissing
+
+HIDDEN = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hidden())
+"""
+WALK = """
+import importlib, pkgutil, sys
+import fedmkt
+for module in pkgutil.walk_packages(fedmkt.__path__, "fedmkt."):
+    networks = module.name.startswith(("fedmkt.privacy.dp_sgd", "fedmkt.models.network"))
+    if not networks and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print("torch" in sys.modules)
+"""
+ERROR = """
+from fedmkt.core.errors import ExtraMissing
+try:
+    import {module}
+except ExtraMissing as error:
+    print(error)
+"""
+
+
+def answer(program: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=300
+    )
+    return result.stdout.strip()
+
+
+def test_nothing_but_networks_imports_torch():
+    assert answer(WALK) == "False"
+
+
+def test_everything_but_networks_imports_where_torch_is_missing():
+    assert answer(HIDDEN + WALK) == "False"
+
+
+def test_what_a_training_costs_is_known_where_torch_is_missing():
+    priced = """
+from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
+print(epsilon_of([DpSgdTerms(1.0, 1.0, 1.0, 1, 100).event], 1e-5) > 0)
+"""
+    assert answer(HIDDEN + priced) == "True"
+
+
+@pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library", "fedmkt.models.network"])
+def test_a_missing_torch_is_one_named_error_that_says_what_to_install(module):
+    said = answer(HIDDEN + ERROR.format(module=module))
+    assert said == str(ExtraMissing(library="torch"))
+    assert "pip install 'fedmkt[networks]'" in said
