@@ -33,11 +33,16 @@ def test_out_of_descriptors_a_door_pauses_and_then_lets_in(
             raise OSError(errno.EMFILE, "none left")
         return accept(self)
 
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"in")
+        writer.close()
+        await writer.wait_closed()
+
     async def serve() -> bytes:
         nonlocal exhausted
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
-        server = await asyncio.start_server(lambda _, writer: writer.write(b"in"), sock=door)
+        server = await asyncio.start_server(greet, sock=door)
         async with server:
             with socket.create_connection(door.getsockname(), 5) as plain:
                 plain.setblocking(False)
