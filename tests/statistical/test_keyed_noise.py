@@ -103,7 +103,7 @@ def table_fits(table: GaussianTable, sigma: float, reach: int) -> bool:
     """Chi-square of drawn values against the probabilities, worked out in double precision."""
     grid = np.arange(-reach, reach + 1)
     weights = np.exp(-(grid**2) / (2 * sigma**2))
-    drawn = table.draw(40_000, KeyStream.fresh())
+    drawn = table.draw(200_000, KeyStream.fresh())
     found = np.bincount(drawn + reach, minlength=grid.size)
     expected = weights / weights.sum() * drawn.size
     rare = expected < 5
