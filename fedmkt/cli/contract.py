@@ -1,5 +1,6 @@
 """`fedmkt contract`: draft it, sign it, see who signed, revoke a key, heed a revocation."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from fedmkt.core.errors import OutputUnwritable, SettingInvalid
 from fedmkt.deployment import joining, key_changes
 from fedmkt.deployment.drafting import draft_contract
 from fedmkt.deployment.key_rotation import check_rotations
+from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.whole_file import write_whole
 
 app = typer.Typer(
@@ -65,10 +67,24 @@ def draft(
     console = _console()
     console.print(f"wrote {out}: read it, above all purposes, caps and columns, and correct it")
     for card in cards:
-        console.print(f"  {card.name}: compare its fingerprint, {card.fingerprint}")
+        datasets = "" if card.datasets else "; its card has no dataset"
+        console.print(f"  {card.name}: compare its fingerprint, {card.fingerprint}{datasets}")
+    if home is not None:
+        # What was corrected by hand in the contract before is not in the cards.
+        _say_changes(console, in_words(read_contract(home)), in_words(joining.read_draft(out)))
     console.print(
         "next, everybody, on the very same file: fedmkt contract sign CONTRACT --home HOME"
     )
+
+
+def _say_changes(console: Console, before: Sequence[str], now: Sequence[str]) -> None:
+    console.print("what this draft says otherwise than the contract before:")
+    for line in before:
+        if line not in now:
+            console.print(f"  before: {line.strip()}")
+    for line in now:
+        if line not in before:
+            console.print(f"  now:    {line.strip()}")
 
 
 @app.command()

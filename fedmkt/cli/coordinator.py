@@ -120,8 +120,10 @@ def run(
     """
     from fedmkt.deployment.coordinator_process import run_coordinator
 
-    _console().print(f"the coordinator runs; look at it with fedmkt up --status {home}")
-    run_coordinator(home, listen=listen, metrics_port=metrics_port)
+    said = f"the coordinator starts; look at it with fedmkt up --status {home}, logs: {home}/logs"
+    run_coordinator(
+        home, listen=listen, metrics_port=metrics_port, ready=lambda: _console().print(said)
+    )
 
 
 @app.command()

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography import x509
 
 from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.revocation import revoked_members
 from fedmkt.core.clock import Clock, SystemClock
 from fedmkt.core.errors import FedmktError
 from fedmkt.data.binning import binning_from_schema
@@ -27,6 +28,7 @@ from fedmkt.deployment.clock_skew import in_words, is_refused, look_at_clock
 from fedmkt.identity.hash_chain import verify_chain
 from fedmkt.node.home import AUDIT_FILE, NodeHome, open_home
 from fedmkt.node.settings import LinkSettings, NodeSettings, read_settings
+from fedmkt.storage.contract_files import read_revocations
 from fedmkt.storage.key_file import is_encrypted
 
 _TIMEOUT_S = 5.0
@@ -71,6 +73,7 @@ def _home(home: Path, settings: NodeSettings) -> Iterator[Line]:
     try:
         yield _key(home, settings)
         yield _contract(opened)
+        yield _revocations(opened)
         yield _ledger(opened)
         yield _log(opened)
         for dataset in opened.contract.datasets:
@@ -170,6 +173,17 @@ def _ledger(home: NodeHome) -> Line:
     with home.store.transaction() as tx:
         runs = {entry.run for entry in home.ledger.entries(tx)}
     return Line("ledger", "ok", f"opens; runs known: {len(runs)}")
+
+
+def _revocations(home: NodeHome) -> Line:
+    try:
+        revoked = revoked_members(home.contract, read_revocations(home.folder))
+    except FedmktError as error:
+        return Line("revocations", "fail", f"{error.code}: {error}")
+    if revoked:
+        said = f"{', '.join(sorted(revoked))}; no run of this contract goes on, sign another"
+        return Line("revocations", "fail", said)
+    return Line("revocations", "ok", "none")
 
 
 def _log(home: NodeHome) -> Line:

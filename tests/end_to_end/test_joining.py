@@ -2,11 +2,14 @@
 
 import json
 import re
+import socket
 import stat
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -20,6 +23,7 @@ from fedmkt.deployment import key_rotation
 from fedmkt.deployment.importing import dataset_draft, guess_table
 from fedmkt.deployment.joining import read_card, read_draft
 from fedmkt.deployment.link_keys import public_link_key
+from fedmkt.deployment.plan import Layout, ProcessStatus, Status
 from fedmkt.node.home import open_home
 from fedmkt.node.settings import read_settings
 from fedmkt.storage.contract_files import read_revocations
@@ -342,6 +346,38 @@ def test_a_new_contract_takes_a_rotated_key_to_a_home_that_opens(
     open_home(walked / "bank").close()
     verified = ran("audit", "verify", "bank/audit.log", "--key", "bank/audit.pub").output
     assert ("key changed at record 2" in verified) == in_service
+
+
+def test_a_new_draft_says_what_it_says_otherwise_than_the_contract_before(walked: Path) -> None:
+    cards = ["--member", "bank/member.json", "--member", "retailer/member.json"]
+    words = ["contract", "draft", "--coordinator", "hub/member.json", *cards, "--home", "hub"]
+    (walked / "collaboration.toml").rename(walked / "before.toml")
+    assert "churn" not in ran(*words, "-o", "same.toml").output
+    told = ran(*words, "--purpose", "churn", "-o", "other.toml").output
+    assert re.search(r"now: .*churn", told), told
+    assert re.search(r"before: ", told), told
+
+
+def test_a_check_says_whose_key_is_revoked_here(walked: Path) -> None:
+    ran("node", "join", "bank", "bank.invitation.json")
+    checked = CliRunner().invoke(app, ["node", "check", "bank"]).output
+    assert re.search(r"ok +revocations: none", checked), checked
+    ran("contract", "revoke", "retailer", "--home", "bank", "--yes")
+    checked = CliRunner().invoke(app, ["node", "check", "bank"]).output
+    assert re.search(r"fail +revocations: retailer; no run", checked), checked
+
+
+def test_a_coordinator_does_not_start_on_a_port_that_is_taken_or_twice(walked: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = walked / "hub" / "coordinator.toml"
+        settings.write_text(re.sub(r"(?m)^port = .*", f"port = {port}", settings.read_text()))
+        assert f"port {port}" in str(failed("coordinator", "run", "hub"))
+    own = psutil.Process()
+    running = ProcessStatus(name="supervisor", state="up", pid=own.pid, started=own.create_time())
+    status = Status(supervisor=running, at=datetime.now(UTC))
+    Layout(walked / "hub").write_status(status)
+    assert "runs already" in str(failed("coordinator", "run", "hub"))
 
 
 def test_the_environments_passphrase_is_not_taken_for_a_new_one(walked: Path) -> None:
