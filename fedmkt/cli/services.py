@@ -86,7 +86,7 @@ def _say(made: "service_files.Service", written: tuple[Path, ...]) -> None:
         (
             "containers",
             (
-                f"python -m pip wheel --no-deps --wheel-dir {folder / 'wheels'} FEDMKT",
+                f"python -m pip wheel --no-deps --wheel-dir {folder / 'wheels'} PATH_OF_THE_CLONE",
                 f"chown -R {UID}:{UID} {made.home} {secret}",
                 f"docker compose -f {folder / 'compose.yaml'} up --build --detach",
             ),
