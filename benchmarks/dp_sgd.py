@@ -14,6 +14,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,9 +102,8 @@ class Table:
         return tuple(one.index_select(0, rows) for one in (self.numbers, self.codes, self.yes))
 
 
-def plain(shape: NetworkShape, table: Table) -> Step:
-    module, loss = Module(shape), nn.BCEWithLogitsLoss()
-    optimiser = torch.optim.SGD(module.parameters(), lr=SPEED, momentum=MOMENTUM)
+def stepping(module: nn.Module, loss: Any, optimiser: Any, table: Table) -> Step:
+    """Return a step as every PyTorch training has it."""
 
     def step() -> None:
         numbers, codes, yes = table.shuffled()
@@ -112,6 +112,13 @@ def plain(shape: NetworkShape, table: Table) -> Step:
         optimiser.step()
 
     return step
+
+
+def plain(shape: NetworkShape, table: Table) -> Step:
+    module, loss = Module(shape), nn.BCEWithLogitsLoss()
+    optimiser = torch.optim.SGD(module.parameters(), lr=SPEED, momentum=MOMENTUM)
+
+    return stepping(module, loss, optimiser, table)
 
 
 def opacus(shape: NetworkShape, table: Table, *, ghost: bool) -> Step:
@@ -132,13 +139,7 @@ def opacus(shape: NetworkShape, table: Table, *, ghost: bool) -> Step:
         module = GradSampleModule(module)
         optimiser = DPOptimizer(inner, **terms)
 
-    def step() -> None:
-        numbers, codes, yes = table.shuffled()
-        optimiser.zero_grad()
-        loss(module(numbers, codes), yes).backward()
-        optimiser.step()
-
-    return step
+    return stepping(module, loss, optimiser, table)
 
 
 class Fedmkt:

@@ -2,13 +2,15 @@
 
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2, chisquare, kstest
+from scipy.stats import chisquare
+from statistical import noise_checks
 
 from fedmkt.core.errors import EpsilonInvalid, SettingInvalid
 from fedmkt.core.keystream import KeyStream
@@ -29,6 +31,9 @@ from fedmkt.privacy.mechanisms import noise_event
 SAMPLES = 8_000
 FALSE_ALARM = 1e-6  # of each check; a suite run daily for a century stays quiet
 
+variance_fits = partial(noise_checks.variance_fits, false_alarm=FALSE_ALARM)
+shape_fits = partial(noise_checks.shape_fits, false_alarm=FALSE_ALARM)
+
 
 def noise(*, multiplier: float = 2.0, shares: int = 1, samples: int = SAMPLES) -> IntArray:
     grid = grid_for(bound=1.0, noise_multiplier=multiplier, shares=shares, dimensions=samples)
@@ -39,18 +44,6 @@ def noise(*, multiplier: float = 2.0, shares: int = 1, samples: int = SAMPLES) -
         trust="local" if shares == 1 else "distributed",
         stream=KeyStream.fresh(),
     ).values
-
-
-def variance_fits(values: IntArray, sigma: float) -> bool:
-    """Chi-square: the sum of squares over sigma^2 has as many degrees of freedom as samples."""
-    statistic = float(((values / sigma) ** 2).sum())
-    tail = min(chi2.cdf(statistic, len(values)), chi2.sf(statistic, len(values)))
-    return bool(2 * tail > FALSE_ALARM)
-
-
-def shape_fits(values: IntArray, sigma: float) -> bool:
-    """Kolmogorov and Smirnov against the normal; a grid step is 2^-28 of sigma here."""
-    return bool(kstest(values / sigma, "norm").pvalue > FALSE_ALARM)
 
 
 @pytest.mark.parametrize("multiplier", [0.5, 2.0, 40.0])

@@ -1,12 +1,14 @@
 """Noise has the scale its event claims: the right one is accepted, 2/3 and 3/2 of it are not."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
-from scipy.stats import chi2, chisquare, kstest
+from scipy.stats import chisquare
+from statistical import noise_checks
 
-from fedmkt.core.stages import IntArray, LocalUpdate
+from fedmkt.core.stages import LocalUpdate
 from fedmkt.privacy.mechanisms import OsNoise, ReproducibleNoise, add_noise
 
 SAMPLES = 8_000
@@ -15,6 +17,9 @@ MULTIPLIER = 4.0
 BOUND = 2.0**28
 SOURCES = [OsNoise(), ReproducibleNoise(20)]
 
+variance_fits = partial(noise_checks.variance_fits, false_alarm=FALSE_ALARM)
+shape_fits = partial(noise_checks.shape_fits, false_alarm=FALSE_ALARM)
+
 
 def noise(source, *, multiplier: float = MULTIPLIER, shares: int = 1, bound: float = BOUND):
     update = LocalUpdate(values=np.zeros(SAMPLES, dtype=np.int64), l2_bound=bound)
@@ -22,18 +27,6 @@ def noise(source, *, multiplier: float = MULTIPLIER, shares: int = 1, bound: flo
     return add_noise(
         update, noise_multiplier=multiplier, shares=shares, trust=trust, source=source
     ).values
-
-
-def variance_fits(values: IntArray, sigma: float) -> bool:
-    """Chi-square: the sum of squares over sigma^2 has as many degrees of freedom as samples."""
-    statistic = float(((values / sigma) ** 2).sum())
-    tail = min(chi2.cdf(statistic, len(values)), chi2.sf(statistic, len(values)))
-    return bool(2 * tail > FALSE_ALARM)
-
-
-def shape_fits(values: IntArray, sigma: float) -> bool:
-    """Kolmogorov and Smirnov against the normal; a grid step is 2^-30 of sigma here."""
-    return bool(kstest(values / sigma, "norm").pvalue > FALSE_ALARM)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
