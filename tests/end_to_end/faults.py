@@ -17,9 +17,10 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from end_to_end import fault_strikes as strikes
-from end_to_end.cut_relay import HOST, CutRelay
+from end_to_end.cut_relay import CutRelay
 from end_to_end.fault_checks import half_written, left_behind, states_of, uncounted, unverified
 from end_to_end.fault_moments import VICTIM, Stage, wait_for
+from end_to_end.loopback_server import HOST
 
 from fedmkt.deployment import jobs, up
 from fedmkt.deployment.plan import Layout
