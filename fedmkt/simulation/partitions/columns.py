@@ -1,8 +1,9 @@
-"""Vertical partitions: which party holds which columns, and which of the owner's customers it knows.
+"""Vertical partitions: which party holds which columns, and whom of the customers it knows.
 
 Guarantee: no column goes to two parties; a party knows exactly the stated share of the label
 owner's customers, rounded to whole people; the same seed gives the same parties, and what is drawn
-for a party depends on its own name and settings, not on the others. Identifiers, customer keys and consent are synthetic.
+for a party depends on its own name and settings, not on the others. Identifiers, customer keys and
+consent are synthetic.
 Not made here: customers whom the owner does not know, misspelt identifiers, withdrawn consent; the
 demonstration's parties (`simulation.vertical_partition`) have them all.
 """
@@ -18,6 +19,7 @@ from fedmkt.contract.collaboration import KeyColumn
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import PartitionImpossible, SettingInvalid
 from fedmkt.core.stages import IntArray
+from fedmkt.data.tables import positives
 from fedmkt.simulation.vertical_partition import PURPOSE, PartyData
 
 IDENTIFIER = "person"
@@ -67,7 +69,8 @@ def partition_columns(
     everybody), PartitionImpossible (a lean that such an overlap cannot have, nobody known).
     """
     owner = _owner(schema, parties)
-    positive = _positive(frame, schema, owner)
+    target = next(name for name in owner.columns if schema.column(name).use == "target")
+    positive = positives(frame, schema, target) > 0
     made = dict[str, PartyData]()
     for party in parties:
         own = np.random.SeedSequence(seed, spawn_key=tuple(party.name.encode()))
@@ -130,16 +133,6 @@ def _owner(schema: TableSchema, parties: Sequence[PartyColumns]) -> PartyColumns
     if owners[0].overlap != 1 or owners[0].lean:
         raise owners[0].invalid("it has the target, so its overlap is 1 and its lean 0")
     return owners[0]
-
-
-def _positive(
-    frame: pl.DataFrame, schema: TableSchema, owner: PartyColumns
-) -> NDArray[np.bool_]:
-    """Return whose target is positive, shape (rows,)."""
-    target = next(name for name in owner.columns if schema.column(name).use == "target")
-    values = frame.get_column(target)
-    same = values == pl.Series([schema.target_positive]).cast(values.dtype)[0]
-    return same.fill_null(value=False).to_numpy()
 
 
 def _party(

@@ -132,8 +132,8 @@ def _even_sizes(rows: int, partners: int) -> IntArray:
 def _uneven_sizes(rows: int, settings: RowPartition, rng: np.random.Generator) -> IntArray:
     """Return sizes of at least the minimum, by largest remainders, shape (partners,)."""
     if settings.sizes == "power":
-        weights: FloatArray = np.arange(1, settings.partners + 1) ** -float(settings.exponent)
-        weights /= weights.sum()
+        powers = np.arange(1, settings.partners + 1) ** -float(settings.exponent)
+        weights: FloatArray = powers / powers.sum()
     else:
         weights = rng.dirichlet(np.full(settings.partners, settings.alpha))
     spare = rows - settings.partners * settings.minimum_rows

@@ -83,7 +83,9 @@ def join_rarest(sizes: Mapping[str | None, int], groups: int) -> tuple[tuple[str
     breaks ties.
     """
     assert len(sizes) >= groups >= 1
-    heap = [(rows, -place, (value,)) for place, (value, rows) in enumerate(sizes.items())]
+    heap: list[tuple[int, int, tuple[str | None, ...]]] = [
+        (rows, -place, (value,)) for place, (value, rows) in enumerate(sizes.items())
+    ]
     heapify(heap)
     while len(heap) > groups:
         fewer, _, rare = heappop(heap)
