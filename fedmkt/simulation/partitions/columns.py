@@ -85,7 +85,7 @@ def known_customers(
 
     Args: positive: (rows,), whose target is positive. With share p of positives, overlap o and
     lean r, a positive is known with chance o + r sqrt(o (1 - o) (1 - p) / p), another one with
-    o - r sqrt(o (1 - o) p / (1 - p)); so phi between the two is r, up to rounding to whole people.
+    o - r sqrt(o (1 - o) p / (1 - p)); so phi between the two is r, up to one person.
 
     Raises: PartitionImpossible.
     """
@@ -100,8 +100,9 @@ def known_customers(
     moved = party.lean * np.sqrt(
         party.overlap * (1 - party.overlap) * share * (1 - share) * positive.size**2
     )
-    known_yes = round(party.overlap * yes.size + moved)
-    if not max(0, known - no.size) <= known_yes <= min(known, yes.size):
+    exact = float(party.overlap * yes.size + moved)
+    known_yes = min(max(round(exact), 0, known - no.size), known, yes.size)
+    if abs(known_yes - exact) > 1:
         raise PartitionImpossible(
             problem=f"{party.name} cannot know {party.overlap:g} of the customers and lean "
             f"{party.lean:g} to the positives, who are {share:.3g} of them",
