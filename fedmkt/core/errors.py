@@ -904,7 +904,7 @@ class PartitionImpossible(UserError):
 class NobodyLeft(FedmktError):
     """After drop-outs fewer partners are left in a simulated round than its quorum."""
 
-    code = "nobody_left"
+    code = "round_without_quorum"
     template = (
         "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
         "Lower the drop-out or the quorum, or ask a larger share of the partners."
