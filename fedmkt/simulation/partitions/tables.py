@@ -86,12 +86,7 @@ def load_trial(
         halves = (bundled.load("adult_train"), bundled.load("adult_test"))
         train, test = (conform(half, schema) for half in halves)
         return TrialData(train, test, schema, target, chosen)
-    truth = None
-    if isinstance(choice, GeneratorSettings):
-        made = generate(choice, seed=seed)
-        frame, truth = made.frame, made.truth
-    else:
-        frame = _frame(choice, schema)
+    frame, truth = _whole(choice, schema, seed)
     if frame.get_column(target).null_count():
         raise SettingInvalid(setting=f"target {target}", problem="it is missing in some rows")
     positive = positives(frame, schema, target) > 0
@@ -165,6 +160,16 @@ def _features(schema: TableSchema, named: tuple[str, ...] | None) -> tuple[str, 
     if not named or len(set(named)) != len(named):
         raise SettingInvalid(setting="features", problem="one or more are needed, each once")
     return named
+
+
+def _whole(
+    choice: TableChoice, schema: TableSchema, seed: int
+) -> tuple[pl.DataFrame, Truth | None]:
+    """Return the table before it is split, with its truth where it is generated."""
+    if isinstance(choice, GeneratorSettings):
+        made = generate(choice, seed=seed)
+        return made.frame, made.truth
+    return _frame(choice, schema), None
 
 
 def _frame(choice: BundledTable | OwnTable, schema: TableSchema) -> pl.DataFrame:
