@@ -889,3 +889,16 @@ class AuditCut(AuditError):
         "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, "
         "forked or restored."
     )
+
+
+# --- robust sums ------------------------------------------------------------------------------
+
+
+class UpdatesTooFew(ExchangeError):
+    """Fewer usable updates than a robust rule needs for the faulty partners it is to bear."""
+
+    code = "updates_too_few"
+    template = (
+        "{rule} with {faulty} faulty partners needs {needed} usable updates; there are {usable}. "
+        "Assume fewer faulty partners, or let more partners take part."
+    )
