@@ -908,4 +908,16 @@ class NobodyLeft(FedmktError):
     template = (
         "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
         "Lower the drop-out or the quorum, or ask a larger share of the partners."
+
+
+# --- robust sums ------------------------------------------------------------------------------
+
+
+class UpdatesTooFew(ExchangeError):
+    """Fewer usable updates than a robust rule needs for the faulty partners it is to bear."""
+
+    code = "updates_too_few"
+    template = (
+        "{rule} with {faulty} faulty partners needs {needed} usable updates; there are {usable}. "
+        "Assume fewer faulty partners, or let more partners take part."
     )
