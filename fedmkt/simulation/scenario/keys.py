@@ -68,9 +68,11 @@ def explained(name: str) -> tuple[Key, ...]:
 
 
 def nearest(name: str) -> str | None:
-    """Return the key that is meant by a misspelt or misplaced one, or None."""
-    names = [key.name for key in all_keys()]
-    last = {one.rpartition(".")[2]: one for one in reversed(names)}
+    """Return the key or section that is meant by a misspelt or misplaced one, or None."""
+    keys = [key.name for key in all_keys()]
+    sections = {key.rpartition(".")[0] for key in keys} - {""}
+    names = [*keys, *sorted(sections)]
+    last = {one.rpartition(".")[2]: one for one in reversed(keys)}
     wrong = name.rpartition(".")[2]
     for found in (
         get_close_matches(name, names, cutoff=0.75),

@@ -81,7 +81,7 @@ def problem_of(error: ValidationError, text: str = "") -> str:
     where = f"line {line}, " if line else ""
     if problem["type"] == _UNKNOWN:
         meant = nearest(place)
-        hint = f"; did you mean {meant}?" if meant else ""
+        hint = f" (did you mean {meant}?)" if meant else ""
         return f"{where}unknown key {place}{hint}"
     if problem["type"] in _TAGS:
         known = " or ".join(f"'{family}'" for family in _FAMILIES)

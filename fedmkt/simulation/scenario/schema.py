@@ -24,6 +24,7 @@ from fedmkt.simulation.scenario.parts import (
 
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 DEFAULT_FAMILY = "additive"
+_WHOLE = ("name", "seeds", "sweep")
 
 
 class Setting(Frozen):
@@ -91,7 +92,11 @@ class Scenario(Setting):
         if not isinstance(value, dict) or not isinstance(value.get("sweep"), dict):
             return value
         sweep = flat(value["sweep"])
-        first = {key: values[0] for key, values in sweep.items() if _is_list(values)}
+        first = {
+            key: values[0]
+            for key, values in sweep.items()
+            if _is_list(values) and _section(key) not in _WHOLE
+        }
         return replaced(value, first) | {"sweep": sweep}
 
     @field_validator("seeds")
@@ -105,7 +110,7 @@ class Scenario(Setting):
     @classmethod
     def _sweepable(cls, sweep: dict[str, tuple[JsonValue, ...]]) -> Any:
         for key, values in sweep.items():
-            if key.split(".")[0] in ("name", "seeds", "sweep"):
+            if _section(key) in _WHOLE:
                 raise ValueError(f"{key} cannot be swept over")
             if len({json.dumps(one) for one in values}) != len(values):
                 raise ValueError(f"{key} names a value twice")
@@ -131,6 +136,10 @@ def replaced(setting: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
             value = replaced(below if isinstance(below, Mapping) else {}, {rest: value})
         result[first] = value
     return result
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _is_list(values: Any) -> bool:
