@@ -26,6 +26,7 @@ from fedmkt.simulation.scenario.engine import Unwatched
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.loading import scenario_of
 from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.workers import usual_workers
 
 CORES = os.cpu_count() or 1
 TARGET_IDLE = 0.10
@@ -105,7 +106,7 @@ def measure(workers: int) -> tuple[str, ...]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--workers", type=int, default=CORES)
+    parser.add_argument("--workers", type=int, default=usual_workers())
     workers = parser.parse_args().workers
     print_header("A sweep of small runs")
     columns = ("sweep", "wall s", "CPU s a trial", "of all cores", "without others", "over 90%")

@@ -1,6 +1,5 @@
 """`fedmkt simulate`: a scenario and the sweep over it, into a folder of results."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,10 @@ def simulate(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, max=256, help="Worker processes. Default: one a core.", show_default=False
+            min=1,
+            max=256,
+            help="Worker processes. Default: one more than there are cores.",
+            show_default=False,
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long sweep.")] = False,
@@ -61,22 +63,25 @@ def simulate(
         problem = "name a TOML file or a bundled scenario; --list shows what there is"
         raise SettingInvalid(setting="SCENARIO", problem=problem)
     else:
-        _run(scenario, out, workers or os.cpu_count() or 1, yes=yes)
+        _run(scenario, out, workers, yes=yes)
 
 
-def _run(given: str, out: Path | None, workers: int, *, yes: bool) -> None:
+def _run(given: str, out: Path | None, workers: int | None, *, yes: bool) -> None:
     # Imported here so that --help and mistakes answer at once.
     from fedmkt.simulation.scenario.api import run_scenario
     from fedmkt.simulation.scenario.folder import ResultsFolder
     from fedmkt.simulation.scenario.loading import load_scenario
     from fedmkt.simulation.scenario.report import PAGE, headline
     from fedmkt.simulation.scenario.summary import lines_of
+    from fedmkt.simulation.scenario.workers import usual_workers
 
     scenario = load_scenario(Path(given))
     folder = ResultsFolder(out or Path(_FOLDER) / scenario.name)
     console = Console()
     with _live(console, yes=yes) as watcher:
-        results = run_scenario(scenario, folder, workers=workers, watcher=watcher)
+        results = run_scenario(
+            scenario, folder, workers=workers or usual_workers(), watcher=watcher
+        )
     lines = lines_of(results, tuple(scenario.sweep))
     console.print(headline(scenario, lines), markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / PAGE}", highlight=False, soft_wrap=True)

@@ -56,7 +56,7 @@ def test_the_pooled_twin_is_that_of_train_pooled() -> None:
     study = scenario_of(
         {"name": "study", **SMALL, "compare": ["pooled"], "protocol": "lean"}, source="test"
     )
-    rows = [row for row in rows_of({"compare": ["pooled"], "protocol": "lean"})]
+    rows = rows_of({"compare": ["pooled"], "protocol": "lean"})
     last = [row for row in rows if row.method == "pooled"][-1]
     customers = read_customers(study.data, seed=5)
     public = customers.public

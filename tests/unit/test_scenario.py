@@ -189,7 +189,7 @@ def test_more_partners_than_rows_or_values_are_refused() -> None:
     customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
     with pytest.raises(SettingInvalid, match="there are 100 rows"):
         deal(customers, PartitionPart(partners=101), seed=1)
-    with pytest.raises(SettingInvalid, match="race has [2-5] values"):
+    with pytest.raises(SettingInvalid, match=r"race has [2-5] values"):
         deal(customers, PartitionPart(kind="column", column="race", partners=6), seed=1)
 
 

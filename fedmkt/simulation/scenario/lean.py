@@ -69,10 +69,7 @@ def train_lean(
     Guarantee: that of the module.
     """
     binning = public_binning(job, schema)
-    tables = {
-        member: PublicTable(part, schema, job.target).examples(binning)
-        for member, part in parts.items()
-    }
+    tables = _encoded(job, schema, parts, binning)
     noise = _Noise(job, run, member_seeds(tuple(parts), seed))
     plans = planned_sums(job, binning)
     if job.model.surveys:
@@ -93,6 +90,19 @@ def train_lean(
         )
         watcher.finished_round(state.round, job.model.rounds, state.model)
     return state
+
+
+def _encoded(
+    job: Job, schema: TableSchema, parts: Mapping[str, pl.DataFrame], binning: Binning
+) -> dict[str, Examples]:
+    """Return every member's rows as bin codes; encoded all at once, which is much faster."""
+    whole = PublicTable(pl.concat(parts.values()), schema, job.target).examples(binning)
+    ends = np.cumsum([part.height for part in parts.values()])
+    starts = ends - [part.height for part in parts.values()]
+    return {
+        member: Examples(np.ascontiguousarray(whole.codes[start:end]), whole.target[start:end])
+        for member, start, end in zip(parts, starts, ends, strict=True)
+    }
 
 
 def _surveyed(

@@ -14,7 +14,6 @@ from fedmkt import __version__
 from fedmkt.simulation.report_page import palettes, template_environment
 from fedmkt.simulation.scenario.page_plots import (
     key_plots,
-    mean_words,
     round_plot,
     setting_words,
     value_words,
@@ -48,7 +47,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
     lines = lines_of(results, keys)
     rounds = round_plot(results, keys)
     environment = template_environment()
-    environment.filters |= {"mean": mean_words, "value": value_words}
+    environment.filters |= {"value": value_words}
     return environment.get_template("scenario.html.j2").render(
         palettes(),
         report=_Head(),
@@ -85,6 +84,8 @@ def _asked(scenario: Scenario) -> Iterator[tuple[str, str]]:
     plain = scenario.model_dump(mode="json", exclude_unset=True, exclude={"name", "sweep"})
     swept = {key: ", ".join(map(value_words, values)) for key, values in scenario.sweep.items()}
     stated = {key: value_words(value) for key, value in _dotted(plain, "")}
+    if scenario.data.path is not None:
+        stated["data.path"] = scenario.data.path.name
     yield from (stated | swept).items()
 
 

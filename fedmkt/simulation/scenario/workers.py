@@ -1,7 +1,7 @@
-"""Worker processes for trials: each on one core, none left over.
+"""Worker processes for trials: each with one thread for arithmetic, none left over.
 
-Guarantee: a worker ends when the sweep does, also when the sweep's process is killed. Each uses one
-thread for arithmetic, so that as many workers as cores keep every core busy.
+Guarantee: a worker ends when the sweep does, also when the sweep's process is killed.
+Not guaranteed: that they suffice to keep every core busy; `usual_workers` were measured to.
 """
 
 import multiprocessing
@@ -36,6 +36,11 @@ class RunAll(Protocol):
     def __call__(self, work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
         """Run them, in this order as far as there are workers. Raises: what `work` raises."""
         ...
+
+
+def usual_workers() -> int:
+    """Return one worker more than there are cores: while one waits for the disk, another works."""
+    return (os.cpu_count() or 1) + 1
 
 
 @contextmanager
