@@ -24,6 +24,7 @@ from fedmkt.core.errors import (
     SettingInvalid,
     SweepTooLong,
     TrainingDiverged,
+    WorkerLost,
 )
 from fedmkt.data import bundled
 from fedmkt.simulation.scenario import additive, engine
@@ -216,6 +217,34 @@ def test_what_is_finished_before_a_failure_is_kept(
     with pytest.raises(SettingInvalid):
         run(values, tmp_path)
     assert len(list((tmp_path / "trials").glob("*.json"))) == 2
+
+
+def test_a_part_that_is_missing_is_refused_before_any_trial_runs(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioPartMissing):
+        run({**SMALL, "sweep": {"partition.kind": ["iid", "vertical"]}}, tmp_path)
+    assert not (tmp_path / "trials").exists()
+
+
+class _KillsOne(Unwatched):
+    """Kills a worker as soon as a trial is finished."""
+
+    def __init__(self) -> None:
+        self.finished = 0
+
+    def advanced(self, finished: int, left_s: float) -> None:
+        self.finished = finished
+        python = [one for one in psutil.Process().children() if "spawn_main" in str(one.cmdline())]
+        for one in python:
+            one.kill()
+
+
+def test_a_worker_that_is_ended_from_outside_is_named_and_finished_trials_kept(
+    tmp_path: Path,
+) -> None:
+    scenario, watcher = scenario_of({**SMALL, "seeds": list(range(40))}, source="test"), _KillsOne()
+    with pytest.raises(WorkerLost):
+        run_scenario(scenario, ResultsFolder(tmp_path), workers=2, watcher=watcher)
+    assert len(list((tmp_path / "trials").glob("*.json"))) >= watcher.finished > 0
 
 
 class _Asked(Unwatched):

@@ -1,5 +1,6 @@
 """A scenario is read whole or refused with its file, its place and the nearest right key."""
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,22 @@ def test_a_file_without_schema_is_read_by_its_own_bounds(tmp_path: Path) -> None
     assert not customers.declared
     with pytest.raises(SettingInvalid, match="counts as yes"):
         read_customers(scenario(data={**data, "target": "town"}).data, seed=1)
+    with pytest.raises(SettingInvalid, match="no column size, only age, town"):
+        read_customers(scenario(data={**data, "features": ["size"]}).data, seed=1)
+    only = read_customers(scenario(data={**data, "features": ["town"]}).data, seed=1)
+    assert only.features == ("town",)
+
+
+def test_a_declared_schema_is_what_bins_are_cut_from(tmp_path: Path) -> None:
+    table, schema = bundled.path("bank_marketing"), tmp_path / "schema.toml"
+    declared = files("fedmkt.data.bundled") / "bank_marketing.schema.toml"
+    schema.write_text(declared.read_text(encoding="utf-8"))
+    (tmp_path / "study.toml").write_text(
+        f'name = "x"\n[data]\nkind = "file"\npath = "{table}"\nschema_path = "schema.toml"\n'
+    )
+    customers = read_customers(load_scenario(tmp_path / "study.toml").data, seed=1)
+    assert customers.declared
+    assert customers.schema == bundled.schema("bank_marketing")
+    schema.write_text("customer_key = 3")
+    with pytest.raises(SettingInvalid, match="schema_path"):
+        read_customers(load_scenario(tmp_path / "study.toml").data, seed=1)

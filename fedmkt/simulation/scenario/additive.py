@@ -31,8 +31,8 @@ DATASET = "customers"
 PURPOSE = "study"
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _LARGEST_CAP = 100.0
-# Rough seconds on one core: a world, a member of it, a row and a lean partner in a round, and a pair
-# of members' masks in a round. They order trials and begin the estimate; what trials take mends it.
+# Rough seconds on one core: a world, a member of it, a row and a lean partner in a round, and the
+# masks of two members in a round. They order trials; the estimate mends itself by what trials take.
 _WORLD_S, _MEMBER_S, _ROW_S, _PARTNER_S, _PAIR_S = 0.3, 0.1, 1e-6, 3e-4, 1e-4
 
 

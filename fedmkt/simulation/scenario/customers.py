@@ -74,10 +74,7 @@ def read_customers(data: DataPart, seed: int) -> Customers:
 
     Raises: ScenarioPartMissing, SettingInvalid, and what reading and checking a table raises.
     """
-    source = SOURCES.get(data.kind)
-    if source is None:
-        raise ScenarioPartMissing(key="data.kind", value=data.kind, known=", ".join(SOURCES))
-    table = source(data, seed)
+    table = source_of(data)(data, seed)
     training, test = _split(table, data, seed)
     target = _target(table.schema, data.target)
     return Customers(
@@ -103,11 +100,22 @@ def _file(data: DataPart, _seed: int) -> Table:
     if data.schema_path is not None:
         return _checked(data.path.name, frame, _schema(data.schema_path), declared=True)
     assert data.target is not None, "the scenario's own check"
-    wanted = frame.select(data.features, data.target) if data.features else frame
+    _refuse_missing(data, frame)
+    wanted = frame.select(*data.features, data.target) if data.features else frame
     keyed, key = with_key(frame)
     guessed = wanted.with_columns(keyed.get_column(key))
     schema = guess_schema(guessed, key=key, target=data.target, positive=data.positive)
     return _checked(data.path.name, keyed, schema, declared=False)
+
+
+def _refuse_missing(data: DataPart, frame: pl.DataFrame) -> None:
+    """Raise SettingInvalid where the table lacks a column that the scenario names."""
+    for key, names in (("features", data.features), ("target", (data.target,))):
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            present = ", ".join(frame.columns)
+            problem = f"the table has no column {missing[0]}, only {present}"
+            raise SettingInvalid(setting=f"data.{key}", problem=problem)
 
 
 def _checked(name: str, frame: pl.DataFrame, schema: TableSchema, *, declared: bool) -> Table:
@@ -134,6 +142,14 @@ def _schema(path: Path) -> TableSchema:
 
 SOURCES: Mapping[str, Callable[[DataPart, int], Table]] = {"bundled": _bundled, "file": _file}
 """How customers of each kind are read."""
+
+
+def source_of(data: DataPart) -> Callable[[DataPart, int], Table]:
+    """Return what reads customers of this kind. Raises: ScenarioPartMissing."""
+    source = SOURCES.get(data.kind)
+    if source is None:
+        raise ScenarioPartMissing(key="data.kind", value=data.kind, known=", ".join(SOURCES))
+    return source
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -22,10 +22,7 @@ def deal(customers: Customers, partition: PartitionPart, seed: int) -> Parts:
 
     Raises: ScenarioPartMissing; SettingInvalid (more partners than rows or values); ColumnMissing.
     """
-    how = PARTITIONS.get(partition.kind)
-    if how is None:
-        known = ", ".join(PARTITIONS)
-        raise ScenarioPartMissing(key="partition.kind", value=partition.kind, known=known)
+    how = dealer_of(partition)
     rows = customers.training.height
     if partition.partners > rows:
         problem = f"there are {rows:,} rows to deal out"
@@ -77,6 +74,15 @@ PARTITIONS: Mapping[str, Callable[[Customers, PartitionPart, int], Parts]] = {
     "column": _column,
 }
 """How each kind of partition deals customers out."""
+
+
+def dealer_of(partition: PartitionPart) -> Callable[[Customers, PartitionPart, int], Parts]:
+    """Return what deals customers out in this way. Raises: ScenarioPartMissing."""
+    how = PARTITIONS.get(partition.kind)
+    if how is None:
+        known = ", ".join(PARTITIONS)
+        raise ScenarioPartMissing(key="partition.kind", value=partition.kind, known=known)
+    return how
 
 
 def _names(partners: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import Finished, ResultsFolder
 from fedmkt.simulation.scenario.results import Done
 from fedmkt.simulation.scenario.schema import Scenario
-from fedmkt.simulation.scenario.single import carry_out
+from fedmkt.simulation.scenario.single import carry_out, check
 from fedmkt.simulation.scenario.trials import Trial, expand
 from fedmkt.simulation.scenario.workers import worker_pool
 
@@ -85,7 +85,7 @@ def run_sweep(
     """
     trials = expand(scenario)
     for trial in trials:
-        family(trial.setting).check(trial.setting)
+        check(trial.setting)
     finished = {trial.id: folder.finished(trial.id) for trial in trials}
     to_do = [trial for trial in trials if finished[trial.id] is None]
     costs = {trial.id: family(trial.setting).seconds(trial.setting) for trial in to_do}

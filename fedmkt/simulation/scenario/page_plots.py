@@ -46,6 +46,7 @@ def round_plot(results: pl.DataFrame, keys: Sequence[str]) -> Plot | None:
         return None
     key, title = "auc-rounds", "AUC by round"
     description = "The joint model on the test rows after each round, mean over seeds."
+    description += _drawn_of(len(found))
     with plot_style(key):
         figure, axes = new_axes(_WIDTH, _HEIGHT)
         for colour, (name, points) in zip(SERIES, found.items(), strict=False):
@@ -85,6 +86,13 @@ def mean_words(mean: Mean | None) -> str:
     return f"{mean.value:.3f} ({mean.value - mean.half:.3f} to {mean.value + mean.half:.3f})"
 
 
+def _drawn_of(lines: int) -> str:
+    """Return a sentence where there are more lines than colours."""
+    if lines <= len(SERIES):
+        return ""
+    return f" Drawn are the first {len(SERIES)} of {lines} settings; the numbers have all."
+
+
 def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
     key, name = keys[place], keys[place].rpartition(".")[2]
     others = [other for at, other in enumerate(keys) if at != place]
@@ -93,9 +101,10 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
         rest = tuple(value for at, value in enumerate(line.values) if at != place)
         groups.setdefault(setting_words(others, rest) if others else "together", []).append(line)
     title = f"AUC against {key}"
-    description = (
-        "Points: the joint model, mean over seeds with its 95% interval. Broken lines: the same "
-        "rows in one place, and the best partner alone, both without noise."
+    description = "Points: the joint model, mean over seeds with its 95% interval." + (
+        _drawn_of(len(groups))
+        if others
+        else " Broken lines: the same rows in one place, and the best partner alone, without noise."
     )
     identity = f"auc-{key.replace('.', '-').replace('_', '-')}"
     with plot_style(identity):

@@ -23,6 +23,7 @@ from fedmkt.simulation.scenario.summary import Line, lines_of
 from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
+_COLUMNS = ("pooled", "alone", "epsilon", "exchanges")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         lines=lines,
         asked=list(_asked(scenario)),
         plots=[*key_plots(lines, keys), *([rounds] if rounds else [])],
+        has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         diverged=sum(line.diverged for line in lines),
     )
 

@@ -4,12 +4,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from fedmkt.simulation.scenario.customers import read_customers
-from fedmkt.simulation.scenario.dealing import deal
+from fedmkt.simulation.scenario.customers import read_customers, source_of
+from fedmkt.simulation.scenario.dealing import deal, dealer_of
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.rows import Task
+from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.trials import Trial
+
+
+def check(setting: Setting) -> None:
+    """Refuse a setting that no trial can simulate. Raises: ScenarioPartMissing, SettingInvalid."""
+    source_of(setting.data)
+    dealer_of(setting.partition)
+    family(setting).check(setting)
 
 
 def carry_out(trial: Trial, folder: Path) -> float:
