@@ -221,7 +221,7 @@ def test_what_is_finished_before_a_failure_is_kept(
 
 def test_a_part_that_is_missing_is_refused_before_any_trial_runs(tmp_path: Path) -> None:
     with pytest.raises(ScenarioPartMissing):
-        run({**SMALL, "sweep": {"partition.kind": ["iid", "vertical"]}}, tmp_path)
+        run({**SMALL, "privacy": {}, "sweep": {"partition.kind": ["iid", "vertical"]}}, tmp_path)
     assert not (tmp_path / "trials").exists()
 
 
