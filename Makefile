@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
-BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd
+BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd sweep
 PEER := .venv-openmined
 
 .PHONY: demo test test-full faults check format bench clean

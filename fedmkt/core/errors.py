@@ -889,3 +889,66 @@ class AuditCut(AuditError):
         "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, "
         "forked or restored."
     )
+
+
+# --- scenarios --------------------------------------------------------------------------------
+
+
+class ScenarioError(UserError):
+    """A scenario cannot be simulated as it is."""
+
+    code = "scenario_error"
+
+
+class ScenarioInvalid(ScenarioError):
+    """The scenario's file is no scenario."""
+
+    code = "scenario_invalid"
+    template = (
+        "Scenario {source}: {problem}. `fedmkt simulate --explain KEY` says what a key takes."
+    )
+
+
+class ScenarioPartMissing(ScenarioError):
+    """The scenario asks for something that this version cannot simulate."""
+
+    code = "scenario_part_missing"
+    template = "{key} = {value} cannot be simulated; there is: {known}. Change the scenario."
+
+
+class ResultsOfAnother(ScenarioError):
+    """The results folder holds another scenario's results."""
+
+    code = "results_of_another"
+    template = (
+        "{path} holds the results of another scenario ({name}), or of another version of it. Name "
+        "another folder with --out; nothing there was changed."
+    )
+
+
+class ResultsInUse(ScenarioError):
+    """Another process writes into the results folder."""
+
+    code = "results_in_use"
+    template = "{path} is being written by another simulation. Wait for it, or name another --out."
+
+
+class SweepTooLong(ScenarioError):
+    """A long sweep was not agreed to."""
+
+    code = "sweep_too_long"
+    template = (
+        "{trials} trials would take about {hours} hours. Run it with --yes, or sweep over less; "
+        "what is finished is kept."
+    )
+
+
+class WorkerLost(ScenarioError):
+    """A worker process ended before its trial did."""
+
+    code = "worker_lost"
+    exit_code = 1
+    template = (
+        "A worker process of the sweep was ended from outside, perhaps for lack of memory. "
+        "Finished trials are kept; run it again, with fewer workers if memory was short."
+    )
