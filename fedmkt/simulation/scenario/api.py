@@ -9,7 +9,12 @@ from typing import Any
 import polars as pl
 
 from fedmkt.core.errors import ScenarioInvalid
-from fedmkt.simulation.scenario.engine import SweepWatcher, Unwatched, run_sweep
+from fedmkt.simulation.scenario.engine import (
+    SweepWatcher,
+    Unwatched,
+    checked_trials,
+    run_sweep,
+)
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.loading import load_scenario, scenario_of
 from fedmkt.simulation.scenario.report import write_page
@@ -50,10 +55,11 @@ def run_scenario(
 ) -> pl.DataFrame:
     """Run a scenario into its folder, write tables and page, and return the results.
 
-    Raises: what `ResultsFolder.held` and `run_sweep` raise, and OutputUnwritable.
+    Raises: what `checked_trials`, `ResultsFolder.held` and `run_sweep` raise, and OutputUnwritable.
     """
+    trials = checked_trials(scenario)  # before the folder is taken: a refusal leaves nothing behind
     with folder.held(scenario):
-        done = run_sweep(scenario, folder, workers=workers, watcher=watcher)
+        done = run_sweep(trials, folder, workers=workers, watcher=watcher)
         results = write_tables(folder.path, done)
         write_page(folder.path, scenario, results)
     return results

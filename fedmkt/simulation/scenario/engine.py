@@ -74,18 +74,25 @@ class _Clock:
         self.measured += seconds
 
 
-def run_sweep(
-    scenario: Scenario, folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
-) -> Done:
-    """Run every trial that is not finished, and return all, in order. `folder` is held.
+def checked_trials(scenario: Scenario) -> tuple[Trial, ...]:
+    """Return all trials of a scenario, each of which can be simulated.
 
-    Raises: ScenarioInvalid, ScenarioPartMissing, SettingInvalid before anything runs; SweepTooLong
-        where the watcher does not agree; WorkerLost; and what a trial raises. What is finished then
-        is kept.
+    Raises: ScenarioInvalid, ScenarioPartMissing, SettingInvalid, FileMissing.
     """
     trials = expand(scenario)
     for trial in trials:
         check(trial.setting)
+    return trials
+
+
+def run_sweep(
+    trials: Sequence[Trial], folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
+) -> Done:
+    """Run every trial that is not finished, and return all, in order. `folder` is held.
+
+    Raises: SweepTooLong where the watcher does not agree; WorkerLost; and what a trial raises. What
+        is finished then is kept.
+    """
     finished = {trial.id: folder.finished(trial.id) for trial in trials}
     to_do = [trial for trial in trials if finished[trial.id] is None]
     costs = {trial.id: family(trial.setting).seconds(trial.setting) for trial in to_do}
