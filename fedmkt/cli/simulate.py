@@ -137,7 +137,7 @@ def _in_words(seconds: float) -> str:
 
 def _list() -> None:
     from fedmkt.simulation.scenario.customers import SOURCES
-    from fedmkt.simulation.scenario.dealing import PARTITIONS
+    from fedmkt.simulation.scenario.dealing import KINDS
     from fedmkt.simulation.scenario.families import FAMILIES
     from fedmkt.simulation.scenario.keys import all_keys, choices
     from fedmkt.simulation.scenario.loading import bundled_scenarios
@@ -149,7 +149,7 @@ def _list() -> None:
     for title, key, usable in (
         ("Customers", "data.kind", SOURCES),
         ("Data sets", "data.set", None),
-        ("Partitions", "partition.kind", PARTITIONS),
+        ("Partitions", "partition.kind", KINDS),
         ("Models", "model.family", FAMILIES),
         ("Algorithms of networks", "model.algorithm", None),
         ("Protocols", "protocol", None),
