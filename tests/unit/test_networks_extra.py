@@ -18,8 +18,14 @@ sys.meta_path.insert(0, Hidden())
 WALK = """
 import importlib, pkgutil, sys
 import fedmkt
+NETWORKS = (
+    "fedmkt.privacy.dp_sgd",
+    "fedmkt.models.network",
+    "fedmkt.simulation.attacks.network",
+    "fedmkt.simulation.attacks.inversion",
+)
 for module in pkgutil.walk_packages(fedmkt.__path__, "fedmkt."):
-    networks = module.name.startswith(("fedmkt.privacy.dp_sgd", "fedmkt.models.network"))
+    networks = module.name.startswith(NETWORKS)
     if not networks and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 print("torch" in sys.modules)

@@ -12,6 +12,7 @@ Guarantee: sums, bounds, noise and steps are those of a node and a coordinator (
 Not guaranteed: anything about a survey of edges, which canaries take no part in.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -147,7 +148,7 @@ class AuditedAdditive:
             shares=self.terms.shares,
             dimensions=plan.length,
         )
-        return float(event.sigma * np.sqrt(self.terms.shares))
+        return event.sigma * math.sqrt(self.terms.shares)
 
 
 def made_up_customers(
@@ -170,7 +171,7 @@ def contributions(
     bound = residual_units(model.link, opening=count_weight is not None and model.is_zero)
     raw = model.link.residuals(customers.target, model.scores(customers.codes))
     units = np.clip(np.rint(raw * GRID), -bound, bound)
-    residuals = where * units[:, None]
+    residuals = np.asarray(where * units[:, None], dtype=np.float64)
     if count_weight is None:
         return residuals
     return np.concatenate([residuals, where * weight_units(count_weight)], axis=1)
@@ -218,7 +219,7 @@ class _Seen:
             square = part * part
             explained = float((turned**2 / (values + 4 * square)).sum())
             spread = float(np.log1p(values / (4 * square)).sum())
-            return self.numbers * np.log(square) + spread + (self.square - explained) / square
+            return self.numbers * math.log(square) + spread + (self.square - explained) / square
 
         part = min(_NOISE_PARTS, key=unlikeliness)
         guess = vectors @ (turned / (values + 4 * part * part))

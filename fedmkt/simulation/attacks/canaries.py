@@ -7,10 +7,11 @@ gives each canary a score, guesses those with the highest in and those with the 
 Guarantee: for a training that keeps its (epsilon, delta), the bound is above epsilon in at most 5%
 of all audits. How many guesses to make is fixed beforehand: each of `SHARES` gives a bound of its
 own, with an equal part of the 5% (union bound), and the largest counts.
-Not guaranteed: that what keeps below passes. An audit misses what its canaries do not touch (other
-customers, other releases, how customers are drawn), and noise that is short by a part: with half of
-the noise missing the bound is mostly still below the stated epsilon. What it finds for certain is
-coarse: no noise, no clipping, a tenth of the noise.
+Not guaranteed: that a training below its statement keeps it. An audit misses what its canaries do
+not touch (other customers, other releases), and noise that is short by a part: with half of the
+noise missing the bound is mostly still below the stated epsilon. What it can find is coarse: no
+noise, no clipping, a tenth of the noise, and that only where the statement is below its `reach`
+and canaries are drawn in several steps: who is never drawn is not seen, with or without noise.
 Source: Steinke, Nasr, Jagielski 2023, arXiv:2305.08846, algorithm 1; canaries that are gradients,
 Nasr et al. 2023, arXiv:2302.07956.
 """
@@ -74,6 +75,14 @@ class CanaryAudit:
     right: int
 
     @property
+    def reach(self) -> float:
+        """Return the bound that this audit would have given with every guess right."""
+        return max(
+            _bound(self.canaries, guesses, guesses, self.delta)
+            for guesses in guess_counts(self.canaries)
+        )
+
+    @property
     def exceeds(self) -> bool:
         """Tell whether the bound shows that the stated epsilon does not hold."""
         return self.result.value > self.stated
@@ -90,16 +99,7 @@ def audit(audited: Audited, coins: BoolArray, *, defence: str) -> CanaryAudit:
         raise SettingInvalid(setting="coins", problem="one a canary is needed")
     scores = audited.scores(coins)
     counted = [(guesses, _right(scores, coins, guesses)) for guesses in guess_counts(coins.size)]
-    bounds = [
-        epsilon_bound(
-            canaries=coins.size,
-            guesses=guesses,
-            right=right,
-            delta=audited.delta,
-            confidence=1 - (1 - CONFIDENCE) / len(counted),
-        )
-        for guesses, right in counted
-    ]
+    bounds = [_bound(coins.size, made, right, audited.delta) for made, right in counted]
     best = int(np.argmax(bounds))
     result = AttackResult(
         name="canary audit",
@@ -123,6 +123,14 @@ def audit(audited: Audited, coins: BoolArray, *, defence: str) -> CanaryAudit:
 def guess_counts(canaries: int) -> tuple[int, ...]:
     """Return how many canaries are guessed, in each of the ways that are tried."""
     return tuple(sorted({min(canaries, max(2, round(canaries * share))) for share in SHARES}))
+
+
+def _bound(canaries: int, guesses: int, right: int, delta: float) -> float:
+    """Return the bound of one of the ways to guess, with its part of the 5%."""
+    confidence = 1 - (1 - CONFIDENCE) / len(guess_counts(canaries))
+    return epsilon_bound(
+        canaries=canaries, guesses=guesses, right=right, delta=delta, confidence=confidence
+    )
 
 
 def _right(scores: FloatArray, coins: BoolArray, guesses: int) -> int:

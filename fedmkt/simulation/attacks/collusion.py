@@ -1,8 +1,8 @@
 """Collusion in the secure sum: what partners who put together all they know learn of the others.
 
 A run of the state machines as they are, in one process. The colluding members and the coordinator
-see every message, the opened sum and their own updates. What is left of the sum without their own is
-the sum over the honest members. They take every mask they know off an honest member's message: its
+see every message, the opened sum and their own updates. The sum without their own is that over the
+honest members. They take every mask they know off an honest member's message: its
 own, whose seed opening a sum gives away, and those it shares with them. With two or more honest
 members a mask between these stays; with one, the update lies open.
 
@@ -131,8 +131,7 @@ def _ready(
 def _seeds(roster: Sequence[str], replies: Mapping[str, bytes], needed: int) -> dict[str, bytes]:
     """Return everybody's seed, put together from shares as the coordinator does."""
     parsed = {
-        1 + place: parse_unmask_reply(replies[name])
-        for place, name in enumerate(roster[:needed])
+        1 + place: parse_unmask_reply(replies[name]) for place, name in enumerate(roster[:needed])
     }
     weights = shamir.weights_at_zero(sorted(parsed))
     seeds = {}

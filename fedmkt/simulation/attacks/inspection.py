@@ -1,7 +1,7 @@
 """Inspection of updates: what a partner's sums say about the partner, and what the masked sum says.
 
 The opening sums of an additive training hold, for each bin of each feature, how many customers are
-in it and the sum of (target - 1/2): so both how a feature is distributed and how frequent the target
+in it and the sum of (target - 1/2): so how a feature is distributed, and how frequent the target
 is. Seen by itself, a partner's update gives both away exactly. Of masked updates only the sum over
 all partners is seen, so what can be said of each partner is what holds for all of them together.
 

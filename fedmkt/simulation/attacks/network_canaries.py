@@ -3,12 +3,15 @@
 `gradients`: a canary's gradient lies in one parameter of its own, ten times as long as the clip
 norm, so that it is as large as clipping lets it be and no canary blurs another. `customers`: rows
 with random values and random targets, whose gradients follow from the model as everybody's do.
-Whoever is in is drawn by the training's own sampling. A canary's score is the inner product of its
-gradient, clipped, and what was released, added up over the steps; what the customers give on the
-average is taken off first, for an auditor may know them.
+Whoever is in is drawn by the training's own sampling. A canary's score is the likelihood ratio of
+what was released in the direction of its gradient, drawn with the training's chance or not there at
+all, over all steps; what the customers give on the average is taken off first, for an auditor may
+know them. How large the noise is, the canaries' directions show together, so missing noise is used.
 
 Guarantee: clipping, noise and sampling are the deployed code, reached as everybody's rows reach it.
-Not guaranteed: that the auditor is the strongest. It looks at averages of the sampled.
+Not guaranteed: that a defect is found. Who is drawn is noise to the auditor too, most of all with
+many customers and few draws of each; an audit on few customers sees more, and is as fair, since a
+guarantee holds for any table.
 Source: Nasr et al. 2023, arXiv:2302.07956, section 5 (canaries that are gradients).
 """
 
@@ -35,6 +38,7 @@ from fedmkt.simulation.attacks.result import BoolArray
 Kind = Literal["gradients", "customers"]
 _LONG = 10.0  # times the clip norm: a training that does not clip shows it
 _STEEP = 2.0**12  # of a weight's input over its slope, so that next to nothing falls on the bias
+_SHORTEST = 1e-12  # a gradient of nothing has no direction
 _KNOWN = 2_000  # customers, at most, from whom the average gradient is taken
 
 
@@ -82,9 +86,7 @@ class AuditedNetwork:
         def batch(network: Network, drawn: IndexArray) -> Sequence[Trace]:
             own = self.rows.chosen(drawn[drawn < count])
             canaries = inside[drawn[drawn >= count] - count]
-            return joined(
-                network.traces(own.inputs, own.target), self._traces(network, canaries)
-            )
+            return joined(network.traces(own.inputs, own.target), self._traces(network, canaries))
 
         plan = StepPlan(
             self.shape,
@@ -98,9 +100,13 @@ class AuditedNetwork:
         everybody, scores = np.arange(self.canaries), np.zeros(self.canaries)
         for released in plan.releases(self.stream):
             own = self._traces(released.network, everybody)
-            clipped = np.minimum(1.0, self.terms.clip_norm / np.maximum(norms(own), 1e-30))
+            lengths = np.maximum(norms(own), _SHORTEST)
             unexplained = released.total - self._expected(released.network, own)
-            scores += clipped * projections(own, unexplained)
+            scores += evidence(
+                projections(own, unexplained) / lengths,
+                np.minimum(lengths, self.terms.clip_norm),
+                rate=self.terms.sampling_rate,
+            )
         return scores
 
     def _traces(self, network: Network, chosen: IndexArray) -> Sequence[Trace]:
@@ -119,6 +125,20 @@ class AuditedNetwork:
         scale = rate * self.rows.count / max(known.count, 1)
         others = clipped_sum(traces, clip_norm=clip_norm) * scale
         return others + clipped_sum(own, clip_norm=clip_norm) * (rate / 2)
+
+
+def evidence(seen: FloatArray, lengths: FloatArray, *, rate: float) -> FloatArray:
+    """Return the log likelihood ratio of one step for each canary, shape (canaries,).
+
+    Args: seen: what lies in the direction of its gradient. lengths: of the gradient, clipped.
+        rate: the chance to be drawn. The spread of the noise is that of `seen`, by its median.
+    """
+    spread = max(1.4826 * float(np.median(np.abs(seen - np.median(seen)))), 1e-6)
+    ratio = (seen * lengths - lengths**2 / 2) / spread**2
+    if rate == 1:
+        return ratio
+    mixed = np.logaddexp(np.log1p(-rate), np.log(rate) + ratio)
+    return np.asarray(mixed, dtype=np.float64)
 
 
 def gradient_places(shape: NetworkShape, count: int, draw: np.random.Generator) -> IndexArray:

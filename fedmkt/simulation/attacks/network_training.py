@@ -130,8 +130,7 @@ class StepPlan:
             network = Network(self.shape, moving.parameters)
             drawn = draw_customers(self.customers, self.terms.sampling_rate, stream)
             update = self.step(self.batch(network, drawn), self.terms, stream)
-            yield Released(network, update.values * self.terms.grid.unit)
+            total = np.asarray(update.values * self.terms.grid.unit, dtype=np.float64)
+            yield Released(network, total)
             gradient = mean_gradient(update.values, self.terms, customers=self.nominal)
             moving = self.descent.move(moving, gradient)
-
-
