@@ -14,6 +14,7 @@ arXiv:2112.02918.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -23,6 +24,15 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.models.network import Network, NetworkInputs, NetworkShape
 from fedmkt.simulation.attacks.network_canaries import made_up_rows
 from fedmkt.simulation.attacks.result import AttackResult, clopper_pearson, series
+
+
+class Reader(Protocol):
+    """Reads the rows an update was made of."""
+
+    def __call__(self, update: FloatArray, network: Network, *, rows: int) -> NetworkInputs:
+        """Return so many rows. update: (parameters,). Raises: SettingInvalid."""
+        ...
+
 
 CLOSE = 0.01
 """Scaled numbers, in [-1, 1], that are nearer than this count as read."""
@@ -67,16 +77,18 @@ def attack_inversion(
     draw: np.random.Generator,
     *,
     defence: str,
+    read: Reader | None = None,
 ) -> AttackResult:
     """Read an update back and count the cells of `truth` that were read right.
 
     Args: update: (parameters,), what the coordinator sees. truth: the rows of the partner.
+        read: another way to read an update than `read_rows`.
     Returns: the share of cells (categories equal, numbers within `CLOSE`) that are right, rows
         being matched as they fit best, with Clopper and Pearson's 95% interval over cells. By
         chance: the same for rows drawn at random.
     """
     rows = len(truth.codes)
-    guessed = read_rows(update, network, rows=rows)
+    guessed = (read or read_rows)(update, network, rows=rows)
     right = _right_cells(guessed, truth)
     random = [
         _right_cells(made_up_rows(network.shape, rows, draw).inputs, truth).mean()

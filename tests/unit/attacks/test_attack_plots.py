@@ -48,7 +48,7 @@ def test_the_page_says_what_was_found_and_what_was_not(tells, words):
     assert page == audit_page(one, Told.what)
     assert words in page
     assert "<b>" not in page
-    assert "http" not in page
+    assert "://" not in page
     assert page.count("<svg") == 2
     assert all("short by half" in lines[2] for lines in [audit_lines(one)])
 

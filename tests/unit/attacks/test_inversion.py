@@ -10,6 +10,7 @@ from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.step import noised_sum
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
 from fedmkt.simulation.attacks.inversion import attack_inversion
+from fedmkt.simulation.attacks.inversion_descent import Descents, matching_reader
 
 SHAPE = small_shape(4, [6, 5], 64, 1)
 NETWORK = random_network(SHAPE, 1)
@@ -64,3 +65,27 @@ def test_a_network_without_a_hidden_layer_is_refused():
         attack_inversion(
             np.zeros(shape.length), network, inputs, np.random.default_rng(1), defence=""
         )
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_descent_reads_a_bare_update_and_only_guesses_at_a_noised_sum(protected):
+    shape = small_shape(3, [4, 3], 16, 0)
+    network = random_network(shape, 2)
+    inputs, target = random_rows(shape, 2, 3)
+    update = clipped_sum(network.traces(inputs, target), clip_norm=1e9)
+    if protected:
+        for seed in (4, 5):
+            update = update + clipped_sum(
+                network.traces(*random_rows(shape, 2, seed)), clip_norm=1e9
+            )
+        update = update + np.random.default_rng(6).normal(0, 1.0, shape.length)
+    found = attack_inversion(
+        update,
+        network,
+        inputs,
+        np.random.default_rng(1),
+        defence="",
+        read=matching_reader(target, Descents(starts=2, steps=200)),
+    )
+    # Two rows of six cells each.
+    assert (found.value > 0.5) == (not protected)
