@@ -117,3 +117,10 @@ def test_joined_traces_add_up():
 def test_more_gradient_canaries_than_parameters_are_refused():
     with pytest.raises(SettingInvalid):
         gradient_places(SHAPE, SHAPE.length + 1, np.random.default_rng(1))
+
+
+@pytest.mark.slow
+def test_of_many_honest_trainings_no_more_than_one_in_twenty_is_found_above_its_epsilon():
+    audits = 100
+    exceeding = sum(audited(seed).exceeds for seed in range(audits))
+    assert exceeding <= audits / 20
