@@ -11,7 +11,9 @@ know them. How large the noise is, the canaries' directions show together, so mi
 Guarantee: clipping, noise and sampling are the deployed code, reached as everybody's rows reach it.
 Not guaranteed: that a defect is found. Who is drawn is noise to the auditor too, most of all with
 many customers and few draws of each; an audit on few customers sees more, and is as fair, since a
-guarantee holds for any table.
+guarantee holds for any table. Canaries that are customers find next to nothing in a small network,
+not even missing noise: their gradients lie too much alike. They show what customers lose, not what
+the mechanism may.
 Source: Nasr et al. 2023, arXiv:2302.07956, section 5 (canaries that are gradients).
 """
 

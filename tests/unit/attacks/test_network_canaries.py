@@ -79,6 +79,12 @@ def test_a_broken_step_is_found(noise, clip_norm):
     assert all(audited(seed, step).exceeds for seed in range(3))
 
 
+def test_canaries_that_are_customers_miss_even_missing_noise():
+    # What the docstring of `network_canaries` admits.
+    step = partial(broken, noise=0.0, clip_norm=1.0)
+    assert not any(audited(seed, step, "customers").exceeds for seed in range(3))
+
+
 def test_half_of_the_noise_is_missed():
     # What the docstring of `canaries` admits.
     step = partial(broken, noise=0.5, clip_norm=1.0)
