@@ -27,12 +27,13 @@ from torch import nn
 from fedmkt.core.keystream import KeyStream
 from fedmkt.data.binning import Binning, FeatureBins
 from fedmkt.data.scaling import NumberScale
-from fedmkt.models.network import Network, NetworkInputs, NetworkShape, first_parameters
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkInputs, NetworkShape, first_parameters
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.noise import add_gaussian, on_grid
 from fedmkt.privacy.dp_sgd.poisson import draw_customers
-from fedmkt.privacy.dp_sgd.step import mean_gradient, noised_sum
-from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
+from fedmkt.privacy.dp_sgd.step import noised_sum
+from fedmkt.privacy.dp_sgd.terms import DpSgdTerms, mean_gradient
 
 BATCHES = (256, 2_048, 16_384)
 TARGET, JUDGED = 1.3, 2_048

@@ -114,7 +114,7 @@ class Bench:
 
 def read(table: Path) -> Examples:
     source = open_source(SourceSettings(kind="parquet", path=table))
-    examples, _ = load_examples(source, SCHEMA, dataset="adult", target="income", binning=BINNING)
+    examples, _ = load_examples(source, SCHEMA, dataset="adult", target="income", coder=BINNING)
     return examples
 
 

@@ -160,7 +160,7 @@ def measure(table: str) -> dict[str, float]:
     start_gb = peak_gb()
     read_s, (examples, _) = wall(
         lambda: load_examples(
-            open_source(settings), SCHEMA, dataset="large", target="bought", binning=binning
+            open_source(settings), SCHEMA, dataset="large", target="bought", coder=binning
         )
     )
     read_gb = peak_gb()

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fedmkt.data.binning import Binning, FeatureBins
 from fedmkt.data.scaling import NumberScale
-from fedmkt.models.network import Network, NetworkInputs, NetworkShape
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkInputs, NetworkShape
 
 
 def score(

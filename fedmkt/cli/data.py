@@ -82,7 +82,7 @@ def check(
             declared,
             dataset=file.name,
             target=targets[0],
-            binning=binning_from_schema(declared, features, max_bins=_CHECK_BINS),
+            coder=binning_from_schema(declared, features, max_bins=_CHECK_BINS),
             quality_floor=0,
             freshness=FreshnessTerms(today=SystemClock().now().date()),
         )

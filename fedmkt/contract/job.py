@@ -6,10 +6,11 @@ that a node can price and judge it before data are touched.
 
 import json
 import tomllib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
+from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.schema import Identifier, Name
 from fedmkt.contract.vertical_jobs import (
     AlignmentJob,
@@ -89,14 +90,14 @@ class PrivacySettings(Frozen):
         return self
 
 
-class Job(Frozen):
-    """One training: who asks, for what, on which dataset, with which model and noise.
+class HorizontalJob(Frozen):
+    """One training over partners that hold the same columns: who asks, for what, on which dataset.
 
     allow_audit_features: columns of use `audit` or sensitivity `special` may be features.
     """
 
     schema_version: Literal[1] = 1
-    kind: Literal["horizontal"] = "horizontal"
+    kind: str
     name: Identifier
     requester: Identifier
     purpose: Identifier
@@ -105,11 +106,10 @@ class Job(Frozen):
     target: Name
     features: tuple[Name, ...] = Field(min_length=1)
     allow_audit_features: bool = False
-    model: AdditiveSettings = AdditiveSettings()
     privacy: PrivacySettings
 
     @model_validator(mode="after")
-    def _distinct(self) -> "Job":
+    def _distinct(self) -> Self:
         if len(set(self.features)) != len(self.features) or self.target in self.features:
             raise ValueError("features must differ from each other and from the target")
         if len(set(self.members)) != len(self.members):
@@ -130,8 +130,31 @@ class Job(Frozen):
         return digest(self.signed_bytes())
 
 
+class Job(HorizontalJob):
+    """A training of the additive model."""
+
+    kind: Literal["horizontal"] = "horizontal"
+    model: AdditiveSettings = AdditiveSettings()
+
+
+class NetworkJob(HorizontalJob):
+    """A training of a network."""
+
+    kind: Literal["network"] = "network"
+    model: NetworkSettings = NetworkSettings()
+
+    @model_validator(mode="after")
+    def _protected(self) -> Self:
+        if self.privacy.trust != "none" and self.model.clip_norm is None:
+            raise ValueError("a private network states model.clip_norm")
+        if self.privacy.trust == "distributed" and not self.model.sums_gradients:
+            # Every step within a partner is seen by its own next step, so its noise stands alone.
+            raise ValueError("privacy.trust distributed needs model.algorithm fedsgd")
+        return self
+
+
 AnyJob = Annotated[
-    Job | OverlapJob | AlignmentJob | VerticalJob | ScoringJob | ExpansionJob,
+    Job | NetworkJob | OverlapJob | AlignmentJob | VerticalJob | ScoringJob | ExpansionJob,
     Field(discriminator="kind"),
 ]
 """A job of any kind; one that names no kind is a horizontal training."""

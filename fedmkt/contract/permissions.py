@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fedmkt.contract.collaboration import Collaboration, Dataset
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import HorizontalJob
 from fedmkt.core.errors import (
     ColumnNotAllowed,
     ContractExpired,
@@ -25,7 +25,7 @@ from fedmkt.core.errors import (
 MINIMUM_MEMBERS = 3
 
 
-def allow(contract: Collaboration, job: Job, *, member: str, now: datetime) -> Dataset:
+def allow(contract: Collaboration, job: HorizontalJob, *, member: str, now: datetime) -> Dataset:
     """Return the dataset the job may use at `member`.
 
     Raises: a Refusal naming the first rule that says no.

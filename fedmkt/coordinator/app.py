@@ -8,15 +8,17 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.job import AnyJob, Job, NetworkJob
 from fedmkt.contract.order import Order, job_as_run, may_restart, run_without, verify_order
 from fedmkt.coordinator.alignment import AlignmentRun, OverlapRun
 from fedmkt.coordinator.closing import abandon_run, broke_protocol
 from fedmkt.coordinator.conversation import Conversation, Patience
 from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
+from fedmkt.coordinator.network_training import NetworkTrainingRun
 from fedmkt.coordinator.progress import ProgressFile
 from fedmkt.coordinator.shared_run import SharedOutcome, SharedRun
-from fedmkt.coordinator.training import Outcome, TrainingRun, Watcher
+from fedmkt.coordinator.summed_training import Outcome, Watcher
+from fedmkt.coordinator.training import TrainingRun
 from fedmkt.coordinator.vertical import ExpansionRun, ScoringRun, VerticalRun
 from fedmkt.core.errors import (
     FedmktError,
@@ -27,7 +29,7 @@ from fedmkt.core.errors import (
     SettingInvalid,
 )
 from fedmkt.core.logs import about_run, log_to_stderr
-from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel
 from fedmkt.storage.contract_files import read_order
 from fedmkt.storage.journal import CoordinatorJournal
 from fedmkt.transport.channel import Channel
@@ -39,16 +41,16 @@ _log = logging.getLogger(__name__)
 class LogWatcher:
     """Says in the log which round is done."""
 
-    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:  # noqa: ARG002
         """Log the round."""
-        _log.info("round %d of %d finished, intercept %.4f", number, rounds, model.intercept)
+        _log.info("round %d of %d finished", number, rounds)
 
     def finished_step(self, number: int, steps: int, name: str) -> None:
         """Log the exchange."""
         _log.info("exchange %d of %d finished: %s", number, steps, name)
 
 
-AnyOutcome = Outcome | SharedOutcome
+AnyOutcome = Outcome[AnyModel] | SharedOutcome
 _SHARED: dict[str, type[SharedRun]] = {
     run.kind: run for run in (OverlapRun, AlignmentRun, VerticalRun, ScoringRun, ExpansionRun)
 }
@@ -113,8 +115,8 @@ def _run_once(
             check=lambda: home.check_goes_on(order),
         )
         job = job_as_run(order.job, lost)
-        if isinstance(job, Job):
-            trained = TrainingRun(order=order, job=job, talk=talk, watcher=progress).train()
+        if isinstance(job, Job | NetworkJob):
+            trained = _train(order, job, talk, progress)
             home.keep(trained)
             progress.ended()
             return trained
@@ -140,6 +142,15 @@ def _run_once(
         raise
     finally:
         journal.close()
+
+
+def _train(
+    order: Order, job: Job | NetworkJob, talk: Conversation, watcher: Watcher
+) -> Outcome[AnyModel]:
+    """Run a horizontal training to its end. Raises: as `SummedTraining.train`."""
+    if isinstance(job, Job):
+        return TrainingRun(order=order, job=job, talk=talk, watcher=watcher).train()
+    return NetworkTrainingRun(order=order, job=job, talk=talk, watcher=watcher).train()
 
 
 def _member_and_reason(error: Exception) -> tuple[str, str]:

@@ -18,10 +18,11 @@ from fedmkt.contract.order import Order
 from fedmkt.contract.revocation import check_not_revoked
 from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.shared_run import SharedOutcome
-from fedmkt.coordinator.training import Outcome, model_bytes
+from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.core.errors import ContractInvalid, RequestConflict, RunCancelled, RunFinished
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.signed_message import Directory
+from fedmkt.models.kept import AnyModel, model_bytes
 from fedmkt.storage.contract_files import read_contract, read_revocations
 from fedmkt.storage.key_file import read_key
 from fedmkt.storage.whole_file import write_whole
@@ -81,7 +82,7 @@ class CoordinatorHome:
         if path.exists():
             raise RunFinished(run=run, path=path)
 
-    def keep(self, outcome: Outcome | SharedOutcome) -> None:
+    def keep(self, outcome: Outcome[AnyModel] | SharedOutcome) -> None:
         """Write a finished run's result and receipts, each file whole. Raises: OutputUnwritable."""
         folder = self.folder / "runs" / outcome.run
         if isinstance(outcome, Outcome):

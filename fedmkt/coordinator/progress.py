@@ -15,9 +15,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from fedmkt.coordinator.training import Watcher, model_bytes
+from fedmkt.coordinator.summed_training import Watcher
 from fedmkt.core.frozen import Frozen
-from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel, model_bytes
 from fedmkt.storage.whole_file import unwritable, write_whole
 from fedmkt.transport.channel import Channel, Traffic
 
@@ -56,7 +56,7 @@ class ProgressFile:
         """The run starts, or starts again where it stopped."""
         self._note("begun", pid=os.getpid())
 
-    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:
         """Round `number` of `rounds` is done."""
         write_whole(self._folder / "rounds" / f"{number}.json", model_bytes(model))
         self._note("round", number=number, of=rounds)

@@ -14,7 +14,7 @@ from fedmkt.contract.order import Order
 from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.coordinator.closing import abandon_run, broke_protocol, close_run
 from fedmkt.coordinator.conversation import Conversation
-from fedmkt.coordinator.training import Watcher
+from fedmkt.coordinator.summed_training import Watcher
 from fedmkt.core.errors import NodeFailed, ProtocolError, Refusal, RunCancelled, RunRefused
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.wire.run import Body, OpenRequest

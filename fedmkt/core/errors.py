@@ -889,3 +889,35 @@ class AuditCut(AuditError):
         "{path} does not hold the head seen elsewhere (record {record}): its tail was cut, "
         "forked or restored."
     )
+
+
+# Simulated collaborations: who holds what, and who takes part.
+
+
+class PartitionImpossible(UserError):
+    """A table cannot be divided among so many partners in the way asked for."""
+
+    code = "partition_impossible"
+    template = "The table cannot be divided so: {problem}. {advice}"
+
+
+class NobodyLeft(FedmktError):
+    """After drop-outs fewer partners are left in a simulated round than its quorum."""
+
+    code = "round_without_quorum"
+    template = (
+        "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
+        "Lower the drop-out or the quorum, or ask a larger share of the partners."
+
+
+# --- robust sums ------------------------------------------------------------------------------
+
+
+class UpdatesTooFew(ExchangeError):
+    """Fewer usable updates than a robust rule needs for the faulty partners it is to bear."""
+
+    code = "updates_too_few"
+    template = (
+        "{rule} with {faulty} faulty partners needs {needed} usable updates; there are {usable}. "
+        "Assume fewer faulty partners, or let more partners take part."
+    )

@@ -4,7 +4,7 @@ Guarantee: without the key, its numbers cannot be told from uniform and independ
 AES-256 cannot be told from a random permutation and far fewer than 2^64 blocks are drawn. A key is
 used by one stream, from counter zero on, and no number is given out twice.
 Not guaranteed: anything once the key is known. So `fresh` takes it from the operating system's
-generator and keeps it to itself; only a test hands one in.
+generator and keeps it to itself; only a test or a simulated run hands one in.
 Source: NIST SP 800-38A, section 6.5.
 """
 

@@ -2,6 +2,7 @@
 
     Examples -> LocalUpdate -> PrivateUpdate -> MaskedUpdate        (the protected way)
     Examples -> LocalUpdate -> NoiselessUpdate -> MaskedUpdate      (deliberately without noise)
+    NetworkRows -> TrainedUpdate -> MaskedUpdate                    (every step of it was noised)
 
 Guarantee: none by itself. The types say which function made a value; the functions give the bounds.
 """
@@ -59,6 +60,17 @@ class PrivateUpdate:
     values: IntArray
     sigma: float
     trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedUpdate:
+    """What a partner's own training came to, on a grid, every step of which was noised by itself.
+
+    values: (length,) in grid units. Private because it is made of noised sums and public numbers
+    alone, at the cost of those sums; no noise of a known scale stands in it.
+    """
+
+    values: IntArray
 
 
 @dataclass(frozen=True, slots=True)

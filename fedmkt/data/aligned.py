@@ -108,7 +108,7 @@ def load_aligned(
     Raises: SettingInvalid, the errors of sources, ColumnKindWrong, SchemaViolated (an aligned
     customer's row), TableChanged (an aligned customer is gone), QualityTooLow.
     """
-    needed = narrow_schema(schema, target, binning)
+    needed = narrow_schema(schema, target, binning.names)
     collected = _Collected()
     for batch in _aligned_batches(source, schema, aligned, batch_rows):
         report = _numbered(validate(batch, needed, aligned.dataset), batch)

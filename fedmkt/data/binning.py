@@ -79,6 +79,10 @@ class Binning:
         """Return the names of the features, in order."""
         return tuple(feature.name for feature in self.features)
 
+    def coded(self, frame: pl.DataFrame, *, dataset: str) -> CodeArray:
+        """Return the bin codes of a table's rows, as `encode` does."""
+        return encode(frame, self, dataset=dataset)
+
     @property
     def offsets(self) -> tuple[int, ...]:
         """Return the start of each feature's block."""

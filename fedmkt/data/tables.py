@@ -1,11 +1,13 @@
 """From a source to `Examples`: read, validate, encode and bound, batch by batch.
 
-Guarantee: what comes out holds one row a customer, codes of the given bins and nothing else of the
+Guarantee: what comes out holds one row a customer, the given codes and nothing else of the
 table; a table that breaks its schema is refused as a whole, after all of it was judged. Memory
 grows by about two bytes a cell and 17 bytes a row, not with the width of the values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -14,13 +16,28 @@ from numpy.typing import NDArray
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import OneClassOnly, SettingInvalid, TableEmpty
 from fedmkt.core.stages import CodeArray, Examples
-from fedmkt.data.binning import Binning, encode
 from fedmkt.data.customers import CustomerHash, Digests, one_row_a_customer
 from fedmkt.data.quality import FreshnessTerms, Scorecard, Stale, scorecard, stale_rows
 from fedmkt.data.sources import Columns, Kind, Source
 from fedmkt.data.validation import ValidationReport, conform, merge_reports, validate
 
 DEFAULT_FLOOR = 0.95
+
+
+class RowCoder(Protocol):
+    """Turns a table's columns into codes, row by row; `Binning` does, and what networks take."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the columns that are read, in order."""
+        ...
+
+    def coded(self, frame: pl.DataFrame, *, dataset: str) -> CodeArray:
+        """Return the codes of each row, shape (rows, any).
+
+        Raises: ColumnMissing, SchemaViolated.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -60,19 +77,19 @@ def load_examples(
     *,
     dataset: str,
     target: str,
-    binning: Binning,
+    coder: RowCoder,
     batch_rows: int = 250_000,
     quality_floor: float = DEFAULT_FLOOR,
     freshness: FreshnessTerms | None = None,
 ) -> tuple[Examples, Scorecard]:
-    """Return a partner's customers as bin codes and a target, and the table's scorecard.
+    """Return a partner's customers as codes and a target, and the table's scorecard.
 
-    Only the key, the binned features, the target and (with `freshness`) the date are read.
+    Only the key, the coded features, the target and (with `freshness`) the date are read.
 
     Raises: SettingInvalid, the errors of sources, ColumnKindWrong, SchemaViolated, TableEmpty,
     OneClassOnly, QualityTooLow.
     """
-    needed = narrow_schema(schema, target, binning)
+    needed = narrow_schema(schema, target, coder.names)
     terms = freshness if schema.freshness_column is not None else None
     collected = _Collected()
     customers = CustomerHash.fresh()
@@ -80,7 +97,7 @@ def load_examples(
         collected.judge(frame, needed, dataset, terms)
         if collected.usable:
             typed = conform(frame, needed)
-            collected.codes.append(encode(typed, binning, dataset=dataset))
+            collected.codes.append(coder.coded(typed, dataset=dataset))
             collected.target.append(positives(typed, needed, target))
             collected.digests.append(customers.digests(typed.get_column(needed.customer_key)))
     report = merge_reports(collected.reports)
@@ -95,18 +112,18 @@ def load_examples(
     return examples, card
 
 
-def narrow_schema(schema: TableSchema, target: str | None, binning: Binning) -> TableSchema:
+def narrow_schema(schema: TableSchema, target: str | None, names: Sequence[str]) -> TableSchema:
     """Return the schema of the columns that are read; rows without a target are not allowed.
 
     Raises: SettingInvalid (an undeclared column, or a positive value that is no category).
     """
     declared = {column.name: column for column in schema.columns}
-    for name in (*binning.names, *(() if target is None else (target,))):
+    for name in (*names, *(() if target is None else (target,))):
         if name not in declared:
             raise SettingInvalid(
                 setting=f"column {name}", problem="the schema declares no such column"
             )
-    columns = tuple(declared[name] for name in binning.names)
+    columns = tuple(declared[name] for name in names)
     if target is not None:
         label = declared[target].model_copy(update={"nullable": False})
         if label.kind == "category" and schema.target_positive not in label.categories:

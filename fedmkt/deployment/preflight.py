@@ -214,7 +214,7 @@ def _read(home: NodeHome, dataset: Dataset) -> str:
         dataset.table,
         dataset=dataset.name,
         target=target,
-        binning=binning_from_schema(dataset.table, features, max_bins=_BINS),
+        coder=binning_from_schema(dataset.table, features, max_bins=_BINS),
         quality_floor=dataset.quality_floor,
     )
     del examples

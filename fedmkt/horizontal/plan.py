@@ -10,7 +10,7 @@ Not guaranteed: that the job is allowed. The ledger and the contract decide that
 import math
 from dataclasses import dataclass, replace
 
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import HorizontalJob, Job
 from fedmkt.data.binning import Binning
 from fedmkt.horizontal.local_update import bound_over, residual_units, weight_units
 from fedmkt.horizontal.survey import most_bins, number_features, survey_bound
@@ -80,7 +80,7 @@ def noise_in_sum(plan: SumPlan, job: Job, *, survivors: int) -> float:
     return event.sigma * math.sqrt(survivors)
 
 
-def honest_shares(job: Job) -> int:
+def honest_shares(job: HorizontalJob) -> int:
     """Return how many members' noise the guarantee counts on: 1 with trust `local`."""
     if job.privacy.trust != "distributed":
         return 1

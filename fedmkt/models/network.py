@@ -12,157 +12,25 @@ gradient of a customer is a function of this customer's rows, which clipping res
 Not guaranteed: the last bits of a score. Matrix libraries round differently with other rows beside
 a row. Nor that a network is private: that depends on the sums it was made from.
 
-Parameters are one float32 vector in this order: the table of each category (size, 1 + dim) in
-the order of the features, its first column being the direct effect; then the linear layers from the
-input to the output, each with its weight (out, in) row by row and then its bias (out,).
-
 Sources: direct effects beside a deep part, Cheng et al. 2016, arXiv:1606.07792; embeddings, Guo and
-Berkhahn 2016, arXiv:1604.06737; residual connections, He et al. 2015, arXiv:1512.03385; starting
-weights, He et al. 2015, arXiv:1502.01852, section 2.2.
+Berkhahn 2016, arXiv:1604.06737; residual connections, He et al. 2015, arXiv:1512.03385.
 """
 
-import hashlib
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from fedmkt.contract.schema import TableSchema
-from fedmkt.core.errors import MessageInvalid, SettingInvalid
-from fedmkt.core.stages import CodeArray, FloatArray
-from fedmkt.data.binning import Binning, FeatureBins, binning_from_schema, encode
-from fedmkt.data.scaling import NumberArray, NumberScale, scale_numbers, scales_from_schema
+from fedmkt.core.stages import FloatArray
+from fedmkt.data.scaling import NumberArray
+from fedmkt.models.network_shape import NetworkInputs, NetworkWeights
 from fedmkt.models.tasks import task_named
 from fedmkt.privacy.dp_sgd.library import torch
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
 
-LARGEST_DIM = 16
-LARGEST_WIDTH = 4096
-LARGEST_BLOCKS = 16
 
-
-@dataclass(frozen=True, slots=True)
-class NetworkShape:
-    """The inputs and the layers of a network; public, made from the schema alone.
-
-    scales: the numbers. categories: the bins of the categories. width: of the hidden layers, 0 for
-    the linear model. blocks: residual layers after the first. task: names the link and the loss.
-    Raises: SettingInvalid.
-    """
-
-    scales: tuple[NumberScale, ...]
-    categories: Binning
-    width: int = 0
-    blocks: int = 0
-    task: str = "propensity"
-
-    def __post_init__(self) -> None:
-        """Refuse what is no network. Raises: SettingInvalid."""
-        for name, value, most in (
-            ("width", self.width, LARGEST_WIDTH),
-            ("blocks", self.blocks, LARGEST_BLOCKS if self.width else 0),
-        ):
-            if not 0 <= value <= most:
-                problem = f"it must be between 0 and {most}"
-                raise SettingInvalid(setting=f"the network's {name} {value}", problem=problem)
-        task_named(self.task)
-
-    @property
-    def numbers(self) -> int:
-        """Return how many inputs the numbers become."""
-        return sum(scale.columns for scale in self.scales)
-
-    @property
-    def tables(self) -> tuple[tuple[int, int], ...]:
-        """Return the shape of each category's table: (size, 1 + dim)."""
-        return tuple((one.bins, 1 + self._dim(one)) for one in self.categories.features)
-
-    @property
-    def layers(self) -> tuple[tuple[int, int], ...]:
-        """Return the shape of each linear layer's weight: (out, in)."""
-        if not self.width:
-            return ((1, self.numbers),)
-        first = (self.width, sum(columns - 1 for _, columns in self.tables) + self.numbers)
-        return (first, *[(self.width, self.width)] * self.blocks, (1, self.width))
-
-    @property
-    def length(self) -> int:
-        """Return the number of parameters."""
-        tables = sum(size * columns for size, columns in self.tables)
-        return tables + sum(rows * (columns + 1) for rows, columns in self.layers)
-
-    def _dim(self, feature: FeatureBins) -> int:
-        """Return half the number of bins, rounded up and at most 16: the embedding's size."""
-        return min(LARGEST_DIM, (feature.bins + 1) // 2) if self.width else 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkInputs:
-    """Rows as a network takes them. numbers: (rows, shape.numbers); codes: (rows, categories)."""
-
-    numbers: NumberArray = field(repr=False)
-    codes: CodeArray = field(repr=False)
-
-
-def shape_from_schema(
-    schema: TableSchema, features: Sequence[str], *, width: int = 0, blocks: int = 0
-) -> NetworkShape:
-    """Return the network of these declared features; no row is looked at.
-
-    Raises: SettingInvalid, also for an undeclared feature.
-    """
-    binning = binning_from_schema(schema, features, max_bins=2)
-    categories = Binning(tuple(one for one in binning.features if not one.ordered))
-    return NetworkShape(scales_from_schema(schema, features), categories, width, blocks)
-
-
-def network_inputs(frame: pl.DataFrame, shape: NetworkShape, *, dataset: str) -> NetworkInputs:
-    """Return the inputs of a table's rows. Raises: ColumnMissing, SchemaViolated."""
-    codes = encode(frame, shape.categories, dataset=dataset)
-    return NetworkInputs(scale_numbers(frame, shape.scales), codes)
-
-
-def first_parameters(shape: NetworkShape, seed: int) -> NumberArray:
-    """Return the parameters a training starts from; they follow from `seed`, on every machine.
-
-    Weights before a relu are uniform in +-sqrt(6 / in), embeddings in +-0.1; direct effects, biases
-    and the output are 0, so every score is 0. Nothing private: whoever knows the seed knows them.
-    """
-    parts: list[NumberArray] = []
-    stream = hashlib.shake_256(f"fedmkt first parameters {seed}".encode()).digest(4 * shape.length)
-    draws = np.frombuffer(stream, dtype="<u4") / 2.0**31 - 1.0  # (length,), in [-1, 1)
-    for size, columns in shape.tables:
-        table = draws[: size * columns].reshape(size, columns) * 0.1
-        table[:, 0] = 0.0
-        parts.append(table.ravel().astype(np.float32))
-        draws = draws[size * columns :]
-    for rows, columns in shape.layers[:-1]:
-        weight = draws[: rows * columns] * math.sqrt(6 / max(columns, 1))
-        parts += [weight.astype(np.float32), np.zeros(rows, dtype=np.float32)]
-        draws = draws[rows * (columns + 1) :]
-    parts.append(np.zeros(shape.layers[-1][1] + 1, dtype=np.float32))
-    return np.concatenate(parts)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Network:
-    """A network: its public shape and its parameters (shape.length,), in the module's order.
-
-    Raises: MessageInvalid for parameters of another length or type.
-    """
-
-    shape: NetworkShape
-    parameters: NumberArray = field(repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse a vector that is not this network's. Raises: MessageInvalid."""
-        if self.parameters.dtype != np.float32 or self.parameters.shape != (self.shape.length,):
-            problem = f"it needs {self.shape.length} float32 parameters"
-            raise MessageInvalid(kind="network", problem=problem)
+class Network(NetworkWeights):
+    """A network that computes: scores of rows, and what their gradients are made of."""
 
     def scores(self, inputs: NetworkInputs) -> FloatArray:
         """Return the score of each row, shape (rows,), in log-odds."""
@@ -184,7 +52,7 @@ class Network:
         outer = torch.from_numpy(-residuals).to(torch.float32)[:, None]
         slopes, before = self._backward(passed, outer)
         sizes = [columns - 1 for _, columns in self.shape.tables]
-        looked_up = [torch.cat([outer, one], dim=1) for one in before.split(sizes, dim=1)]
+        looked_up = [torch.cat([outer, one], dim=1) for one in torch.split(before, sizes, dim=1)]
         tables = [
             EmbeddingTrace(codes, one, size)
             for codes, one, (size, _) in zip(
@@ -192,6 +60,16 @@ class Network:
             )
         ]
         return (*tables, *map(LinearTrace, passed.taken, slopes))
+
+    def mean_slope(self, inputs: NetworkInputs, target: NDArray[np.uint8]) -> NumberArray:
+        """Return the gradient of the rows' mean loss, shape (shape.length,); 0 without rows.
+
+        Not private: it is exact.
+        """
+        if not len(target):
+            return np.zeros(self.shape.length, dtype=np.float32)
+        parts = [_summed(trace) for trace in self.traces(inputs, target)]
+        return torch.cat(parts).div_(len(target)).numpy()
 
     def _forward(self, inputs: NetworkInputs) -> "_Passed":
         """Return what the layers took and gave."""
@@ -269,3 +147,12 @@ def _unbent(slopes: torch.Tensor, bent: torch.Tensor) -> torch.Tensor:
     """Return slopes by what relu took, from slopes by what it gave."""
     through: torch.Tensor = torch.ops.aten.threshold_backward(slopes, bent, 0)
     return through
+
+
+def _summed(trace: Trace) -> torch.Tensor:
+    """Return the sum of a layer's gradients over all rows, shape (its parameters,)."""
+    slopes = trace.slopes
+    if isinstance(trace, EmbeddingTrace):
+        table = torch.zeros((trace.size, slopes.shape[1]))
+        return table.index_add_(0, trace.codes, slopes).ravel()
+    return torch.cat([(slopes.T @ trace.inputs).ravel(), slopes.sum(0)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from fedmkt.contract.collaboration import Dataset
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import HorizontalJob
 from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.core.stages import Trust
 from fedmkt.identity.hash_chain import JSON
@@ -29,7 +29,7 @@ class RunState(Protocol):
     """
 
     @property
-    def job(self) -> Job | SharedJob:
+    def job(self) -> HorizontalJob | SharedJob:
         """Return the job, as it is run."""
         ...
 
@@ -50,7 +50,7 @@ class Priced:
     epsilon, delta: of all releases that carry noise. leaves: what leaves, in words, one a release.
     """
 
-    job: Job | SharedJob
+    job: HorizontalJob | SharedJob
     dataset: Dataset
     releases: tuple[Release, ...]
     epsilon: float
@@ -94,7 +94,7 @@ class Answer:
     commits: tuple[int, ...] = ()
 
 
-JobT = TypeVar("JobT", bound=Job | SharedJob)
+JobT = TypeVar("JobT", bound=HorizontalJob | SharedJob)
 PricedT = TypeVar("PricedT", bound=Priced)
 StateT = TypeVar("StateT", bound=RunState)
 DataT = TypeVar("DataT")

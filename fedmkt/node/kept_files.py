@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from fedmkt.core.errors import MessageInvalid
 from fedmkt.data.quality import Scorecard
-from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import model_from_json
 from fedmkt.node.home import NodeHome
 from fedmkt.storage.whole_file import write_whole
 from fedmkt.wire.canonical import digest
@@ -33,7 +33,7 @@ def keep_model(home: NodeHome, run: str, model: bytes) -> str:
     if not model:
         return ""
     try:
-        parsed = AdditiveModel.from_json(json.loads(model))
+        parsed = model_from_json(json.loads(model))
     except (ValueError, KeyError, TypeError):
         raise MessageInvalid(kind="close", problem="its model cannot be read") from None
     folder = home.folder / "models"

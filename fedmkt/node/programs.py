@@ -24,7 +24,17 @@ _PROGRAMS: dict[str, AnyProgram] = {
 
 def program_for(job: AnyJob) -> AnyProgram:
     """Return the program of the job's kind."""
-    return _PROGRAMS[job.kind]
+    return _program(job.kind)
+
+
+def _program(kind: str) -> AnyProgram:
+    """Return the program of a kind. Raises: ExtraMissing where networks are not installed."""
+    if kind == "network":
+        # Its library is an extra, and slow to load: nodes that train no network do without.
+        from fedmkt.node.network_training import NetworkTraining
+
+        return NetworkTraining()
+    return _PROGRAMS[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +59,5 @@ def over_bytes(state: RunState) -> bytes:
 def opened_state(data: bytes) -> OpenedRun:
     """Return the run that `state_bytes` or `over_bytes` wrote."""
     kind, state, over = decode_kept(data, kind="run state")
-    program = _PROGRAMS[kind]
+    program = _program(kind)
     return OpenedRun(program, program.state(state), over)

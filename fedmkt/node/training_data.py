@@ -6,26 +6,27 @@ Guarantee: none by itself; `fedmkt.node.training` makes both, in that order.
 import math
 from dataclasses import dataclass
 
-from fedmkt.contract.job import Job
+from fedmkt.contract.collaboration import Dataset
+from fedmkt.contract.job import HorizontalJob, Job
 from fedmkt.contract.permissions import allow
 from fedmkt.core.errors import AudienceTooSmall, ClaimedEpsilonWrong
 from fedmkt.core.stages import Examples
 from fedmkt.data.binning import Binning
 from fedmkt.data.quality import FreshnessTerms, Scorecard
-from fedmkt.data.tables import load_examples
+from fedmkt.data.tables import RowCoder, load_examples
 from fedmkt.horizontal.local_update import LARGEST_SUM
 from fedmkt.horizontal.plan import SumPlan, planned_releases, planned_sums
 from fedmkt.horizontal.survey import public_binning
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
+from fedmkt.node.secure_sums import RING
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import GaussianEvent, Release
-from fedmkt.security.secure_sum.ring import Ring, check_headroom
+from fedmkt.security.secure_sum.ring import check_headroom
 
-RING = Ring(64)
 BYTES_A_VALUE = 8
-_EPSILON_ROUNDING = 1e-6
+EPSILON_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     releases = planned_releases(job, binning)
     epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
     claimed = job.privacy.epsilon
-    if claimed is not None and epsilon > claimed + _EPSILON_ROUNDING:
+    if claimed is not None and epsilon > claimed + EPSILON_ROUNDING:
         raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
     for release in releases:
         if isinstance(release.event, GaussianEvent):
@@ -77,18 +78,19 @@ def _leaves(plan: SumPlan, release: Release) -> str:
     return f"{release.name}: {size}, masked; {noise_words(release.event)}"
 
 
-def read_examples(home: NodeHome, priced: PricedJob) -> tuple[Examples, Scorecard]:
+def read_examples(
+    home: NodeHome, dataset: Dataset, job: HorizontalJob, coder: RowCoder
+) -> tuple[Examples, Scorecard]:
     """Read this node's customers for a job, with their table's quality scorecard.
 
     Raises: DataError, naming rules and rows, never values; AudienceTooSmall.
     """
-    dataset, job = priced.dataset, priced.job
     examples, card = load_examples(
         home.source(dataset.name),
         dataset.table,
         dataset=dataset.name,
         target=job.target,
-        binning=priced.binning,
+        coder=coder,
         quality_floor=dataset.quality_floor,
         freshness=FreshnessTerms(today=home.clock.now().date()),
     )

@@ -6,11 +6,11 @@ Not guaranteed: that a filter lets them pass; its cap is tighter than what is lo
 stays within the assumptions: a node prices what the job really does, and refuses what costs more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fedmkt.core.errors import EpsilonInvalid
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import LARGEST_MULTIPLIER, SMALLEST_MULTIPLIER, GaussianEvent
+from fedmkt.privacy.events import LARGEST_MULTIPLIER, SMALLEST_MULTIPLIER, Event, GaussianEvent
 from fedmkt.privacy.filter import check_cap
 
 COARSEST_BOUND = 2.0**24  # grid units: one customer's bound is at least this in every job
@@ -42,6 +42,23 @@ def noise_multiplier_for(
         event = GaussianEvent(multiplier, multiplier * grid_bound, 1, dimensions)
         return epsilon_of([event] * releases, delta)
 
+    return _smallest(epsilon, cost)
+
+
+def smallest_multiplier(
+    events: Callable[[float], Sequence[Event]], *, epsilon: float, delta: float
+) -> float:
+    """Return the smallest noise multiplier, within 1e-3 of itself, whose events cost `epsilon`.
+
+    Args: events: all releases of a training with a noise multiplier; more noise costs no more.
+    Raises: EpsilonInvalid for an epsilon or delta no noise can reach, and as `events`.
+    """
+    check_cap(epsilon, delta)
+    return _smallest(epsilon, lambda multiplier: epsilon_of(events(multiplier), delta))
+
+
+def _smallest(epsilon: float, cost: Callable[[float], float]) -> float:
+    """Return the smallest multiplier that costs at most `epsilon`, within 1e-3 of itself."""
     low, high = _bracket(epsilon, cost)
     while high > low * PRECISION:
         middle = (low * high) ** 0.5

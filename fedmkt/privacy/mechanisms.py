@@ -25,6 +25,7 @@ from opendp.metrics import l2_distance
 from opendp.mod import enable_features
 
 from fedmkt.core.errors import EpsilonInvalid, RangeExceeded
+from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import IntArray, LocalUpdate, NoiselessUpdate, PrivateUpdate, Trust
 from fedmkt.privacy.events import GaussianEvent, check_noise_multiplier
 from fedmkt.privacy.filter import check_shares
@@ -51,6 +52,10 @@ class OsNoise:
         measurement = make_gaussian(domain, l2_distance(T="i64"), scale=sigma)
         return np.array(measurement(values.tolist()), dtype=np.int64)
 
+    def key_stream(self, label: str) -> KeyStream:  # noqa: ARG002 - as `stream`
+        """Return a stream under a new key that nobody else has."""
+        return KeyStream.fresh()
+
     def words(self, count: int) -> NDArray[np.uint64]:
         """Return so many uniform 64-bit words, shape (count,)."""
         return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
@@ -74,6 +79,10 @@ class ReproducibleNoise:
         """Return an independent source for `label`, the same after a restart."""
         derived = hashlib.sha256(f"fedmkt noise stream {self._seed} {label}".encode()).digest()
         return ReproducibleNoise(int.from_bytes(derived, "big"))
+
+    def key_stream(self, label: str) -> KeyStream:
+        """Return a keyed stream for `label`, the same after a restart."""
+        return KeyStream(hashlib.sha256(f"fedmkt key {self._seed} {label}".encode()).digest())
 
     def add_to(self, values: IntArray, *, sigma: float) -> IntArray:
         """Return `values` plus the stream's next noise of scale `sigma`, shape (length,)."""

@@ -19,6 +19,7 @@ from fedmkt.data.binning import Binning
 from fedmkt.evidence.report import Report
 from fedmkt.horizontal.pooled import train_pooled
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel
 from fedmkt.node.app import node_at
 from fedmkt.simulation.demo_folder import make_room, whole_or_not_at_all
 from fedmkt.simulation.demo_plan import ARMS, DRAWS, PURPOSE, Arm, job_for, terms
@@ -43,8 +44,9 @@ class _RoundWatcher:
     rounds: list[tuple[int, float, float]] = field(default_factory=list)
     measuring_s: float = 0.0
 
-    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:
         """Measure the round."""
+        assert isinstance(model, AdditiveModel)
         started = time.monotonic()
         loss, auc = self.public.loss(model), self.public.auc(model).value
         self.rounds.append((number, loss, auc))

@@ -14,7 +14,7 @@ from pathlib import Path
 from fedmkt.contract.signatures import directory_of
 from fedmkt.coordinator.home import open_coordinator
 from fedmkt.coordinator.shared_run import SharedOutcome
-from fedmkt.coordinator.training import Outcome
+from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.core.errors import FedmktError
 from fedmkt.evidence.receipts import Receipt, verify_receipt
 from fedmkt.evidence.report import (
@@ -28,6 +28,7 @@ from fedmkt.evidence.report import (
 )
 from fedmkt.identity.hash_chain import Head, Verified, verify_chain
 from fedmkt.identity.keys import PublicIdentity
+from fedmkt.models.kept import AnyModel
 from fedmkt.node.app import node_at
 from fedmkt.node.home import NodeHome
 from fedmkt.privacy.accounting import epsilon_of
@@ -133,7 +134,7 @@ def _checked(world: World, member: str) -> _Checked:
     return _Checked(held, bool(results), max((one.records for one in results), default=0))
 
 
-def receipts_of(world: World, outcome: Outcome | SharedOutcome) -> dict[str, Receipt]:
+def receipts_of(world: World, outcome: Outcome[AnyModel] | SharedOutcome) -> dict[str, Receipt]:
     """Return the run's receipts, each verified with its member's key. Raises: SignatureInvalid."""
     home = open_coordinator(world.coordinator)
     directory = directory_of(home.contract)

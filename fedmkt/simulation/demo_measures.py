@@ -88,7 +88,7 @@ def model_result(
         epsilon=None if asked is None else max(asked, measured or 0.0),
         delta=None if asked is None else job.privacy.delta,
         auc=_interval(study, outcome.model),
-        rounds=outcome.state.round,
+        rounds=outcome.rounds,
         exchanges=outcome.exchanges,
         bytes_up=outcome.bytes_up,
         bytes_down=outcome.bytes_down,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fedmkt.contract.job import Job
-from fedmkt.coordinator.training import Outcome
+from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.simulation.demo_plan import Arm
 from fedmkt.simulation.evaluation_data import PublicTable
@@ -21,7 +21,7 @@ class Trained:
 
     arm: Arm
     job: Job
-    outcome: Outcome
+    outcome: Outcome[AdditiveModel]
     world: World
     rounds: tuple[tuple[int, float, float], ...]
     measuring_s: float

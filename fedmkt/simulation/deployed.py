@@ -12,10 +12,9 @@ from pathlib import Path
 from fedmkt.contract.collaboration import Cap, Dataset
 from fedmkt.contract.job import AnyJob, Job
 from fedmkt.coordinator.progress import Event
-from fedmkt.coordinator.training import Outcome
+from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.data import bundled
 from fedmkt.evidence.report import Report
-from fedmkt.horizontal.newton import TrainingState
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.simulation.demo import twins_without_noise
 from fedmkt.simulation.demo_plan import ARMS, DELTA, PURPOSE, REQUESTER, Arm, job_for
@@ -95,7 +94,8 @@ def _trained(
     models = {number: _model(folder / "rounds" / f"{number}.json") for number in rounds}
     outcome = Outcome(
         run=run,
-        state=TrainingState(_model(folder / "model.json"), job.model, round=max(rounds, default=0)),
+        model=_model(folder / "model.json"),
+        rounds=max(rounds, default=0),
         receipts={path.stem: path.read_bytes() for path in (folder / "receipts").glob("*.json")},
         exchanges=last.exchanges,
         bytes_up=last.bytes_up,

@@ -14,7 +14,7 @@ from fedmkt.coordinator.app import exchanges_of
 from fedmkt.core.errors import RunRefused
 from fedmkt.data import bundled
 from fedmkt.evidence.report import Report
-from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel
 from fedmkt.simulation.demo_folder import make_room, whole_or_not_at_all
 from fedmkt.simulation.progress import StudyProgress
 from fedmkt.simulation.vertical_partition import PartyData, make_parties
@@ -47,7 +47,7 @@ class _StepWatcher:
 
     progress: StudyProgress
 
-    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:
         """Runs over shared customers count exchanges."""
 
     def finished_step(self, number: int, steps: int, name: str) -> None:

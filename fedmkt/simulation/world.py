@@ -9,19 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import tomli_w
 
 from fedmkt.contract.collaboration import Cap, Collaboration, Dataset, Member
-from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.job import AnyJob, Job, NetworkJob
 from fedmkt.contract.order import Order, sign_order
 from fedmkt.contract.signatures import sign_contract
 from fedmkt.coordinator.app import AnyOutcome, make_main
 from fedmkt.coordinator.conversation import Patience
 from fedmkt.coordinator.shared_run import SharedOutcome
-from fedmkt.coordinator.training import Outcome, Watcher
+from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.identity.keys import Identity
+from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.network_shape import NetworkWeights
 from fedmkt.node.app import app as client_app
 from fedmkt.node.app import forget_nodes
 from fedmkt.storage.contract_files import (
@@ -79,14 +82,22 @@ class World:
         """Return where the signed order of a run is kept."""
         return self.coordinator / "orders" / f"{run}.json"
 
-    def run(self, job: Job, run: str, watcher: Watcher) -> Outcome:
+    def run(self, job: Job, run: str, watcher: Watcher) -> Outcome[AdditiveModel]:
         """Train over the in-process grid: the nodes' own app, and the coordinator's main.
 
         Raises: what `coordinator.app` raises.
         """
         outcome = self._carried_out(job, run, watcher)
         assert isinstance(outcome, Outcome)
-        return outcome
+        assert isinstance(outcome.model, AdditiveModel)
+        return cast("Outcome[AdditiveModel]", outcome)
+
+    def run_network(self, job: NetworkJob, run: str, watcher: Watcher) -> Outcome[NetworkWeights]:
+        """Train a network in the same way. Raises: as `run`."""
+        outcome = self._carried_out(job, run, watcher)
+        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome.model, NetworkWeights)
+        return cast("Outcome[NetworkWeights]", outcome)
 
     def run_shared(self, job: AnyJob, run: str, watcher: Watcher) -> SharedOutcome:
         """Run a job over shared customers in the same way. Raises: as `run`."""

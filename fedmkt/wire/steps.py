@@ -7,6 +7,7 @@ from fedmkt.wire.training import (
     MaskRequest,
     SharesRequest,
     UnmaskRequest,
+    UpdateRequest,
     VoteRequest,
 )
 
@@ -15,6 +16,7 @@ Request = (
     | CloseRequest
     | SharesRequest
     | MaskRequest
+    | UpdateRequest
     | VoteRequest
     | UnmaskRequest
     | SharedRequest
@@ -27,6 +29,7 @@ _REQUESTS: dict[str, type[Request]] = {
         CloseRequest,
         SharesRequest,
         MaskRequest,
+        UpdateRequest,
         VoteRequest,
         UnmaskRequest,
         *SHARED_REQUESTS,
@@ -36,7 +39,7 @@ _REQUESTS: dict[str, type[Request]] = {
 
 def step_name(request: Request) -> str:
     """Return the step a request belongs to, as in "mask/3" or "open"."""
-    if isinstance(request, MaskRequest | VoteRequest | UnmaskRequest):
+    if isinstance(request, MaskRequest | UpdateRequest | VoteRequest | UnmaskRequest):
         return f"{request.kind}/{request.sum_index}"
     index = getattr(request, "index", None)
     return request.kind if index is None else f"{request.kind}/{index}"

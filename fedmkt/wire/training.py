@@ -3,6 +3,7 @@
     open      job                             -> signed key bundle
     shares    everybody's key bundles         -> sealed shares for each other member
     mask/T    the model, (first: the inbox)   -> masked sums (a survey: no model yet)
+    update/T  the network, (first: the inbox) -> masked sums (the first: a count, no network yet)
     vote/T    the survivors' transcript       -> signature on it
     unmask/T  the survivors' signatures       -> shares that open this one sum
     close     outcome, audit heads            -> receipt, countersignature of the heads
@@ -61,6 +62,24 @@ class MaskRequest(Body):
         if not np.isfinite(effects).all():
             raise MessageInvalid(kind="mask", problem="effects are not finite")
         return effects
+
+
+class UpdateRequest(Body):
+    """The network of this round and, in the first sum, the shares others sent.
+
+    parameters, control: little-endian float32 bytes, one value a parameter; control is empty but
+    where the job has control variates. The first sum is a count and asks with neither.
+    """
+
+    kind: Literal["update"] = "update"
+    sum_index: int = Field(ge=0)
+    parameters: bytes
+    control: bytes
+    inbox: dict[str, bytes] = Field(default_factory=dict)
+
+    def model_hash(self) -> str:
+        """Return the hash of what all members must have been asked alike in this sum."""
+        return digest(encode([self.sum_index, self.parameters, self.control]))
 
 
 class MaskReply(Body):

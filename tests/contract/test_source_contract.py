@@ -156,7 +156,7 @@ def load(source: Source, **terms):
         SCHEMA,
         dataset="shop",
         target="bought",
-        binning=BINNING,
+        coder=BINNING,
         batch_rows=128,
         quality_floor=0.7,
         **terms,

@@ -12,9 +12,8 @@ from fedmkt.contract.job import AdditiveSettings, Job, PrivacySettings
 from fedmkt.coordinator.app import run_job
 from fedmkt.coordinator.conversation import Patience
 from fedmkt.coordinator.home import open_coordinator
-from fedmkt.coordinator.training import Outcome
+from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.data import bundled
-from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.app import forget_nodes, open_handler
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.simulation.world import Terms, World, build_world
@@ -93,7 +92,7 @@ def small_job(
 class Quiet:
     """A watcher that shows nothing."""
 
-    def finished_round(self, number: int, rounds: int, model: AdditiveModel) -> None:
+    def finished_round(self, number: int, rounds: int, model: object) -> None:
         pass
 
 
@@ -109,10 +108,10 @@ class Trial:
     watcher: Any = field(default_factory=Quiet)
     grid: Mapping[str, Any] | None = None
 
-    def run(self, job: Job, run: str) -> Outcome:
+    def run(self, job: Job, run: str) -> Outcome[Any]:
         order = self.world.order(job, run)
         home = open_coordinator(self.world.coordinator)
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome[Any]] = []
 
         def main(channel: Channel, _config: object) -> None:
             outcomes.append(

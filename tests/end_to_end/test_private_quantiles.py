@@ -60,7 +60,7 @@ def test_a_survey_is_charged_noised_masked_and_receipted_like_a_round(tmp_path: 
     world = small_world(tmp_path)
     job = surveyed_job(world)
     outcome = Trial(world).run(job, "run-1")
-    assert outcome.state.round == ROUNDS
+    assert outcome.rounds == ROUNDS
     assert outcome.exchanges == 3 + 3 * RELEASES
     for member in world.members:
         assert entries_of(world, member) == [("run-1", r, "spent") for r in range(RELEASES)]

@@ -245,7 +245,7 @@ def test_a_member_lost_in_one_sum_is_back_in_the_next(tmp_path: Path) -> None:
         return node == lost_node and first_done and not second_done and not is_reply
 
     outcome = Trial(world, SHORT, grid={"lose": lose}).run(small_job(world), "run-1")
-    assert outcome.state.round == ROUNDS
+    assert outcome.rounds == ROUNDS
     states = [state for _, _, state in entries_of(world, world.members[3])]
     assert states.count("spent") == ROUNDS - 1
     assert states.count("returned") == 1
@@ -414,7 +414,7 @@ def test_shared_noise_does_not_open_with_more_missing_than_it_was_sized_for(
         job = small_job(world, trust="distributed", may_drop=may_drop)
         trial = Trial(world, SHORT, grid=lose)
         if opens:
-            assert trial.run(job, "run-1").state.round == ROUNDS
+            assert trial.run(job, "run-1").rounds == ROUNDS
         else:
             with pytest.raises(RunRefused) as refused:
                 trial.run(job, "run-1")
@@ -426,7 +426,7 @@ def test_a_member_lost_before_it_dealt_shares_is_left_out_of_the_run(tmp_path: P
     world = small_world(tmp_path, members=4)
     lose = {"lose": lambda node, message: node == 4 and b"shares" in _payload(message)}
     outcome = Trial(world, SHORT, grid=lose).run(small_job(world), "run-1")
-    assert outcome.state.round == ROUNDS
+    assert outcome.rounds == ROUNDS
     assert {state for _, _, state in entries_of(world, world.members[0])} == {"spent"}
     assert {state for _, _, state in entries_of(world, world.members[3])} == {"returned"}
     world.close()

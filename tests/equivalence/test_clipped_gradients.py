@@ -9,7 +9,8 @@ from network_twin import random_network, random_rows, row_gradients, shapes, sma
 from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
 from torch import nn
 
-from fedmkt.models.network import Network, NetworkInputs
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkInputs
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 
 # Of networks without numbers or without layers before the last; Opacus warns of its own hooks.

@@ -71,13 +71,16 @@ def exact(traces: list[Trace], clip_norm: float) -> tuple[FloatArray, FloatArray
 def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the precision of each part that is added from here on."""
     found: list[str] = []
-    for name in ("add_single", "add_double"):
 
-        def note(total, part, weights, name=name, add=getattr(module, name)):
+    def noting(name, add):
+        def note(total, part, weights):
             found.append(name)
             add(total, part, weights)
 
-        monkeypatch.setattr(module, name, note)
+        return note
+
+    for name in ("add_single", "add_double"):
+        monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
     return found
 
 

@@ -79,7 +79,7 @@ class Frames:
 
 def load(*frames: pl.DataFrame, schema: TableSchema = SCHEMA, **terms):
     return load_examples(
-        Frames(*frames), schema, dataset="shop", target="bought", binning=BINNING, **terms
+        Frames(*frames), schema, dataset="shop", target="bought", coder=BINNING, **terms
     )
 
 
@@ -269,7 +269,7 @@ def test_reports_of_batches_add_up():
 @pytest.mark.parametrize("column", ["undeclared", "customer"])
 def test_target_that_is_not_declared_is_refused(column):
     with pytest.raises(SettingInvalid):
-        load_examples(Frames(good()), SCHEMA, dataset="s", target=column, binning=BINNING)
+        load_examples(Frames(good()), SCHEMA, dataset="s", target=column, coder=BINNING)
 
 
 def test_positive_value_that_is_no_category_is_refused():

@@ -8,13 +8,14 @@ from sklearn.metrics import roc_auc_score
 
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import PrivateUpdate
-from fedmkt.models.network import Network, NetworkInputs, NetworkShape, first_parameters
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkInputs, NetworkShape, first_parameters
 from fedmkt.models.tasks import task_named
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.noise import SIGMA
 from fedmkt.privacy.dp_sgd.poisson import draw_customers, rows_of
-from fedmkt.privacy.dp_sgd.step import mean_gradient, noised_sum
-from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN, DpSgdTerms
+from fedmkt.privacy.dp_sgd.step import noised_sum
+from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN, DpSgdTerms, mean_gradient
 
 FALSE_ALARM = 1e-6  # of each check; a suite run daily for a century stays quiet
 SHAPE = small_shape(3, [4, 3], 16, 1)

@@ -10,8 +10,8 @@ from network_twin import random_network, random_rows, score, shapes, small_shape
 
 from fedmkt.contract.schema import Column, TableSchema
 from fedmkt.core.errors import MessageInvalid, SchemaViolated, SettingInvalid
-from fedmkt.models.network import (
-    Network,
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import (
     NetworkInputs,
     NetworkShape,
     first_parameters,

@@ -15,12 +15,23 @@ class Hidden:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Hidden())
 """
-WALK = """
+# What computes networks; all else, the price of a training among it, does without torch.
+NETWORKS = (
+    "fedmkt.horizontal.network_together",
+    "fedmkt.horizontal.network_update",
+    "fedmkt.models.network",
+    "fedmkt.node.network_training",
+    "fedmkt.privacy.dp_sgd.clipped_sum",
+    "fedmkt.privacy.dp_sgd.library",
+    "fedmkt.privacy.dp_sgd.step",
+    "fedmkt.privacy.dp_sgd.traces",
+)
+WALK = f"""
 import importlib, pkgutil, sys
 import fedmkt
+NETWORKS = {NETWORKS}
 for module in pkgutil.walk_packages(fedmkt.__path__, "fedmkt."):
-    networks = module.name.startswith(("fedmkt.privacy.dp_sgd", "fedmkt.models.network"))
-    if not networks and not module.name.endswith("__main__"):
+    if module.name not in NETWORKS and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 print("torch" in sys.modules)
 """

@@ -11,19 +11,18 @@ Norms come in closed form (`row_norms`), without any customer's gradient. Then o
 matrices is the sum, slopes scaled by min(1, clip_norm / norm) (`weighted_sum`).
 Source: the mechanism, Abadi et al. 2016, arXiv:1607.00133, section 3.1.
 
-FLOAT_MARGIN. With exact numbers a customer moves the sum by at most clip_norm; what a sum is off by,
-with and without the customer, comes on top. Parts of a batch are added in single precision as long
-as the errors proven for them add up to no more than SINGLE_MARGIN clip_norm. They follow from the
-rows' norms: about 2,200 customers with gradients of the clip norm or more, or more of them with
-smaller ones. All else is double precision: traces are float32, so squares neither overflow nor
-vanish, and norms are off by less than 2^-36 of themselves. A sum of n products is off by at most
-n 2^-53 times the sum of their absolute values, in any order (Higham 2002, "Accuracy and Stability of
-Numerical Algorithms", section 3.1); with n < 2^12 rows at once, 2^20 rows and so fewer than 2^9
-parts to add (one that parts no customer is shorter by at most 63 rows), 2^20 customers with absolute
-values of at most 16 clip_norm (rows that cancel, see `row_norms`), by less than
-(2^12 + 2^9 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With and
-without a customer: below 2^-15 clip_norm, what underflows in single precision included, and
-2 SINGLE_MARGIN clip_norm more.
+FLOAT_MARGIN. With exact numbers a customer moves the sum by at most clip_norm; what a sum is off
+by, with and without the customer, comes on top. Parts of a batch are added in single precision as
+long as the errors proven for them add up to no more than SINGLE_MARGIN clip_norm. They follow from
+the rows' norms: about 2,200 gradients of the clip norm or longer, or more that are shorter. All
+else is double precision: traces are float32, so squares neither overflow nor vanish, and norms are
+off by less than 2^-36 of themselves. A sum of n products is off by at most n 2^-53 times the sum of
+their absolute values, in any order (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
+section 3.1); with n < 2^12 rows at once, 2^20 rows and so fewer than 2^9 parts to add (one that
+parts no customer is shorter by at most 63 rows), 2^20 customers with absolute values of at most
+16 clip_norm (rows that cancel, see `row_norms`), by less than
+(2^12 + 2^9 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With and without a customer: below
+2^-15 clip_norm, with what underflows in single precision, and 2 SINGLE_MARGIN clip_norm more.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,8 @@ Over rows r, s of one customer the sum of outer products has the square norm sum
 vector.
 
 Guarantee: `row_norms` is off by less than 2^-36 of a norm, `row_norms_single` by less than 9 u of
-it, u = 2^-24, or 2^-26 of a clip norm of at least 2^-10 where that is more. What is not finite has a
-norm that is not, or none at all in single precision.
+it, u = 2^-24, or 2^-26 of a clip norm of at least 2^-10 where that is more. What is not finite has
+a norm that is not, or none at all in single precision.
 Not guaranteed: exact norms of customers whose rows cancel. They are taken to be at least 1/16 of the
 sum of the rows' norms, so that rounding stays small beside them.
 
@@ -70,11 +70,12 @@ def _squares(values: torch.Tensor) -> FloatArray:
     """Return the square norm of each row, shape (rows,); at most 8 squares in single precision."""
     lanes = values.shape[1] // _ADDED
     rest = values[:, lanes * _ADDED :].numpy()
-    square = np.einsum("ij,ij->i", rest, rest).astype(np.float64)
+    square: FloatArray = np.einsum("rc,rc->r", rest, rest).astype(np.float64)
     if lanes:
-        # (rows, 8, lanes): neighbours stand in different sums, so that a processor adds many at once
-        folded = values[:, : lanes * _ADDED].unflatten(1, (_ADDED, lanes)).numpy()
-        square += np.einsum("rkl,rkl->rl", folded, folded).astype(np.float64) @ np.ones(lanes)
+        # (rows, 8, lanes): neighbours are in different sums, so that a processor adds many at once
+        folded = values[:, : lanes * _ADDED].view(len(values), _ADDED, lanes).numpy()
+        squares = np.einsum("rkl,rkl->rl", folded, folded).astype(np.float64)
+        square += squares @ np.ones(lanes)
     return square
 
 

@@ -1,4 +1,4 @@
-"""One step: from the traces of those drawn to a noised sum, and from noised sums to a gradient.
+"""One step: from the traces of those drawn to a noised sum.
 
     draw_customers -> the model's traces -> clipped sum -> LocalUpdate -> PrivateUpdate
 
@@ -10,10 +10,8 @@ Not guaranteed: anything for rows drawn another way, above all by shuffling and 
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fedmkt.core.keystream import KeyStream
-from fedmkt.core.stages import FloatArray, IntArray, PrivateUpdate, Trust
+from fedmkt.core.stages import PrivateUpdate, Trust
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.noise import add_gaussian, on_grid
 from fedmkt.privacy.dp_sgd.poisson import IndexArray
@@ -44,13 +42,3 @@ def noised_sum(
         trust=trust,
         stream=stream,
     )
-
-
-def mean_gradient(values: IntArray, terms: DpSgdTerms, *, customers: float) -> FloatArray:
-    """Return the noised mean gradient of released sums (parameters,) on the terms' grid.
-
-    customers: about how many could have been drawn; a public number, agreed or released with noise.
-    Neither their exact number nor the number drawn may stand here: both tell of one customer.
-    """
-    unit = terms.grid.unit / (terms.sampling_rate * customers)
-    return np.asarray(values * unit, dtype=np.float64)

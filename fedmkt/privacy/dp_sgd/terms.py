@@ -9,7 +9,10 @@ Not guaranteed: that a training keeps to its terms. Whoever runs it makes no mor
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.stages import FloatArray, IntArray
 from fedmkt.privacy.dp_sgd.noise import Grid, grid_for
 from fedmkt.privacy.events import PoissonGaussianEvent
 from fedmkt.privacy.mechanisms import noise_event
@@ -75,3 +78,13 @@ class DpSgdTerms:
     def step_event(self) -> PoissonGaussianEvent:
         """Return what one step costs."""
         return PoissonGaussianEvent(self.event.noise, self.sampling_rate, 1)
+
+
+def mean_gradient(values: IntArray, terms: DpSgdTerms, *, customers: float) -> FloatArray:
+    """Return the noised mean gradient of released sums (parameters,) on the terms' grid.
+
+    customers: about how many could have been drawn; a public number, agreed or released with noise.
+    Neither their exact number nor the number drawn may stand here: both tell of one customer.
+    """
+    unit = terms.grid.unit / (terms.sampling_rate * customers)
+    return np.asarray(values * unit, dtype=np.float64)

@@ -3,8 +3,8 @@
 Guarantee: of rows with `row_norms_single` and weights min(1, clip_norm / norm) made from these, as
 `single_is_single` wants them, `add_single` adds a sum that is off by at most `roundings` u,
 u = 2^-24, times the sum over rows of weight times norm, in L2 norm over all parameters, and by
-2^-38 `clip_norm` more over all parts of 2^20 rows. That is so whatever the rows hold, and counts the
-norms' own errors. `add_double` is off by what the proof of `clipped_sum` says.
+2^-38 `clip_norm` more over all parts of 2^20 rows. That is so whatever the rows hold; the norms'
+own errors are in it. `add_double` is off by what the proof of `clipped_sum` says.
 Not guaranteed: the last bits. In which order a matrix library adds is in no proof here, nor that it
 adds the same rows in the same way twice.
 
@@ -46,8 +46,8 @@ def single_is_single(traces: Sequence[Trace], clip_norm: float) -> bool:
 
     Torch and oneDNN can be told to round the factors of float32 products to fewer bits.
     """
-    matmul = torch.backends.mkldnn.matmul
-    precision = getattr(matmul, "fp32_precision", None) or torch.get_float32_matmul_precision()
+    settings = getattr(torch.backends.mkldnn, "matmul", None)  # newer than torch 2.8
+    precision = getattr(settings, "fp32_precision", None) or torch.get_float32_matmul_precision()
     modes = [os.environ.get(f"{name}_DEFAULT_FPMATH_MODE") for name in ("ONEDNN", "DNNL")]
     values = [one.slopes for one in traces]
     values += [one.inputs for one in traces if isinstance(one, LinearTrace)]

@@ -21,7 +21,13 @@ from fedmkt.core.errors import (
     SurvivorsInvalid,
     TooFewMembers,
 )
-from fedmkt.core.stages import IntArray, MaskedUpdate, NoiselessUpdate, PrivateUpdate
+from fedmkt.core.stages import (
+    IntArray,
+    MaskedUpdate,
+    NoiselessUpdate,
+    PrivateUpdate,
+    TrainedUpdate,
+)
 from fedmkt.identity.keys import Identity, PublicIdentity
 from fedmkt.security.secure_sum.masks import add_masks, pair_mask_key, pair_sign, self_mask_key
 from fedmkt.security.secure_sum.messages import (
@@ -49,16 +55,16 @@ __all__ = [
 
 
 def mask(
-    state: MemberState, sum_index: int, update: PrivateUpdate, *, request_hash: str
+    state: MemberState, sum_index: int, update: PrivateUpdate | TrainedUpdate, *, request_hash: str
 ) -> tuple[MemberState, MaskedUpdate]:
-    """Add this sum's masks to a noised update.
+    """Add this sum's masks to an update that is private.
 
     Args: update: values (length,) in grid units; request_hash: what the coordinator asked for.
     Raises: AlreadyOpened when this sum's mask was used; StepOutOfOrder before the shares;
     RangeExceeded for a value outside the ring.
     """
-    if not isinstance(update, PrivateUpdate):
-        raise TypeError("mask takes a PrivateUpdate; see mask_noiseless for the other kind")
+    if not isinstance(update, PrivateUpdate | TrainedUpdate):
+        raise TypeError("mask takes private updates; see mask_noiseless for the other kind")
     return _mask(state, sum_index, update.values, request_hash)
 
 

@@ -1,0 +1,106 @@
+"""The coordinator's side of a network's training: from sums over partners to the next parameters.
+
+Guarantee: post-processing. A state follows from public settings and released sums alone, so it
+costs no privacy; without noise it is the same however rows are split into sums of gradients.
+Not guaranteed: that a training settles. What is not finite is refused by name.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fedmkt.contract.job import NetworkJob
+from fedmkt.core.stages import FloatArray, IntArray
+from fedmkt.data.scaling import NumberArray
+from fedmkt.horizontal import server_steps
+from fedmkt.horizontal.local_update import GRID
+from fedmkt.horizontal.network_plan import UNIT, shared_length, step_terms
+from fedmkt.models.network_shape import NetworkShape, NetworkWeights, first_parameters
+from fedmkt.privacy.dp_sgd.terms import mean_gradient
+
+_FEWEST = 1.0  # customers; noise can take a count below
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkState:
+    """Where a training stands.
+
+    customers: of all partners, as released. control: everybody's mean control variate, empty where
+    the job has none. mean: the weighted sum of the parameters so far, for the mean over rounds.
+    """
+
+    shape: NetworkShape
+    server: server_steps.ServerState
+    customers: float
+    control: FloatArray = field(repr=False)
+    mean: FloatArray = field(repr=False)
+
+    @property
+    def round(self) -> int:
+        """Return how many rounds are done."""
+        return self.server.rounds
+
+    @property
+    def parameters(self) -> NumberArray:
+        """Return the parameters that the next round starts from, shape (length,)."""
+        return self.server.parameters
+
+
+def initial_network(job: NetworkJob, shape: NetworkShape) -> NetworkState:
+    """Return the state before the first sum."""
+    settings = server_steps.ServerSettings(**job.model.server.model_dump(exclude={"average"}))
+    server = server_steps.initial(settings, first_parameters(shape, job.model.start))
+    control = np.zeros(shape.length if job.model.algorithm == "scaffold" else 0)
+    return NetworkState(shape, server, _FEWEST, control, np.zeros(shape.length))
+
+
+def counted(state: NetworkState, values: IntArray) -> NetworkState:
+    """Return the state that knows how many customers there are. Args: values: (1,), released."""
+    return replace(state, customers=max(_FEWEST, float(values[0]) / GRID))
+
+
+def advanced(
+    state: NetworkState, job: NetworkJob, values: IntArray, *, survivors: int
+) -> NetworkState:
+    """Return the state after a round. Args: values: the released sum of `survivors` partners.
+
+    Raises: TrainingDiverged.
+    """
+    present = survivors / len(job.members)
+    if job.model.sums_gradients:
+        update = -_mean_gradient(state, job, values, customers=state.customers * present)
+        return _moved(state, job, update)
+    shared = shared_length(job, state.shape)
+    weight = max(_FEWEST, float(values[shared]) * UNIT)
+    update = np.zeros(state.shape.length)
+    update[:shared] = values[:shared] * (UNIT / weight)
+    if state.control.size:
+        along = update / (job.model.local_steps * job.model.learning_rate)
+        control = state.control - present * (state.control + along)
+        state = replace(state, control=control)
+    return _moved(state, job, update)
+
+
+def result(state: NetworkState, job: NetworkJob) -> NetworkWeights:
+    """Return the network of the training: the mean over rounds, or the last one."""
+    decay = job.model.server.average
+    if not decay or not state.round:
+        return NetworkWeights(state.shape, state.parameters)
+    weight = 1 - decay**state.round
+    return NetworkWeights(state.shape, (state.mean / weight).astype(np.float32))
+
+
+def _mean_gradient(
+    state: NetworkState, job: NetworkJob, values: IntArray, *, customers: float
+) -> FloatArray:
+    """Return the mean gradient of a sum over partners, shape (length,)."""
+    if job.privacy.trust != "none":
+        return mean_gradient(values, step_terms(job, state.shape), customers=customers)
+    return values.astype(np.float64) * (UNIT / (job.model.sampling_rate * customers))
+
+
+def _moved(state: NetworkState, job: NetworkJob, update: FloatArray) -> NetworkState:
+    server = server_steps.advance(state.server, update)
+    decay = job.model.server.average
+    mean = decay * state.mean + (1 - decay) * server.exact if decay else state.mean
+    return replace(state, server=server, mean=mean)

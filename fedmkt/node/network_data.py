@@ -1,0 +1,75 @@
+"""What a network's training is at a node before its first step: its price, and the rows it reads.
+
+Guarantee: none by itself; `fedmkt.node.network_training` makes both, in that order. Pricing needs
+no library for networks.
+"""
+
+import math
+from dataclasses import dataclass
+
+from fedmkt.contract.job import NetworkJob
+from fedmkt.contract.permissions import allow
+from fedmkt.core.errors import ClaimedEpsilonWrong
+from fedmkt.horizontal.local_update import LARGEST_SUM
+from fedmkt.horizontal.network_plan import NetworkSum, network_releases, planned_network
+from fedmkt.models.network_shape import NetworkShape, shape_from_schema
+from fedmkt.node.answer import Priced
+from fedmkt.node.home import NodeHome
+from fedmkt.node.secure_sums import RING
+from fedmkt.node.training_data import BYTES_A_VALUE, EPSILON_ROUNDING
+from fedmkt.node.wording import noise_words
+from fedmkt.privacy.accounting import epsilon_of
+from fedmkt.privacy.events import GaussianEvent, PoissonGaussianEvent, Release
+from fedmkt.security.secure_sum.ring import check_headroom
+
+
+@dataclass(frozen=True, slots=True)
+class PricedNetwork(Priced):
+    """A network's training with its sums. shape: public, from the schema and the job."""
+
+    job: NetworkJob
+    shape: NetworkShape
+    sums: tuple[NetworkSum, ...]
+
+
+def price_network(home: NodeHome, job: NetworkJob) -> PricedNetwork:
+    """Check a job against the contract and price its releases; no data are touched.
+
+    Raises: a Refusal: the contract says no, or the stated epsilon is not what it costs;
+        SettingInvalid, EpsilonInvalid, RangeExceeded for what cannot be trained or priced.
+    """
+    dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
+    model = job.model
+    shape = shape_from_schema(dataset.table, job.features, width=model.width, blocks=model.blocks)
+    releases = network_releases(job, shape)
+    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
+    claimed = job.privacy.epsilon
+    if claimed is not None and epsilon > claimed + EPSILON_ROUNDING:
+        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
+    for release in releases:
+        noise = _sigma(release) * math.sqrt(len(job.members))
+        check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
+    sums = planned_network(job, shape)
+    return PricedNetwork(
+        job=job,
+        dataset=dataset,
+        releases=releases,
+        epsilon=epsilon,
+        delta=job.privacy.delta,
+        leaves=tuple(map(_leaves, sums, releases)),
+        shape=shape,
+        sums=sums,
+    )
+
+
+def _sigma(release: Release) -> float:
+    """Return the standard deviation of the noise in a release, in grid units."""
+    event = release.event
+    if isinstance(event, PoissonGaussianEvent):
+        return event.noise.sigma
+    return event.sigma if isinstance(event, GaussianEvent) else 0.0
+
+
+def _leaves(one: NetworkSum, release: Release) -> str:
+    size = f"{one.length} numbers ({one.length * BYTES_A_VALUE:,} bytes)"
+    return f"{release.name}: {size}, masked; {noise_words(release.event)}"
