@@ -891,7 +891,7 @@ class AuditCut(AuditError):
     )
 
 
-# Simulated collaborations: who holds what, and who takes part.
+# --- simulated collaborations: who holds what, and who takes part -------------------------------
 
 
 class PartitionImpossible(UserError):
@@ -908,6 +908,7 @@ class NobodyLeft(FedmktError):
     template = (
         "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
         "Lower the drop-out or the quorum, or ask a larger share of the partners."
+    )
 
 
 # --- robust sums ------------------------------------------------------------------------------

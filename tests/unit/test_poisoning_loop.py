@@ -7,7 +7,8 @@ from poisoning_world import population, table, trigger
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.horizontal.robust import median
-from fedmkt.models.network import Network, NetworkInputs, first_parameters
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkInputs, first_parameters
 from fedmkt.simulation.poisoning.attackers import (
     Backdoor,
     EchoRiders,

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from fedmkt.core.stages import FloatArray
-from fedmkt.models.network import NetworkInputs
+from fedmkt.models.network_shape import NetworkInputs
 from fedmkt.simulation.poisoning.loop import Situation
 from fedmkt.simulation.poisoning.population import Rows, Trigger
 

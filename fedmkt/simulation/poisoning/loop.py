@@ -18,11 +18,8 @@ from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.stages import FloatArray
 from fedmkt.horizontal.robust import Combined
 from fedmkt.horizontal.server_steps import ServerSettings, advance, initial
-from fedmkt.models.network import (
-    Network,
-    NetworkShape,
-    first_parameters,
-)
+from fedmkt.models.network import Network
+from fedmkt.models.network_shape import NetworkShape, first_parameters
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, Trace
 from fedmkt.simulation.poisoning.population import Population, Rows
 
