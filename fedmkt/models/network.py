@@ -16,6 +16,7 @@ Sources: direct effects beside a deep part, Cheng et al. 2016, arXiv:1606.07792;
 Berkhahn 2016, arXiv:1604.06737; residual connections, He et al. 2015, arXiv:1512.03385.
 """
 
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import numpy as np

@@ -21,8 +21,9 @@ their absolute values, in any order (Higham 2002, "Accuracy and Stability of Num
 section 3.1); with n < 2^12 rows at once, 2^20 rows and so fewer than 2^9 parts to add (one that
 parts no customer is shorter by at most 63 rows), 2^20 customers with absolute values of at most
 16 clip_norm (rows that cancel, see `row_norms`), by less than
-(2^12 + 2^9 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With and without a customer: below
-2^-15 clip_norm, with what underflows in single precision, and 2 SINGLE_MARGIN clip_norm more.
+(2^12 + 2^9 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With
+and without a customer: below 2^-15 clip_norm, with what underflows in single precision, and
+2 SINGLE_MARGIN clip_norm more.
 """
 
 from collections.abc import Iterator, Sequence

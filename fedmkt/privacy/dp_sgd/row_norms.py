@@ -9,8 +9,8 @@ vector.
 Guarantee: `row_norms` is off by less than 2^-36 of a norm, `row_norms_single` by less than 9 u of
 it, u = 2^-24, or 2^-26 of a clip norm of at least 2^-10 where that is more. What is not finite has
 a norm that is not, or none at all in single precision.
-Not guaranteed: exact norms of customers whose rows cancel. They are taken to be at least 1/16 of the
-sum of the rows' norms, so that rounding stays small beside them.
+Not guaranteed: exact norms of customers whose rows cancel. They are taken to be at least 1/16 of
+the sum of the rows' norms, so that rounding stays small beside them.
 
 Proof. In double precision squares of float32 neither overflow nor vanish. In single precision 8
 squares at most are added, in any order: 8 roundings, so |g|^2 and |a|^2 are each off by 8 u of
