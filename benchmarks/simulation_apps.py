@@ -25,12 +25,12 @@ wanted = {"nodes": 0, "rounds": 0}
 
 
 @client.train("trivial")
-def answer(message: Message, context: Context) -> Message:
+def answer(message: Message, _context: Context) -> Message:
     return Message(message.content, reply_to=message)
 
 
 @server.main()
-def coordinate(grid: Grid, context: Context) -> None:
+def coordinate(grid: Grid, _context: Context) -> None:
     nodes = online(grid)
     for _ in range(wanted["rounds"]):
         start = time.perf_counter()

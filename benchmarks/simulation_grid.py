@@ -4,8 +4,8 @@
     python benchmarks/simulation_grid.py --short
 
 Both run the ServerApp and ClientApp of `simulation_apps.py`, each in a process of its own. Flower's
-simulation needs an interpreter with `flwr[simulation]`, named by FEDMKT_RAY_PYTHON; without it, ours
-is measured alone. A round is the median after the first; memory is the largest sum over all
+simulation needs an interpreter with `flwr[simulation]`, named by FEDMKT_RAY_PYTHON; without it,
+ours is measured alone. A round is the median after the first; memory is the largest sum over all
 processes of the memory that is theirs, with their part of what they share (PSS).
 """
 
@@ -111,7 +111,14 @@ def main() -> None:
     if peer:
         ray = measure(peer, "ray", JUDGED, options.rounds)
         rows.append(row_of("Flower on Ray", JUDGED, ray))
-    columns = ("simulation", "partners", "a round, s", "ms a partner", "start and end, s", "peak, MB")
+    columns = (
+        "simulation",
+        "partners",
+        "a round, s",
+        "ms a partner",
+        "start and end, s",
+        "peak, MB",
+    )
     print_table(columns, rows)
     if peer:
         faster = ray.round_s / ours[JUDGED].round_s

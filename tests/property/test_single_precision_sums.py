@@ -14,7 +14,6 @@ from fedmkt.privacy.dp_sgd.terms import SINGLE_MARGIN
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
 from fedmkt.privacy.dp_sgd.weighted_sum import (
     CLIP_NORMS,
-    ROWS_AT_ONCE,
     roundings,
     single_is_single,
 )
@@ -109,16 +108,15 @@ def test_a_batch_of_two_thousand_customers_is_one_part_in_single_precision(used)
 
 
 def test_what_single_precision_is_off_by_never_adds_up_to_more_than_is_allowed(used):
-    rows = 5 * ROWS_AT_ONCE
-    traces = traces_of("aligned", 2, rows)
-    largest = max(float(norm) for norm in exact(traces, np.inf)[1])
-    clip_norm = 2.5 * largest  # nobody is clipped: two parts fit, a third does not
-    expected, norms = exact(traces, clip_norm)
-    proven = roundings(ROWS_AT_ONCE) * U * float(norms.sum()) / 5 / (SINGLE_MARGIN * clip_norm)
+    traces = traces_of("aligned", 2, 9_000)
+    expected, norms = exact(traces, np.inf)
+    clip_norm = 2.5 * float(norms.max())  # nobody is clipped
     found = clipped_sum(traces, clip_norm=clip_norm)
-    assert used.count("add_single") == int(1 / proven) < 5
-    off = np.linalg.norm((found - expected).astype(float))
-    assert off <= SINGLE_MARGIN * clip_norm
+    proven = roundings(2_048) * U * 2_048 * float(norms.mean())
+    parts = int(SINGLE_MARGIN * clip_norm / proven)
+    assert parts == 2  # of 2,048 rows
+    assert used == ["add_single"] * parts + ["add_double"] * 5  # of 1,024 rows
+    assert np.linalg.norm((found - expected).astype(float)) <= SINGLE_MARGIN * clip_norm
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 1e20, 2 * LARGEST_INPUT])

@@ -18,15 +18,15 @@ the rows' norms: about 2,200 gradients of the clip norm or longer, or more that 
 else is double precision: traces are float32, so squares neither overflow nor vanish, and norms are
 off by less than 2^-36 of themselves. A sum of n products is off by at most n 2^-53 times the sum of
 their absolute values, in any order (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
-section 3.1); with n < 2^12 rows at once, 2^20 rows and so fewer than 2^9 parts to add (one that
+section 3.1); with n < 2^12 rows at once, 2^20 rows and so fewer than 2^11 parts to add (one that
 parts no customer is shorter by at most 63 rows), 2^20 customers with absolute values of at most
 16 clip_norm (rows that cancel, see `row_norms`), by less than
-(2^12 + 2^9 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With
+(2^12 + 2^11 + 8) 2^-53 2^24 clip_norm; slopes and weights are rounded too, that is in the 8. With
 and without a customer: below 2^-15 clip_norm, with what underflows in single precision, and
 2 SINGLE_MARGIN clip_norm more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,6 +47,8 @@ from fedmkt.privacy.dp_sgd.weighted_sum import (
 )
 
 ROWS_A_CUSTOMER = 64
+_ROWS_AT_ONCE = 2**10  # in double precision, so that a part stays in the processor's cache
+_ROWS_OF_MANY = 2**11  # in single precision where there are more than one part takes
 
 
 def clipped_sum(
@@ -64,16 +66,22 @@ def clipped_sum(
     _check(clip_norm, rows, customers)
     total = torch.zeros(sum(length_of(trace) for trace in traces), dtype=torch.float64)
     allowed = SINGLE_MARGIN * clip_norm if single_is_single(traces, clip_norm) else 0.0
-    for start, end in _slices(rows, customers):
+    start = 0
+    while start < rows:
+        end = _end(start, rows, customers, single=allowed > 0)
         part = [_part(trace, start, end) for trace in traces]
         whose = None if customers is None else customers[start:end]
         weights, error = _single_weights(part, whose, clip_norm) if allowed else (None, 0.0)
+        if error > allowed:
+            allowed = 0.0
+            continue
         # Privacy: what single precision is off by, over all parts, stays what is allowed.
-        if weights is not None and error <= allowed:
+        if weights is not None:
             allowed -= error
             add_single(total, part, weights)
         else:
             add_double(total, part, _weights(part, row_norms(part), whose, clip_norm))
+        start = end
     return total.numpy()
 
 
@@ -106,15 +114,16 @@ def _single_weights(
     return weights, float(weights.dot(apart)) * roundings(len(apart)) * 2.0**-24
 
 
-def _slices(rows: int, customers: IndexArray | None) -> Iterator[tuple[int, int]]:
-    """Yield slices of at most 2^10 rows that part no customer."""
-    start = 0
-    while start < rows:
-        end = min(start + ROWS_AT_ONCE, rows)
-        if customers is not None and end < rows:
-            end = int(np.searchsorted(customers, customers[end]))
-        yield start, end
-        start = end
+def _end(start: int, rows: int, customers: IndexArray | None, *, single: bool) -> int:
+    """Return where the part from row `start` on ends, so that it parts no customer."""
+    if not single:
+        most = _ROWS_AT_ONCE
+    else:
+        most = ROWS_AT_ONCE if rows - start <= ROWS_AT_ONCE else _ROWS_OF_MANY
+    end = min(start + most, rows)
+    if customers is not None and end < rows:
+        end = int(np.searchsorted(customers, customers[end]))
+    return end
 
 
 def _check(clip_norm: float, rows: int, customers: IndexArray | None) -> None:
