@@ -23,8 +23,10 @@ NETWORKS = (
     "fedmkt.node.network_training",
     "fedmkt.privacy.dp_sgd.clipped_sum",
     "fedmkt.privacy.dp_sgd.library",
+    "fedmkt.privacy.dp_sgd.row_norms",
     "fedmkt.privacy.dp_sgd.step",
     "fedmkt.privacy.dp_sgd.traces",
+    "fedmkt.privacy.dp_sgd.weighted_sum",
 )
 STUDIES = (
     "fedmkt.simulation.attacks.network",

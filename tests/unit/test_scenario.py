@@ -74,7 +74,7 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
     [
         ("[partition]\npartners = 1", "line 3, partition.partners: it must be at least 2"),
         ("[partition]\npartners = 10_001", "partition.partners: it must be at most 10000"),
-        ('[partition]\nkind = "column"', "partition: kind = column needs column"),
+        ('[partition]\nkind = "column"', "partition: kind = column needs either column or groups"),
         ('[data]\nkind = "file"', "data: kind = file needs path"),
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
         ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),

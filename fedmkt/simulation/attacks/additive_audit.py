@@ -35,7 +35,7 @@ def audited_job(
     """
     binning = _bins(job, schema, model)
     examples, _ = load_examples(
-        source, schema, dataset=job.dataset, target=job.target, binning=binning
+        source, schema, dataset=job.dataset, target=job.target, coder=binning
     )
     made_up = made_up_customers(examples, binning, canaries, draw)
     return AuditedAdditive(job, binning, examples, made_up, noise_of(OsNoise()))

@@ -105,7 +105,7 @@ def _table(
 ) -> tuple[pl.DataFrame, "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"]:
     """Return the features of all rows, typed, and their targets."""
     binning = binning_from_schema(schema, terms.features, max_bins=2)
-    needed = narrow_schema(schema, terms.target, binning)
+    needed = narrow_schema(schema, terms.target, binning.names)
     columns = {column.name: column.kind for column in needed.columns}
     frames, reports, rows = [], [], 0
     for frame in source.batches({needed.customer_key: "key", **columns}, _ROWS_AT_ONCE):
