@@ -3,7 +3,7 @@
 from functools import cache
 
 from fedmkt.data import bundled
-from fedmkt.models.network import NetworkShape, shape_from_schema
+from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.simulation.poisoning.population import (
     Population,
     Rows,

@@ -25,6 +25,9 @@ NETWORKS = (
     "fedmkt.privacy.dp_sgd.library",
     "fedmkt.privacy.dp_sgd.step",
     "fedmkt.privacy.dp_sgd.traces",
+    "fedmkt.simulation.poisoning.adult",
+    "fedmkt.simulation.poisoning.loop",
+    "fedmkt.simulation.poisoning.study",
 )
 WALK = f"""
 import importlib, pkgutil, sys
