@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedmkt.cli.deployments import DeploymentOption, deployment
-from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.job import AnyJob, Job, NetworkJob
 from fedmkt.contract.order import sign_order
 from fedmkt.core.errors import RunRefused, SettingInvalid
 from fedmkt.deployment import jobs
@@ -91,8 +91,7 @@ def list_runs(home: DeploymentOption = None) -> None:
     for heading in ("run", "job", "kind", "state", "done", "exchanges", "kB", "ended with"):
         table.add_column(heading, no_wrap=True)
     for one in jobs.standings(deployment(home)):
-        kind = "horizontal" if isinstance(one.job, Job) else one.job.kind
-        table.add_row(one.run, one.job.name, kind, one.state, *_done(one), one.code)
+        table.add_row(one.run, one.job.name, one.job.kind, one.state, *_done(one), one.code)
     _console().print(table)
 
 
@@ -251,6 +250,9 @@ def _say_result(console: Console, layout: Layout, found: jobs.Standing, out: Pat
     from fedmkt.simulation.report_page import write
 
     folder = layout.coordinator / "runs" / found.run
+    if isinstance(found.job, NetworkJob):
+        console.print(f"model and receipts: {folder}; next: fedmkt model show {found.run}")
+        return
     if not isinstance(found.job, Job):
         console.print(f"what nodes stated openly, and their receipts: {folder}")
         return

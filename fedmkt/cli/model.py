@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fedmkt.cli.deployments import DeploymentOption, deployment
-from fedmkt.contract.job import Job, parse_job_json
+from fedmkt.contract.job import HorizontalJob, parse_job_json
 from fedmkt.core.errors import OutputUnwritable, ResultUnknown
 from fedmkt.deployment.plan import Layout
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel, model_from_json
+from fedmkt.models.network_shape import NetworkShape
 from fedmkt.storage.whole_file import write_whole
 
 app = typer.Typer(
@@ -31,9 +33,9 @@ class _Kept:
     """A model that a run left. file: its canonical JSON."""
 
     run: str
-    job: Job
+    job: HorizontalJob
     file: Path
-    model: AdditiveModel
+    model: AnyModel
 
     @property
     def privacy(self) -> str:
@@ -49,13 +51,13 @@ def list_models(home: DeploymentOption = None) -> None:
     Trainings over shared customers leave none here: each member keeps its own part.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("run", "job", "predicts", "features", "noise", "hash"):
+    for heading in ("run", "job", "family", "predicts", "features", "noise", "hash"):
         table.add_column(heading, no_wrap=True)
     for one in _kept(deployment(home)):
-        features = str(len(one.model.binning.features))
-        table.add_row(
-            one.run, one.job.name, one.job.target, features, one.privacy, one.model.hash[:16]
-        )
+        family = "additive" if isinstance(one.model, AdditiveModel) else "network"
+        features = str(len(one.job.features))
+        hashed = one.model.hash[:16]
+        table.add_row(one.run, one.job.name, family, one.job.target, features, one.privacy, hashed)
     _console().print(table)
 
 
@@ -66,9 +68,16 @@ def show(run: RunArgument, home: DeploymentOption = None) -> None:
     Example: fedmkt model show demo-1
     """
     found, console = _named(deployment(home), run), _console()
-    model = found.model
-    console.print(f"model of run [bold]{found.run}[/]: {model.task}, predicts {found.job.target}")
-    console.print(f"hash {model.hash}; {found.privacy}; score of nobody {model.intercept:+.3f}")
+    console.print(f"model of run [bold]{found.run}[/]: predicts {found.job.target}")
+    console.print(f"hash {found.model.hash}; {found.privacy}")
+    if isinstance(found.model, AdditiveModel):
+        _show_additive(console, found.model)
+    else:
+        _show_network(console, found.model.shape)
+
+
+def _show_additive(console: Console, model: AdditiveModel) -> None:
+    console.print(f"{model.task}, additive; score of nobody {model.intercept:+.3f}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("feature", "bins", "moves scores by", "lowest at", "highest at"):
         table.add_column(heading, no_wrap=True)
@@ -76,6 +85,21 @@ def show(run: RunArgument, home: DeploymentOption = None) -> None:
         table.add_row(*row)
     console.print(table)
     console.print("scores are log-odds; each feature adds the effect of the bin a customer is in")
+
+
+def _show_network(console: Console, shape: NetworkShape) -> None:
+    layers = f"{shape.blocks + 1} hidden layers of {shape.width}" if shape.width else "linear"
+    console.print(f"{shape.task}, network: {layers}, {shape.length:,} parameters")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("feature", "taken as"):
+        table.add_column(heading, no_wrap=True)
+    for scale in shape.scales:
+        kind = "its logarithm" if scale.log else "a number"
+        table.add_row(scale.name, f"{kind} from {scale.low:g} to {scale.high:g}")
+    for bins, (size, columns) in zip(shape.categories.features, shape.tables, strict=True):
+        table.add_row(bins.name, f"one of {size} values, {columns} numbers each")
+    console.print(table)
+    console.print("a network does not say what moves its scores; an additive model does")
 
 
 @app.command()
@@ -123,8 +147,8 @@ def _kept(layout: Layout) -> Iterator[_Kept]:
     for file in sorted(files, key=lambda path: path.stat().st_mtime):
         stated = (file.parent / "job.json").read_bytes()
         job = parse_job_json(stated, source=file.parent.name)
-        if isinstance(job, Job):
-            model = AdditiveModel.from_json(json.loads(file.read_bytes()))
+        if isinstance(job, HorizontalJob):
+            model = model_from_json(json.loads(file.read_bytes()))
             yield _Kept(file.parent.name, job, file, model)
 
 

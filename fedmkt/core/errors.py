@@ -891,6 +891,26 @@ class AuditCut(AuditError):
     )
 
 
+# --- simulated collaborations: who holds what, and who takes part -------------------------------
+
+
+class PartitionImpossible(UserError):
+    """A table cannot be divided among so many partners in the way asked for."""
+
+    code = "partition_impossible"
+    template = "The table cannot be divided so: {problem}. {advice}"
+
+
+class NobodyLeft(FedmktError):
+    """After drop-outs fewer partners are left in a simulated round than its quorum."""
+
+    code = "round_without_quorum"
+    template = (
+        "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
+        "Lower the drop-out or the quorum, or ask a larger share of the partners."
+    )
+
+
 # --- robust sums ------------------------------------------------------------------------------
 
 

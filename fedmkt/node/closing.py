@@ -8,7 +8,7 @@ shared customers a program names them, and tests hold its words to what leaves.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedmkt.core.stages import MaskedUpdate, PrivateUpdate
+from fedmkt.core.stages import MaskedUpdate, PrivateUpdate, TrainedUpdate
 from fedmkt.evidence.receipts import Receipt, ReleaseStated, sign_receipt
 from fedmkt.identity.hash_chain import Head
 from fedmkt.node.answer import AnyProgram, RunState
@@ -20,7 +20,7 @@ from fedmkt.storage.ledger_store import Entry
 EXACT = "Exact"
 """Stands among the stages of a release that is counted, since no epsilon bounds it."""
 MASKED = (MaskedUpdate.__name__, "MaskedProducts", "MaskedTotals", "BlindedList")
-NOISED = (PrivateUpdate.__name__, "RandomisedLabels")
+NOISED = (PrivateUpdate.__name__, TrainedUpdate.__name__, "RandomisedLabels")
 
 
 @dataclass(frozen=True, slots=True)
