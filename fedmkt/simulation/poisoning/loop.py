@@ -7,8 +7,7 @@ Guarantee: equal arguments give equal results on one machine. An honest partner 
 whatever rule joins the updates and whatever others send, so that trainings differ by these alone.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,23 +18,12 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.horizontal.server_steps import ServerSettings, advance, initial
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkShape, first_parameters
-from fedmkt.privacy.dp_sgd.library import torch
+from fedmkt.privacy.dp_sgd.library import one_thread
 from fedmkt.simulation.poisoning.parts import Attack, Rule, Situation, Terms, Training
 from fedmkt.simulation.poisoning.population import Population, Rows
 
 FARTHEST = 1e6
 """An honest update with a greater entry ends a training: it diverged."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Hold torch to one thread: over so few rows, threads wait longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @one_thread()

@@ -14,9 +14,10 @@ from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.stages import FloatArray
 from fedmkt.evaluation.metrics import auc
 from fedmkt.models.network import Network
+from fedmkt.privacy.dp_sgd.library import one_thread
 from fedmkt.simulation.poisoning.attackers import Backdoor
 from fedmkt.simulation.poisoning.defences import DEFENCES, PLAIN, assume, plain_mean, rule_named
-from fedmkt.simulation.poisoning.loop import one_thread, train
+from fedmkt.simulation.poisoning.loop import train
 from fedmkt.simulation.poisoning.parts import Attack, Terms, Training
 from fedmkt.simulation.poisoning.population import Population
 from fedmkt.simulation.poisoning.result import AttackResult, RuleOutcome, over_seeds
