@@ -1,0 +1,1 @@
+"""Attacks on what a training shows, each measured as one figure."""

@@ -1,0 +1,82 @@
+"""What a partner of a split training reads of labels out of the gradients it was sent.
+
+Two attacks, after Li et al. 2021, arXiv:2102.08504, sections 3.1 and 3.2. By norm: a yes is rare,
+so its gradient is long. By direction: the gradient of every yes points the way of a known one's and
+that of every no the other. Both take the sum over rounds.
+Not guaranteed: that no better attack exists. A figure is a lower bound on what leaks; how well a
+partner's own columns tell labels is another matter, and the model's purpose.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedmkt.core.stages import FloatArray
+from fedmkt.data.scaling import NumberArray
+from fedmkt.evaluation.metrics import auc, auc_interval
+
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class VerticalAttack:
+    """An attack's figure under one defence. chance: what a guess without the attack reaches.
+
+    low, high: the figure's 95% interval. series: the figure as the attacker sees more rounds.
+    """
+
+    name: str
+    defence: str
+    figure: float
+    low: float
+    high: float
+    chance: float
+    series: tuple[float, ...] = field(default=(), repr=False)
+
+
+def labels_by_norm(
+    gradients: Sequence[NumberArray], target: NDArray[np.uint8], *, defence: str
+) -> VerticalAttack:
+    """Rank customers by the length of their gradients.
+
+    Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels.
+    Raises: OneClassOnly.
+    """
+    lengths = [np.linalg.norm(one.astype(np.float64), axis=1) for one in gradients]
+    return _ranked("labels by norm", np.cumsum(lengths, axis=0), target, defence)
+
+
+def labels_by_direction(
+    gradients: Sequence[NumberArray],
+    target: NDArray[np.uint8],
+    *,
+    known: int,
+    defence: str,
+) -> VerticalAttack:
+    """Rank all other customers by how their gradients point, with one known yes.
+
+    Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels. known: the
+        row the attacker knows to be a yes.
+    Raises: OneClassOnly.
+    """
+    assert target[known] > 0
+    others = np.arange(len(target)) != known
+    alike = [_cosines(one.astype(np.float64), known)[others] for one in gradients]
+    return _ranked("labels by direction", np.cumsum(alike, axis=0), target[others], defence)
+
+
+def _ranked(
+    name: str, scores: FloatArray, target: NDArray[np.uint8], defence: str
+) -> VerticalAttack:
+    """Return the AUC of the last of the scores (rounds, rows), and of each before."""
+    found = auc_interval(target, scores[-1])
+    series = tuple(auc(target, one) for one in scores)
+    return VerticalAttack(name, defence, found.value, found.low, found.high, 0.5, series)
+
+
+def _cosines(gradients: FloatArray, known: int) -> FloatArray:
+    """Return the cosine of each row with the known one, shape (rows,); 0 for a row of zeros."""
+    lengths = np.maximum(np.linalg.norm(gradients, axis=1), _LEAST)
+    return np.asarray(gradients @ gradients[known] / (lengths * lengths[known]))
