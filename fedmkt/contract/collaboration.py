@@ -36,8 +36,9 @@ class Cap(Frozen):
     No purpose (requester) means: all of them together. `period_epsilon` limits the rate within any
     `period_days` days; `lifetime_epsilon` is the guarantee. Both at `delta`. `uses_*`: runs.
     What no epsilon bounds is counted for life: `exact_scores_lifetime`, totals of scores shown to a
-    label owner customer by customer; `alignments_lifetime`, runs that show members which of their
-    own customers they share. Without such a cap there may be none.
+    label owner customer by customer, and each number of a customer that a split training shows it;
+    `alignments_lifetime`, runs that show members which of their own customers they share. Without
+    such a cap there may be none.
     """
 
     dataset: Identifier

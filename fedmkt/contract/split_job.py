@@ -26,16 +26,18 @@ class SplitSettings(Frozen):
     customer's activations never pass. activation_noise: standard deviation of the noise on each.
     gradient_bound: L2 norm to which the gradient of a customer's loss by a partner's activations is
     clipped. gradient_noise: as above. rounds: exchanges of activations for gradients. local_steps:
-    steps of every member in each. proximal: how strongly a partner stays with the activations that
+    steps of every member in each. weight_decay: share of each parameter, times the learning rate,
+    that a step takes away. proximal: how strongly a partner stays with the activations that
     the owner saw. holdout: as in the additive training.
     """
 
     activations: int = Field(default=8, ge=1, le=16)
     width: int = Field(default=32, ge=0, le=256)
     top_width: int = Field(default=16, ge=0, le=256)
-    rounds: int = Field(default=10, ge=1, le=50)
+    rounds: int = Field(default=10, ge=1, le=1000)
     local_steps: int = Field(default=20, ge=1, le=200)
     learning_rate: float = Field(default=0.01, ge=1e-6, le=1)
+    weight_decay: float = Field(default=0.3, ge=0, le=100)
     proximal: float = Field(default=0.3, ge=0, le=1e3)
     activation_bound: float = Field(default=4.0, ge=SMALLEST, le=1e3)
     activation_noise: float = Field(default=0.0, ge=0, le=1e3)

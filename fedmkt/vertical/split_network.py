@@ -22,7 +22,7 @@ customer moves everybody's numbers.
 
 Sources: local steps on stale numbers of the others, Liu et al. 2019, arXiv:1912.11187; split
 networks, Vepakomma et al. 2018, arXiv:1812.00564; the step, Kingma and Ba 2014, arXiv:1412.6980,
-algorithm 1.
+algorithm 1, with the decay of Loshchilov and Hutter 2017, arXiv:1711.05101, algorithm 2.
 """
 
 import math
@@ -38,19 +38,11 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.data.scaling import NumberArray
 from fedmkt.models.network_shape import NetworkInputs
 from fedmkt.privacy.dp_sgd.library import torch
-from fedmkt.vertical.split_shape import BlockShape, Part
+from fedmkt.vertical.split_shape import BlockShape, OwnerNetworks, Part
 
 DECAYS = (0.9, 0.999)
 """Of the running averages of gradients and of their squares, arXiv:1412.6980."""
 _TINY = 1e-8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnerNetworks:
-    """The label owner's two networks: below its own columns, and above all activations."""
-
-    bottom: Part
-    top: Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +56,8 @@ class OwnerRows:
 def activations(part: Part, inputs: NetworkInputs, settings: SplitSettings) -> NumberArray:
     """Return what a member's network shows of its customers, shape (rows, activations)."""
     with torch.no_grad():
-        return _shown(torch.from_numpy(part.parameters), part.shape, inputs, settings).numpy()
+        shown = _shown(torch.from_numpy(part.parameters), part.shape, inputs, settings)
+    return np.asarray(shown.numpy(), dtype=np.float32)
 
 
 def owner_scores(
@@ -80,7 +73,8 @@ def owner_scores(
     with torch.no_grad():
         parts = [torch.from_numpy(part.parameters) for part in (owner.bottom, owner.top)]
         stale = [torch.from_numpy(one) for one in seen]
-        return _scores(parts, owner, inputs, stale, settings).numpy().astype(np.float64)
+        scores = _scores(parts, owner, inputs, stale, settings)
+    return np.asarray(scores.numpy(), dtype=np.float64)
 
 
 def owner_round(
@@ -148,7 +142,7 @@ def clipped_rows(values: NumberArray, *, l2_bound: float) -> NumberArray:
     # A factor two roundings of float32 below the bound, so that the rounded row keeps to it.
     least = l2_bound * (1 - 2.0**-22)
     scales = np.minimum(1.0, least / np.maximum(norms, np.finfo(np.float64).tiny))
-    return (whole * scales).astype(np.float32)
+    return np.asarray(whole * scales, dtype=np.float32)
 
 
 def _shown(
@@ -207,12 +201,13 @@ def _leaf(part: Part) -> torch.Tensor:
 def _stepped(part: Part, slope: torch.Tensor, settings: SplitSettings, number: int) -> Part:
     """Return a part after one step along a mean gradient. Raises: TrainingDiverged."""
     slow, slower = DECAYS
-    gradient, steps = slope.numpy(), part.steps + 1
+    gradient, steps = np.asarray(slope.numpy(), dtype=np.float32), part.steps + 1
     mean = np.float32(slow) * part.mean + np.float32(1 - slow) * gradient
     square = np.float32(slower) * part.square + np.float32(1 - slower) * gradient * gradient
     rate = settings.learning_rate / (1 - slow**steps)
     spread = np.sqrt(square / np.float32(1 - slower**steps)) + np.float32(_TINY)
-    moved = part.parameters - np.float32(rate) * mean / spread
+    kept = np.float32(1 - settings.learning_rate * settings.weight_decay)
+    moved = kept * part.parameters - np.float32(rate) * mean / spread
     after = replace(part, parameters=moved, mean=mean, square=square, steps=steps)
     if not after.finite:
         raise TrainingDiverged(round=number)

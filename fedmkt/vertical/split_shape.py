@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,41 @@ class Part:
     def finite(self) -> bool:
         """Tell whether every parameter is a finite number."""
         return bool(np.isfinite(self.parameters).all())
+
+    def to_plain(self) -> list[object]:
+        """Return plain values, for a state that is sealed before it is stored."""
+        vectors = (self.parameters, self.mean, self.square)
+        return [*(one.astype("<f4").tobytes() for one in vectors), self.steps]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnerNetworks:
+    """The label owner's two networks: below its own columns, and above all activations."""
+
+    bottom: Part
+    top: Part
+
+
+def part_from(shape: BlockShape, plain: Sequence[Any]) -> Part:
+    """Return the part that `to_plain` wrote. Raises: MessageInvalid (another shape's)."""
+    *vectors, steps = plain
+    parameters, mean, square = (
+        np.frombuffer(one, dtype="<f4").astype(np.float32) for one in vectors
+    )
+    return Part(shape, parameters, mean, square, steps)
+
+
+def first_owner(
+    inputs: NetworkShape, settings: SplitSettings, *, parties: int, secret: bytes
+) -> OwnerNetworks:
+    """Return the owner's networks before their first step."""
+    top = top_shape(parties, settings)
+    return OwnerNetworks(first_partner(inputs, settings, secret), first_part(top, secret + b"top"))
+
+
+def first_partner(inputs: NetworkShape, settings: SplitSettings, secret: bytes) -> Part:
+    """Return a member's bottom network before its first step."""
+    return first_part(bottom_shape(inputs, settings), secret + b"bottom")
 
 
 def bottom_shape(inputs: NetworkShape, settings: SplitSettings) -> BlockShape:

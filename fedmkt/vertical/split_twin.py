@@ -19,7 +19,6 @@ from fedmkt.models.network_shape import NetworkInputs, NetworkShape
 from fedmkt.privacy.mechanisms import NoiseSource
 from fedmkt.vertical.residuals import training_rows
 from fedmkt.vertical.split_network import (
-    OwnerNetworks,
     OwnerRows,
     activations,
     owner_round,
@@ -27,7 +26,7 @@ from fedmkt.vertical.split_network import (
     partner_round,
 )
 from fedmkt.vertical.split_noise import noised
-from fedmkt.vertical.split_shape import Part, bottom_shape, first_part, top_shape
+from fedmkt.vertical.split_shape import OwnerNetworks, Part, first_owner, first_partner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,15 +55,14 @@ class SplitTwin:
 
 
 def first_networks(
-    parties: Sequence[SplitColumns], settings: SplitSettings, secret: bytes
+    parties: Sequence[SplitColumns], settings: SplitSettings, secrets: Sequence[bytes]
 ) -> tuple[OwnerNetworks, tuple[Part, ...]]:
-    """Return every network before its first step, the owner's first; all follow from `secret`."""
-    bottoms = [
-        first_part(bottom_shape(one.shape, settings), secret + b" bottom " + one.name.encode())
-        for one in parties
-    ]
-    top = first_part(top_shape(len(parties), settings), secret + b" top")
-    return OwnerNetworks(bottoms[0], top), tuple(bottoms[1:])
+    """Return every network before its first step, the owner's first. secrets: one a party."""
+    owner, *partners = zip(parties, secrets, strict=True)
+    return (
+        first_owner(owner[0].shape, settings, parties=len(parties), secret=owner[1]),
+        tuple(first_partner(one.shape, settings, secret) for one, secret in partners),
+    )
 
 
 def train_split(
@@ -72,18 +70,18 @@ def train_split(
     target: NDArray[np.uint8] | FloatArray,
     settings: SplitSettings,
     *,
-    secret: bytes,
+    networks: tuple[OwnerNetworks, tuple[Part, ...]],
     noise: NoiseSource,
 ) -> SplitTwin:
     """Train over the columns of all `parties`, the label owner's first.
 
     Args: target: (rows,), 0 or 1; or soft labels, as floats. The last `settings.holdout` of the
-        rows are scored, never trained on. secret: what first parameters are made of. noise: for
+        rows are scored, never trained on. networks: before the first step. noise: for
         settings that ask for some.
     Raises: TrainingDiverged.
     """
     rows = training_rows(len(target), settings.holdout)
-    owner, partners = first_networks(parties, settings, secret)
+    owner, partners = networks
     trained = [_first_rows(one.inputs, rows) for one in parties]
     own = OwnerRows(trained[0], target[:rows].astype(np.float64))
     seen, gradients = [], []

@@ -1,7 +1,7 @@
 """A split training with one local step, no noise and no clipping is central training.
 
 The reference composes the same networks out of torch's own modules, takes the gradient of the joint
-loss by all parameters at once, and steps with torch's own Adam.
+loss by all parameters at once, and steps with torch's own AdamW.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ PARTIES = {
     "map_provider": ("education", "occupation", "native_country"),
 }
 ROWS = 600
-SECRET = b"a test's own"
+SECRETS = (b"bank", b"retailer", b"map provider")
 SETTINGS = SplitSettings(rounds=12, local_steps=1, width=6, top_width=5, gradient_bound=1e3)
 
 
@@ -40,7 +40,8 @@ def adult() -> tuple[list[SplitColumns], np.ndarray]:
 
 def split(settings: SplitSettings) -> SplitTwin:
     columns, target = adult()
-    return train_split(columns, target, settings, secret=SECRET, noise=ReproducibleNoise(1))
+    networks = first_networks(columns, settings, SECRETS)
+    return train_split(columns, target, settings, networks=networks, noise=ReproducibleNoise(1))
 
 
 class Block(torch.nn.Module):
@@ -75,7 +76,7 @@ class Central(torch.nn.Module):
 
     def __init__(self, columns: list[SplitColumns], settings: SplitSettings) -> None:
         super().__init__()
-        owner, partners = first_networks(columns, settings, SECRET)
+        owner, partners = first_networks(columns, settings, SECRETS)
         self.bottoms = torch.nn.ModuleList([Block(one) for one in (owner.bottom, *partners)])
         self.top = Block(owner.top)
         self.each = settings.activation_bound / settings.activations**0.5
@@ -99,7 +100,9 @@ def central_scores(settings: SplitSettings) -> np.ndarray:
     network = Central(columns, settings)
     trained = slice(0, training_rows(ROWS, settings.holdout))
     labels = torch.from_numpy(target[trained].astype(np.float32))
-    adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    adam = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     for _ in range(settings.rounds):
         adam.zero_grad()
         scores = network(columns, trained)
@@ -136,13 +139,13 @@ def test_an_owner_without_columns_trains_on_its_partners():
     frame = bundled.load("adult_train").head(ROWS)
     nobody = SplitColumns("labels", shape, network_inputs(frame, shape, dataset="labels"))
     assert bottom_shape(shape, SETTINGS).taken == 0
-    twin = train_split(
-        [nobody, *columns], target, SETTINGS, secret=SECRET, noise=ReproducibleNoise(1)
-    )
+    parties = [nobody, *columns]
+    networks = first_networks(parties, SETTINGS, (b"labels", *SECRETS))
+    twin = train_split(parties, target, SETTINGS, networks=networks, noise=ReproducibleNoise(1))
     assert np.isfinite(twin.scores).all()
 
 
 def test_a_part_of_another_length_is_refused():
-    owner, _ = first_networks(adult()[0], SETTINGS, SECRET)
+    owner, _ = first_networks(adult()[0], SETTINGS, SECRETS)
     with pytest.raises(Exception, match="float32 parameters"):
         replace(owner.top, parameters=owner.top.parameters[:-1])
