@@ -141,8 +141,7 @@ def clipped_rows(values: NumberArray, *, l2_bound: float) -> NumberArray:
     norms = np.linalg.norm(whole, axis=1, keepdims=True)
     # A factor two roundings of float32 below the bound, so that the rounded row keeps to it.
     least = l2_bound * (1 - 2.0**-22)
-    scales = np.minimum(1.0, least / np.maximum(norms, np.finfo(np.float64).tiny))
-    return np.asarray(whole * scales, dtype=np.float32)
+    return np.asarray(whole * (least / np.maximum(norms, least)), dtype=np.float32)
 
 
 def _shown(
@@ -202,6 +201,8 @@ def _stepped(part: Part, slope: torch.Tensor, settings: SplitSettings, number: i
     """Return a part after one step along a mean gradient. Raises: TrainingDiverged."""
     slow, slower = DECAYS
     gradient, steps = np.asarray(slope.numpy(), dtype=np.float32), part.steps + 1
+    if not np.isfinite(gradient).all():
+        raise TrainingDiverged(round=number)
     mean = np.float32(slow) * part.mean + np.float32(1 - slow) * gradient
     square = np.float32(slower) * part.square + np.float32(1 - slower) * gradient * gradient
     rate = settings.learning_rate / (1 - slow**steps)

@@ -1,4 +1,4 @@
-"""Whole split runs over real nodes: what comes out, what is shown, what is spent, what is refused."""
+"""Whole split runs over real nodes: what comes out, what is shown and spent, what is refused."""
 
 from collections.abc import Iterator
 from pathlib import Path
