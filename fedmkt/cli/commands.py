@@ -11,6 +11,7 @@ from fedmkt import __version__
 
 _WHERE = {
     "demo": "demo:demo",
+    "simulate": "simulate:simulate",
     "up": "up:up",
     "down": "up:down",
     "health": "health:health",

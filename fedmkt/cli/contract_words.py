@@ -29,6 +29,8 @@ def _dataset(dataset: Dataset) -> Iterator[str]:
     yield f"  columns: {', '.join(one.name for one in dataset.table.columns)}"
     yield f"  noise: {', '.join(dataset.modes)}; at least {dataset.minimum_audience} rows"
     yield f"  least quality {dataset.quality_floor:g}, least overlap {dataset.minimum_overlap}"
+    if dataset.updates_seen:
+        yield "  the coordinator may see each holder's update by itself, without masks"
     if dataset.vertical is not None:
         yield from _vertical(dataset.vertical)
 

@@ -109,7 +109,8 @@ class Dataset(Frozen):
 
     population: who the rows are about; datasets about the same people name the same population
     and share its root cap. uses: purpose to those who may ask for it. modes: allowed trust
-    settings; `none` (no noise) only where named. minimum_overlap: the least number of shared
+    settings; `none` (no noise) only where named. updates_seen: whether a coordinator may see each
+    holder's update by itself, which robust rules need. minimum_overlap: the least number of shared
     customers, as far as noise tells it. guarded_uses: purposes for which a job may use audit and
     special columns as features, if it says so too. vertical: terms for work over shared customers;
     without them there is none.
@@ -120,6 +121,7 @@ class Dataset(Frozen):
     holders: tuple[Identifier, ...] = Field(min_length=1)
     uses: dict[Identifier, Requesters] = Field(min_length=1)
     modes: tuple[Mode, ...] = ("local",)
+    updates_seen: bool = False
     guarded_uses: tuple[Identifier, ...] = ()
     minimum_audience: int = Field(default=100, ge=1)
     minimum_overlap: int = Field(default=100, ge=1)

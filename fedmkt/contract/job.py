@@ -121,6 +121,11 @@ class HorizontalJob(Frozen):
             raise ValueError("privacy.may_drop and may_collude must leave an honest member")
         return self
 
+    @property
+    def updates_seen(self) -> bool:
+        """Tell whether the coordinator sees every partner's update by itself."""
+        return False
+
     def signed_bytes(self) -> bytes:
         """Return the canonical bytes of the job."""
         return canonical_json(self.model_dump(mode="json"))
@@ -143,6 +148,11 @@ class NetworkJob(HorizontalJob):
 
     kind: Literal["network"] = "network"
     model: NetworkSettings = NetworkSettings()
+
+    @property
+    def updates_seen(self) -> bool:
+        """Tell whether the coordinator sees every partner's update by itself."""
+        return self.model.updates_seen
 
     @model_validator(mode="after")
     def _protected(self) -> Self:

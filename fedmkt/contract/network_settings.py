@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from fedmkt.core.frozen import Frozen
 
 Algorithm = Literal["fedsgd", "fedavg", "fedprox", "scaffold"]
+JoiningRule = Literal["sum", "median", "trimmed_mean", "krum"]
 ServerRule = Literal["fedavg", "fedavgm", "fedadam", "fedyogi"]
 
 
@@ -29,6 +30,24 @@ class ServerSettings(Frozen):
     beta_2: float = Field(default=0.99, ge=0, lt=1)
     tau: float = Field(default=1e-3, ge=1e-12, le=1)
     average: float = Field(default=0.0, ge=0, lt=1)
+
+
+class JoiningSettings(Frozen):
+    """How the updates of a round become one.
+
+    rule: `sum` adds them masked, so that nobody sees one by itself. The others bear `faulty`
+    partners that send what they like, and need every update in the open: `median` (any minority),
+    `trimmed_mean`, `krum`. The contract has to allow that.
+    """
+
+    rule: JoiningRule = "sum"
+    faulty: int = Field(default=0, ge=0, le=10_000)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.faulty and self.rule not in ("trimmed_mean", "krum"):
+            raise ValueError("faulty belongs to trimmed_mean and krum")
+        return self
 
 
 class NetworkSettings(Frozen):
@@ -57,6 +76,7 @@ class NetworkSettings(Frozen):
     clip_norm: float | None = Field(default=None, ge=1e-6, le=1e6)
     personal_head: bool = False
     server: ServerSettings = ServerSettings()
+    joining: JoiningSettings = JoiningSettings()
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
@@ -64,6 +84,8 @@ class NetworkSettings(Frozen):
             raise ValueError("blocks need a width")
         if self.sums_gradients and self.personal_head:
             raise ValueError("personal_head needs local steps, which fedsgd has none of")
+        if self.sums_gradients and self.updates_seen:
+            raise ValueError("a robust joining.rule needs local steps, which fedsgd has none of")
         if self.proximal and self.algorithm != "fedprox":
             raise ValueError("proximal belongs to fedprox")
         return self
@@ -72,6 +94,11 @@ class NetworkSettings(Frozen):
     def sums_gradients(self) -> bool:
         """Tell whether a round is one sum of gradients, and not of partners' own trainings."""
         return self.algorithm == "fedsgd"
+
+    @property
+    def updates_seen(self) -> bool:
+        """Tell whether the coordinator sees every partner's update."""
+        return self.joining.rule != "sum"
 
     @property
     def steps_a_round(self) -> int:

@@ -41,6 +41,8 @@ def allow(contract: Collaboration, job: HorizontalJob, *, member: str, now: date
     if job.privacy.trust not in dataset.modes:
         allowed = ", ".join(dataset.modes)
         raise ModeNotAllowed(dataset=dataset.name, mode=job.privacy.trust, allowed=allowed)
+    if job.updates_seen and not dataset.updates_seen:
+        raise ModeNotAllowed(dataset=dataset.name, mode="updates seen", allowed="masked sums")
     # Security: a sum over fewer than three members shows one member's part to another.
     if len(job.members) < MINIMUM_MEMBERS:
         raise TooFewMembers(needed=MINIMUM_MEMBERS, present=len(job.members))

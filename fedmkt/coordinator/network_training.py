@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedmkt.contract.job import NetworkJob
 from fedmkt.coordinator.summed_training import SummedTraining
-from fedmkt.horizontal.network_plan import planned_network
+from fedmkt.horizontal.network_plan import NetworkSum, planned_network
 from fedmkt.horizontal.network_server import (
     NetworkState,
     advanced,
     counted,
     initial_network,
+    joined,
     result,
 )
 from fedmkt.models.network_shape import NetworkWeights, parameter_bytes, shape_from_schema
@@ -31,16 +34,34 @@ class NetworkTrainingRun(SummedTraining[NetworkWeights]):
         """Train from the agreed keys to the model."""
         job, model = self.job, self.job.model
         shape = shape_from_schema(self.table, job.features, width=model.width, blocks=model.blocks)
-        self.agree_on_keys()
+        if job.updates_seen:
+            self.open_run()
+        else:
+            self.agree_on_keys()
         count, *rounds = planned_network(job, shape)
-        asked = UpdateRequest(sum_index=count.index, parameters=b"", control=b"")
-        values, _ = self.sum(asked, length=count.length)
-        state = counted(initial_network(job, shape), values)
+        state = self._counted(count, initial_network(job, shape))
         for plan in rounds:
-            values, survivors = self.sum(_asked(plan.index, state), length=plan.length)
-            state = advanced(state, job, values, survivors=survivors)
+            state = self._round(plan, state)
             self.finished_round(model.rounds, result(state, job))
         return result(state, job)
+
+    def _counted(self, plan: NetworkSum, state: NetworkState) -> NetworkState:
+        """Have customers counted."""
+        asked = UpdateRequest(sum_index=plan.index, parameters=b"", control=b"")
+        if self.job.updates_seen:
+            counts = self.seen(asked, length=plan.length)
+            return counted(state, np.sum(list(counts.values()), axis=0))
+        values, _ = self.sum(asked, length=plan.length)
+        return counted(state, values)
+
+    def _round(self, plan: NetworkSum, state: NetworkState) -> NetworkState:
+        """Have a round's updates made, and go on from what they are together."""
+        asked = _asked(plan.index, state)
+        if self.job.updates_seen:
+            updates = self.seen(asked, length=plan.length)
+            return joined(state, self.job, list(updates.values()))
+        values, survivors = self.sum(asked, length=plan.length)
+        return advanced(state, self.job, values, survivors=survivors)
 
 
 def _asked(index: int, state: NetworkState) -> UpdateRequest:

@@ -35,6 +35,7 @@ from fedmkt.wire.run import OpenRequest
 from fedmkt.wire.training import (
     MaskReply,
     MaskRequest,
+    SeenReply,
     SharesReply,
     SharesRequest,
     UnmaskReply,
@@ -163,11 +164,15 @@ class SummedTraining(ABC, Generic[ModelT]):
         self._rounds += 1
         self.watcher.finished_round(self._rounds, rounds, model)
 
-    def agree_on_keys(self) -> None:
-        """Open the run at every member and pass on their keys and shares."""
+    def open_run(self) -> None:
+        """Open the run at every member."""
         request = OpenRequest(job=self.stated.signed_bytes(), order_signature=self.order.signature)
         opened = self.talk.open(request, self.roster)
         self._bundles = {member: reply.bundle for member, reply in opened.items()}
+
+    def agree_on_keys(self) -> None:
+        """Open the run at every member and pass on their keys and shares."""
+        self.open_run()
         shares_request = SharesRequest(bundles=self._bundles)
         shared = self.talk.ask(
             "shares",
@@ -199,7 +204,7 @@ class SummedTraining(ABC, Generic[ModelT]):
             deadline_s=self.talk.patience.missed_s if self._missing else None,
         )
         self._missing = len(replies) < len(self.roster)
-        masked = {member: _ring_values(one, length, member) for member, one in replies.items()}
+        masked = {member: _values(one.values, length, member) for member, one in replies.items()}
         for member in masked:
             self._inboxes.pop(member, None)
         transcript = collector.transcript(
@@ -220,6 +225,23 @@ class SummedTraining(ABC, Generic[ModelT]):
         )
         return values, len(masked)
 
+    def seen(self, asked: UpdateRequest, *, length: int) -> dict[str, IntArray]:
+        """Return the updates of members, each by itself, (length,), of a job that allows it."""
+        asking = self._circle or self.roster
+        quorum = threshold_of(len(self.roster))
+        replies = self.talk.ask(
+            f"{asked.kind}/{asked.sum_index}",
+            dict.fromkeys(asking, asked),
+            SeenReply,
+            quorum=quorum,
+            deadline_s=self.talk.patience.missed_s if self._missing else None,
+        )
+        self._missing = len(replies) < len(self.roster)
+        return {
+            member: _values(one.values, length, member).view(np.int64)
+            for member, one in replies.items()
+        }
+
     def _open_sum(
         self, index: int, transcript: bytes, survivors: tuple[str, ...], quorum: int
     ) -> dict[str, bytes]:
@@ -235,7 +257,7 @@ class SummedTraining(ABC, Generic[ModelT]):
         return {member: one.shares for member, one in opened.items()}
 
 
-def _ring_values(reply: MaskReply, length: int, member: str) -> RingArray:
-    if len(reply.values) != 8 * length:
+def _values(data: bytes, length: int, member: str) -> RingArray:
+    if len(data) != 8 * length:
         raise MessageInvalid(kind="mask", problem=f"{member} sent another number of values")
-    return np.frombuffer(reply.values, dtype="<u8").astype(np.uint64)
+    return np.frombuffer(data, dtype="<u8").astype(np.uint64)

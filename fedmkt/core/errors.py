@@ -891,7 +891,7 @@ class AuditCut(AuditError):
     )
 
 
-# Simulated collaborations: who holds what, and who takes part.
+# --- simulated collaborations: who holds what, and who takes part -------------------------------
 
 
 class PartitionImpossible(UserError):
@@ -908,4 +908,80 @@ class NobodyLeft(FedmktError):
     template = (
         "Round {round}: {left} of {asked} partners are left, {quorum} are needed. "
         "Lower the drop-out or the quorum, or ask a larger share of the partners."
+    )
+
+
+# --- robust sums ------------------------------------------------------------------------------
+
+
+class UpdatesTooFew(ExchangeError):
+    """Fewer usable updates than a robust rule needs for the faulty partners it is to bear."""
+
+    code = "updates_too_few"
+    template = (
+        "{rule} with {faulty} faulty partners needs {needed} usable updates; there are {usable}. "
+        "Assume fewer faulty partners, or let more partners take part."
+    )
+
+
+# --- scenarios --------------------------------------------------------------------------------
+
+
+class ScenarioError(UserError):
+    """A scenario cannot be simulated as it is."""
+
+    code = "scenario_error"
+
+
+class ScenarioInvalid(ScenarioError):
+    """The scenario's file is no scenario."""
+
+    code = "scenario_invalid"
+    template = (
+        "Scenario {source}: {problem}. `fedmkt simulate --explain KEY` says what a key takes."
+    )
+
+
+class ScenarioPartMissing(ScenarioError):
+    """The scenario asks for something that this version cannot simulate."""
+
+    code = "scenario_part_missing"
+    template = "{key} = {value} cannot be simulated; there is: {known}. Change the scenario."
+
+
+class ResultsOfAnother(ScenarioError):
+    """The results folder holds another scenario's results."""
+
+    code = "results_of_another"
+    template = (
+        "{path} holds the results of another scenario ({name}), or of another version of it. Name "
+        "another folder with --out; nothing there was changed."
+    )
+
+
+class ResultsInUse(ScenarioError):
+    """Another process writes into the results folder."""
+
+    code = "results_in_use"
+    template = "{path} is being written by another simulation. Wait for it, or name another --out."
+
+
+class SweepTooLong(ScenarioError):
+    """A long sweep was not agreed to."""
+
+    code = "sweep_too_long"
+    template = (
+        "{trials} trials would take about {hours} hours. Run it with --yes, or sweep over less; "
+        "what is finished is kept."
+    )
+
+
+class WorkerLost(ScenarioError):
+    """A worker process ended before its trial did."""
+
+    code = "worker_lost"
+    exit_code = 1
+    template = (
+        "A worker process of the sweep was ended from outside, perhaps for lack of memory. "
+        "Finished trials are kept; run it again, with fewer workers if memory was short."
     )

@@ -3,6 +3,7 @@
     Examples -> LocalUpdate -> PrivateUpdate -> MaskedUpdate        (the protected way)
     Examples -> LocalUpdate -> NoiselessUpdate -> MaskedUpdate      (deliberately without noise)
     NetworkRows -> TrainedUpdate -> MaskedUpdate                    (every step of it was noised)
+    NetworkRows -> TrainedUpdate | NoiselessUpdate -> SeenUpdate    (deliberately not masked)
 
 Guarantee: none by itself. The types say which function made a value; the functions give the bounds.
 """
@@ -76,6 +77,13 @@ class TrainedUpdate:
 @dataclass(frozen=True, slots=True)
 class NoiselessUpdate:
     """Sums that carry no noise at all: a deliberately unprotected run, named in the evidence."""
+
+    values: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SeenUpdate:
+    """Values as the coordinator sees them, partner by partner; named in the evidence."""
 
     values: IntArray
 

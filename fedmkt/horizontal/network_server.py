@@ -5,6 +5,8 @@ costs no privacy; without noise it is the same however rows are split into sums 
 Not guaranteed: that a training settles. What is not finite is refused by name.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from fedmkt.contract.job import NetworkJob
 from fedmkt.core.stages import FloatArray, IntArray
 from fedmkt.data.scaling import NumberArray
-from fedmkt.horizontal import server_steps
+from fedmkt.horizontal import robust, server_steps
 from fedmkt.horizontal.local_update import GRID
 from fedmkt.horizontal.network_plan import UNIT, shared_length, step_terms
 from fedmkt.models.network_shape import NetworkShape, NetworkWeights, first_parameters
@@ -66,19 +68,48 @@ def advanced(
 
     Raises: TrainingDiverged.
     """
-    present = survivors / len(job.members)
     if job.model.sums_gradients:
+        present = survivors / len(job.members)
         update = -_mean_gradient(state, job, values, customers=state.customers * present)
         return _moved(state, job, update)
     shared = shared_length(job, state.shape)
     weight = max(_FEWEST, float(values[shared]) * UNIT)
     update = np.zeros(state.shape.length)
     update[:shared] = values[:shared] * (UNIT / weight)
-    if state.control.size:
-        along = update / (job.model.local_steps * job.model.learning_rate)
-        control = state.control - present * (state.control + along)
-        state = replace(state, control=control)
-    return _moved(state, job, update)
+    return _moved(_controlled(state, job, update, survivors), job, update)
+
+
+def joined(state: NetworkState, job: NetworkJob, updates: Sequence[IntArray]) -> NetworkState:
+    """Return the state after a round whose updates were seen, joined by the job's robust rule.
+
+    Args: updates: one a partner, (shared + 1,): its change times its weight, and its weight. Each
+    counts once, whatever weight it says.
+    Raises: TrainingDiverged; UpdatesTooFew, SettingInvalid for more faulty partners than a rule
+        can bear.
+    """
+    shared = shared_length(job, state.shape)
+    changes = np.stack([_change(one, shared) for one in updates])
+    update = np.zeros(state.shape.length)
+    update[:shared] = _combined(changes, job).update
+    return _moved(_controlled(state, job, update, len(updates)), job, update)
+
+
+def _change(values: IntArray, shared: int) -> FloatArray:
+    """Return a partner's change, shape (shared,); what it cannot be read as is not a number."""
+    weight = float(values[shared]) * UNIT
+    scale = UNIT / weight if weight > 0 else math.nan
+    return np.asarray(values[:shared] * scale, dtype=np.float64)
+
+
+def _combined(changes: FloatArray, job: NetworkJob) -> robust.Combined:
+    joining = job.model.joining
+    match joining.rule:
+        case "median":
+            return robust.median(changes)
+        case "trimmed_mean":
+            return robust.trimmed_mean(changes, faulty=joining.faulty)
+    assert joining.rule == "krum"
+    return robust.krum(changes, faulty=joining.faulty)
 
 
 def result(state: NetworkState, job: NetworkJob) -> NetworkWeights:
@@ -97,6 +128,17 @@ def _mean_gradient(
     if job.privacy.trust != "none":
         return mean_gradient(values, step_terms(job, state.shape), customers=customers)
     return values.astype(np.float64) * (UNIT / (job.model.sampling_rate * customers))
+
+
+def _controlled(
+    state: NetworkState, job: NetworkJob, update: FloatArray, survivors: int
+) -> NetworkState:
+    """Return the state with the control variate after a round of this mean change."""
+    if not state.control.size:
+        return state
+    along = update / (job.model.local_steps * job.model.learning_rate)
+    present = survivors / len(job.members)
+    return replace(state, control=state.control - present * (state.control + along))
 
 
 def _moved(state: NetworkState, job: NetworkJob, update: FloatArray) -> NetworkState:

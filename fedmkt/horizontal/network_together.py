@@ -17,6 +17,7 @@ from fedmkt.horizontal.network_server import (
     advanced,
     counted,
     initial_network,
+    joined,
     result,
 )
 from fedmkt.horizontal.network_update import (
@@ -65,7 +66,11 @@ def train_together(
                 parts[member], job, shape, memories[member], asked, stream
             )
             sums.append(made.values)
-        state = advanced(state, job, np.sum(sums, axis=0), survivors=len(sums))
+        state = (
+            joined(state, job, sums)
+            if job.updates_seen
+            else advanced(state, job, np.sum(sums, axis=0), survivors=len(sums))
+        )
         watch(state)
     return state, memories
 

@@ -56,7 +56,9 @@ def price_network(home: NodeHome, job: NetworkJob) -> PricedNetwork:
         releases=releases,
         epsilon=epsilon,
         delta=job.privacy.delta,
-        leaves=tuple(map(_leaves, sums, releases)),
+        leaves=tuple(
+            _leaves(*one, seen=job.updates_seen) for one in zip(sums, releases, strict=True)
+        ),
         shape=shape,
         sums=sums,
     )
@@ -70,6 +72,7 @@ def _sigma(release: Release) -> float:
     return event.sigma if isinstance(event, GaussianEvent) else 0.0
 
 
-def _leaves(one: NetworkSum, release: Release) -> str:
+def _leaves(one: NetworkSum, release: Release, *, seen: bool) -> str:
     size = f"{one.length} numbers ({one.length * BYTES_A_VALUE:,} bytes)"
-    return f"{release.name}: {size}, masked; {noise_words(release.event)}"
+    masked = "seen by the coordinator as it is" if seen else "masked"
+    return f"{release.name}: {size}, {masked}; {noise_words(release.event)}"

@@ -34,7 +34,15 @@ from fedmkt.node.answer import Answer, Program, Stated
 from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import keep_model, keep_scorecard
 from fedmkt.node.network_data import PricedNetwork, price_network
-from fedmkt.node.secure_sums import SummedRun, answer_sum, check_sum, mask_sum, open_sums, sums_of
+from fedmkt.node.secure_sums import (
+    SummedRun,
+    answer_sum,
+    check_sum,
+    mask_sum,
+    open_sums,
+    show_update,
+    sums_of,
+)
 from fedmkt.node.training_data import read_examples
 from fedmkt.node.wording import noise_words
 from fedmkt.wire.canonical import decode_kept, encode
@@ -75,7 +83,8 @@ class NetworkTraining(Program[NetworkJob, PricedNetwork, NetworkRun, NetworkRows
     def stated(self, home: NodeHome, job: NetworkJob) -> Stated:  # noqa: ARG002
         """Return what a receipt says of the job."""
         trust = job.privacy.trust
-        return Stated(job.dataset, trust, job.privacy.delta, trust)
+        mode = f"{trust}, updates seen" if job.updates_seen else trust
+        return Stated(job.dataset, mode, job.privacy.delta, trust)
 
     def load(self, home: NodeHome, priced: PricedNetwork) -> NetworkRows:
         """Read this node's customers and keep their table's scorecard."""
@@ -132,13 +141,18 @@ def _update(
     plan, event = priced.sums[index], priced.releases[index].event
     # Privacy: the price was set for exactly this length, before data were read.
     assert len(update.values) == plan.length
-    kept, reply = mask_sum(
-        replace(state, memory=memory),
-        index,
-        update,
-        made_of=type(rows).__name__,
-        asked=request.model_hash(),
-        inbox=request.inbox,
+    state, made_of = replace(state, memory=memory), type(rows).__name__
+    kept, reply = (
+        show_update(state, index, update, made_of=made_of)
+        if state.job.updates_seen
+        else mask_sum(
+            state,
+            index,
+            update,
+            made_of=made_of,
+            asked=request.model_hash(),
+            inbox=request.inbox,
+        )
     )
     facts: dict[str, JSON] = {
         "name": plan.name,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from fedmkt.contract.job import AnyJob, HorizontalJob, parse_job_json
 from fedmkt.core.errors import StepOutOfOrder, TooFewMembers
-from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, TrainedUpdate
+from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, SeenUpdate, TrainedUpdate
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
@@ -23,6 +23,7 @@ from fedmkt.wire.run import OpenReply
 from fedmkt.wire.steps import Request
 from fedmkt.wire.training import (
     MaskReply,
+    SeenReply,
     SharesReply,
     SharesRequest,
     UnmaskReply,
@@ -32,6 +33,7 @@ from fedmkt.wire.training import (
 )
 
 RING = Ring(64)
+Update = PrivateUpdate | TrainedUpdate | NoiselessUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def check_sum(state: SummedRun, index: int, *, sums: int) -> None:
 def mask_sum(
     state: RunT,
     index: int,
-    update: PrivateUpdate | TrainedUpdate | NoiselessUpdate,
+    update: Update,
     *,
     made_of: str,
     asked: str,
@@ -118,6 +120,21 @@ def open_sums(
     )
     facts = {"job": job.name, "job_hash": job.hash, "purpose": job.purpose, "dataset": job.dataset}
     return state, OpenReply(bundle=bundle), facts
+
+
+def show_update(
+    state: RunT,
+    index: int,
+    update: Update,
+    *,
+    made_of: str,
+) -> tuple[RunT, SeenReply]:
+    """Give an update of sum `index` out as it is; only a job that the contract lets do so."""
+    assert state.job.updates_seen
+    seen = SeenUpdate(update.values)
+    stages = f"{made_of} {type(update).__name__} {type(seen).__name__}"
+    kept = replace(state, next_sum=index + 1, stages=(*state.stages, stages))
+    return kept, SeenReply(values=seen.values.astype("<i8", copy=False).tobytes())
 
 
 def share(home: NodeHome, state: RunT, request: SharesRequest) -> Answer:

@@ -36,8 +36,8 @@ _ORDER = tuple(_TRAINING)
 _TRUST = {"local": "at each partner", "distributed": "shared by the partners", "none": "none"}
 
 
-def render(report: Report) -> str:
-    """Return the whole page as HTML. Takes about two seconds, most of it drawing."""
+def template_environment() -> jinja2.Environment:
+    """Return what renders the pages' templates, everything escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fedmkt.simulation"),
         autoescape=True,
@@ -55,15 +55,27 @@ def render(report: Report) -> str:
         "power": _power,
         "svg": _svg,
     }
+    return environment
+
+
+def palettes() -> dict[str, Markup]:
+    """Return the colours of both schemes, as the base template wants them."""
+    return {
+        "light": Markup(palette_css("light")),  # noqa: S704 - our own constants
+        "dark": Markup(palette_css("dark")),  # noqa: S704 - our own constants
+    }
+
+
+def render(report: Report) -> str:
+    """Return the whole page as HTML. Takes about two seconds, most of it drawing."""
+    environment = template_environment()
     vertical = report.story == "vertical"
     parts = page_parts(report) if vertical else _horizontal(report)
     return environment.get_template("vertical.html.j2" if vertical else "report.html.j2").render(
-        parts,
+        parts | palettes(),
         report=report,
         headline=headline(report),
         models=sorted(report.models, key=lambda model: _ORDER.index(model.training)),
-        light=Markup(palette_css("light")),  # noqa: S704 - our own constants
-        dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
         training=_TRAINING,
         budgets=budget_plots(report),
         counted=[one for one in report.budget if one.exact_scores or one.alignments],

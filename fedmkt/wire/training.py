@@ -8,6 +8,7 @@
     unmask/T  the survivors' signatures       -> shares that open this one sum
     close     outcome, audit heads            -> receipt, countersignature of the heads
 
+Where the job lets updates be seen, a run is open, update/T, close, and updates are not masked.
 Any step may be answered by `Refused`, which carries the rule's code and nothing else.
 """
 
@@ -86,6 +87,13 @@ class MaskReply(Body):
     """Masked sums: little-endian uint64 bytes."""
 
     kind: Literal["masked"] = "masked"
+    values: bytes
+
+
+class SeenReply(Body):
+    """An update that is not masked: little-endian int64 bytes."""
+
+    kind: Literal["seen"] = "seen"
     values: bytes
 
 

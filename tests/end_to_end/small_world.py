@@ -38,6 +38,7 @@ def small_world(
     cap: float = 10.0,
     modes: tuple[str, ...] = ("local", "distributed"),
     uses_per_day: int | None = None,
+    updates_seen: bool = False,
 ) -> World:
     names = members_named(members)
     table = bundled.load("adult_train")
@@ -48,6 +49,7 @@ def small_world(
         holders=names,
         uses={"prospecting": (names[0],)},
         modes=modes,
+        updates_seen=updates_seen,
         table=bundled.schema("adult"),
     )
     caps = (

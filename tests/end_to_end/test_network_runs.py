@@ -30,7 +30,7 @@ from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.run import Body, OpenReply, OpenRequest
-from fedmkt.wire.training import SharesReply, SharesRequest, UpdateRequest
+from fedmkt.wire.training import MaskReply, SharesReply, SharesRequest, UpdateRequest
 
 MODEL: dict[str, Any] = {"algorithm": "scaffold", "rounds": 2, "width": 4, "sampling_rate": 0.5}
 
@@ -248,6 +248,35 @@ def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World)
     for change in ({"width": 5}, {"parameters": "AAAA"}, {"parameters": "!"}, {"extra": 1}):
         with pytest.raises(MessageInvalid):
             NetworkWeights.from_json({**value, **change})
+
+
+def test_updates_are_seen_only_where_the_contract_lets_them_and_receipts_say_so(
+    tmp_path: Path, world: World
+):
+    job = network_job(world.members, trust="local", joining={"rule": "median"})
+    with pytest.raises(RunRefused) as refused:
+        Trial(world).run(job, "run-1")
+    assert refused.value.fields["rule"] == "mode_not_allowed"
+    assert entries_of(world, world.members[0]) == []
+    open_world = small_world(tmp_path / "seen", updates_seen=True)
+    Trial(open_world).run(job, "run-1")
+    for receipt in receipts(open_world, "run-1"):
+        assert (receipt["masked"], receipt["noised"]) == (False, True)
+        assert receipt["mode"] == "local, updates seen"
+        assert receipt["epsilon"] <= job.privacy.epsilon
+    home = node_at(open_world.node(job.members[0])).home
+    assert all("seen by the coordinator" in line for line in dry_run(home, job).leaves)
+    open_world.close()
+
+
+def test_where_updates_are_masked_no_node_shows_one(asked):
+    job, ask, _ = asked
+    ask(0, b"", b"")
+    good = first_parameters(shape_of(job), 0)
+    reply = ask(1, parameter_bytes(good), parameter_bytes(np.zeros_like(good)))
+    values = np.frombuffer(MaskReply.from_bytes(reply).values, dtype="<u8")
+    # Masked values are uniform on the ring: half of them lie beyond every honest value.
+    assert (values.view(np.int64) / 2.0**62 > 1).any()
 
 
 def test_a_personal_head_is_kept_at_its_node(world: World):

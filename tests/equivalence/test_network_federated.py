@@ -71,6 +71,21 @@ def test_shared_noise_adds_up_in_the_sum_of_gradients(tmp_path: Path):
     np.testing.assert_array_equal(outcome.model.parameters, together(job))
 
 
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "krum"])
+def test_updates_that_are_seen_are_joined_by_the_rule_at_nodes_as_in_one_process(
+    tmp_path: Path, rule: str
+):
+    world = small_world(tmp_path, members=5, noise_seed=SEED, updates_seen=True)
+    faulty = {"faulty": 1} if rule != "median" else {}
+    joining = {"joining": {"rule": rule, **faulty}}
+    job = network_job(world.members, trust="local", width=4, **joining)
+    outcome = Trial(world).run(job, RUN)
+    world.close()
+    np.testing.assert_array_equal(outcome.model.parameters, together(job))
+    # Open, one exchange for the count and each round, close.
+    assert outcome.exchanges == 1 + 1 + job.model.rounds + 1
+
+
 def test_full_gradients_of_all_partners_are_those_of_the_rows_pooled():
     job = network_job(MEMBERS, algorithm="fedsgd", width=4, server={"rate": 0.5})
     shape = shape_of(job)

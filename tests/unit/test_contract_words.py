@@ -46,7 +46,7 @@ OTHERWISE: dict[type[Frozen], dict[str, object]] = {
     },
     Dataset: {
         "name": "other", "population": "drivers", "holders": ("other",),
-        "uses": {"churn": ("bank",)}, "modes": ("none",), "guarded_uses": (),
+        "uses": {"churn": ("bank",)}, "modes": ("none",), "updates_seen": True, "guarded_uses": (),
         "minimum_audience": 7, "minimum_overlap": 7, "quality_floor": 0.5, "vertical": None,
         "table": TableSchema(
             customer_key="customer", columns=(Column(name="other", kind="boolean"),)

@@ -1,0 +1,186 @@
+"""`fedmkt simulate`: a scenario and the sweep over it, into a folder of results."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from fedmkt.core.errors import SettingInvalid
+
+_FOLDER = "fedmkt-simulations"
+
+
+def simulate(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(help="A TOML file, or a bundled scenario's name.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The results folder. Default: fedmkt-simulations/NAME.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Worker processes. Default: one more than there are cores.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long sweep.")] = False,
+    list_all: Annotated[
+        bool,
+        typer.Option("--list", help="List scenarios, data sets, partitions, models and keys."),
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Say what a key means, as partition.alpha.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Simulate a SCENARIO: partners, a model, privacy, and a sweep over any of them.
+
+    Writes results.parquet, timings.parquet and report.html. A run that was stopped goes on where
+    it stopped; finished trials are not run again.
+    """
+    if list_all:
+        _list()
+    elif explain is not None:
+        _explain(explain)
+    elif scenario is None:
+        problem = "name a TOML file or a bundled scenario; --list shows what there is"
+        raise SettingInvalid(setting="SCENARIO", problem=problem)
+    else:
+        _run(scenario, out, workers, yes=yes)
+
+
+def _run(given: str, out: Path | None, workers: int | None, *, yes: bool) -> None:
+    # Imported here so that --help and mistakes answer at once.
+    from fedmkt.simulation.scenario.api import run_scenario
+    from fedmkt.simulation.scenario.folder import ResultsFolder
+    from fedmkt.simulation.scenario.loading import load_scenario
+    from fedmkt.simulation.scenario.report import PAGE, headline
+    from fedmkt.simulation.scenario.summary import lines_of
+    from fedmkt.simulation.scenario.workers import usual_workers
+
+    scenario = load_scenario(Path(given))
+    folder = ResultsFolder(out or Path(_FOLDER) / scenario.name)
+    console = Console()
+    with _live(console, yes=yes) as watcher:
+        results = run_scenario(
+            scenario, folder, workers=workers or usual_workers(), watcher=watcher
+        )
+    lines = lines_of(results, tuple(scenario.sweep))
+    console.print(headline(scenario, lines), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {folder.path / PAGE}", highlight=False, soft_wrap=True)
+
+
+class _Live:
+    """A bar over the trials, with the time left; asks on a terminal before a long sweep."""
+
+    def __init__(self, progress: Progress, task: TaskID, *, yes: bool) -> None:
+        self._progress, self._task, self._yes = progress, task, yes
+
+    def planned(self, trials: int, finished: int) -> None:
+        """Set the length of the bar."""
+        if finished:
+            words = f"{finished} of {trials} trials were finished before and are kept"
+            self._progress.console.print(words, highlight=False)
+        self._progress.update(self._task, total=trials, completed=finished, left="")
+
+    def advanced(self, finished: int, left_s: float) -> None:
+        """Move the bar."""
+        left = f"about {_in_words(left_s)} left" if left_s else ""
+        self._progress.update(self._task, completed=finished, left=left)
+
+    def agrees(self, trials: int, left_s: float) -> bool:
+        """Say how long it takes, and ask."""
+        self._progress.stop()
+        typer.echo(f"{trials} trials will take about {_in_words(left_s)}")
+        agreed = self._yes or (
+            sys.stdin.isatty() and click.confirm("Go on? What is finished is kept")
+        )
+        self._progress.start()
+        return agreed
+
+
+@contextmanager
+def _live(console: Console, *, yes: bool) -> Iterator[_Live]:
+    columns = (
+        TextColumn("trials"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Live(progress, progress.add_task("trials", total=None, left=""), yes=yes)
+
+
+def _in_words(seconds: float) -> str:
+    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(1, round(seconds))} seconds"
+
+
+def _list() -> None:
+    from fedmkt.simulation.scenario.customers import SOURCES
+    from fedmkt.simulation.scenario.dealing import KINDS
+    from fedmkt.simulation.scenario.families import FAMILIES
+    from fedmkt.simulation.scenario.keys import all_keys, choices
+    from fedmkt.simulation.scenario.loading import bundled_scenarios
+
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("[bold]Bundled scenarios[/]")
+    for name, text in bundled_scenarios().items():
+        console.print(f"  {name:<12}", text.split("\n", 1)[0].removeprefix("# "), markup=False)
+    for title, key, usable in (
+        ("Customers", "data.kind", SOURCES),
+        ("Data sets", "data.set", None),
+        ("Partitions", "partition.kind", KINDS),
+        ("Models", "model.family", FAMILIES),
+        ("Algorithms of networks", "model.algorithm", None),
+        ("Protocols", "protocol", None),
+    ):
+        known = [one for one in choices(key) if usable is None or one in usable]
+        console.print(f"[bold]{title}[/] ({key})")
+        console.print(f"  {', '.join(known)}", markup=False)
+    console.print("[bold]Keys[/] (--explain KEY says more)")
+    for one in dict.fromkeys((key.name, key.kind) for key in all_keys()):
+        console.print(f"  {one[0]:<32}", one[1], markup=False)
+
+
+def _explain(name: str) -> None:
+    from fedmkt.simulation.scenario.keys import explained, nearest
+
+    found = explained(name)
+    if not found:
+        meant = nearest(name)
+        problem = f"no such key; did you mean {meant}?" if meant else "no such key; see --list"
+        raise SettingInvalid(setting=f"--explain {name}", problem=problem)
+    table = Table(box=SIMPLE_HEAD, show_header=False, pad_edge=False, show_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for key in found:
+        only = f" (where model.family = {key.only})" if key.only else ""
+        table.add_row(f"[bold]{key.name}[/]", only.strip() or None)
+        for title, words in (
+            ("type", key.kind),
+            ("default", key.default),
+            ("meaning", key.meaning),
+        ):
+            table.add_row(title, words)
+        table.add_section()
+    Console(highlight=False).print(table)

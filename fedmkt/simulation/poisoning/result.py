@@ -1,0 +1,106 @@
+"""What a study of an attack found: one figure for each rule, with and without the attack.
+
+Guarantee: a verdict follows from the figures and the tolerance alone, and says "not told" where the
+interval lies on both sides of it.
+Not guaranteed: that a rule which held here holds against another attacker or other data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import t
+
+from fedmkt.core.errors import SettingInvalid
+from fedmkt.evaluation.metrics import Interval
+
+Verdict = Literal["holds", "does not hold", "not told"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """What an attack did to one rule. Intervals are over seeds, which draw rows and start anew.
+
+    attacked, quiet: the figure with the attack and with nobody hostile. added: their difference,
+    seed by seed. clean_auc: of the attacked model on rows without a trigger. hostile_taken: share
+    of hostile updates that the rule made its results from. diverged: how many trainings did.
+    course: the figure after each round, mean over seeds.
+    """
+
+    rule: str
+    attacked: Interval
+    quiet: Interval
+    added: Interval
+    clean_auc: Interval
+    hostile_taken: float
+    diverged: int
+    course: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttackResult:
+    """What a study of one attack found.
+
+    figure: what is measured, in words; less is better. tolerance: how much an attack may add to it
+    before a rule counts as failing. plain: the outcome without a defence. defended: the others.
+    """
+
+    attack: str
+    figure: str
+    tolerance: float
+    partners: int
+    hostile: int
+    seeds: int
+    plain: RuleOutcome
+    defended: tuple[RuleOutcome, ...]
+
+    @property
+    def outcomes(self) -> tuple[RuleOutcome, ...]:
+        """Return all outcomes, the plain mean's first."""
+        return (self.plain, *self.defended)
+
+    def outcome(self, rule: str) -> RuleOutcome:
+        """Return the outcome of the rule of that name. Raises: KeyError."""
+        return {one.rule: one for one in self.outcomes}[rule]
+
+    def verdict(self, outcome: RuleOutcome) -> Verdict:
+        """Say whether what the attack adds stays within the tolerance, by its 95% interval."""
+        if outcome.added.high <= self.tolerance:
+            return "holds"
+        return "does not hold" if outcome.added.low > self.tolerance else "not told"
+
+    def sentences(self) -> tuple[str, ...]:
+        """Return what was found, one plain sentence a rule, the plain mean's first."""
+        return tuple(self._sentence(one) for one in self.outcomes)
+
+    def _sentence(self, one: RuleOutcome) -> str:
+        """Return what was found of one rule."""
+        rule = one.rule[0].upper() + one.rule[1:]
+        begun = {
+            "holds": f"{rule} holds",
+            "does not hold": f"{rule} does not hold",
+            "not told": f"{rule} may or may not hold, as far as {self.seeds} seeds tell,",
+        }[self.verdict(one)]
+        figure = f"{self.figure} is {in_words(one.attacked)}, and {one.quiet.value:.3f} without it"
+        lost = f"; {one.diverged} of {self.seeds} trainings diverged" if one.diverged else ""
+        return f"{begun} against {self.attack}: the {figure}{lost}."
+
+
+def over_seeds(values: Sequence[float], *, least: float, most: float) -> Interval:
+    """Return the mean with its 95% interval by Student's t, cut to what is possible.
+
+    Args: values: one a seed, two or more. least, most: between which every value lies.
+    Raises: SettingInvalid. Source: Student 1908, doi:10.2307/2331554.
+    """
+    if len(values) < 2:
+        raise SettingInvalid(setting="the seeds", problem="an interval needs two or more")
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    half = float(t.ppf(0.975, len(values) - 1)) * error
+    return Interval(mean, max(least, mean - half), min(most, mean + half))
+
+
+def in_words(interval: Interval) -> str:
+    """Return a value and its interval, three decimals."""
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

@@ -1,0 +1,104 @@
+"""`fedmkt.simulate()`: a scenario from a file or a dictionary, run to its results frame."""
+
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.simulation.scenario.engine import (
+    SweepWatcher,
+    Unwatched,
+    checked_trials,
+    run_sweep,
+)
+from fedmkt.simulation.scenario.folder import ResultsFolder
+from fedmkt.simulation.scenario.loading import load_scenario, scenario_of
+from fedmkt.simulation.scenario.report import write_page
+from fedmkt.simulation.scenario.results import write_tables
+from fedmkt.simulation.scenario.schema import Scenario, replaced
+from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
+from fedmkt.storage.whole_file import write_whole
+
+Tables = pl.DataFrame | Mapping[str, pl.DataFrame]
+_SOURCE = "given to simulate()"
+
+
+def simulate(
+    scenario: Mapping[str, Any] | Path | str,
+    *,
+    tables: Tables | None = None,
+    out: Path | str | None = None,
+    workers: int = 1,
+) -> pl.DataFrame:
+    """Run a scenario and return its results: one row a trial, model and round.
+
+    Args: scenario: a dictionary with the keys of a scenario file, a file, or a bundled one's name.
+        tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
+        [partition] says, or a frame for each partner. out: the results folder, as of the command;
+        None keeps nothing. workers: processes; from a script, call with more than one only below
+        `if __name__ == "__main__":`.
+    Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
+    """
+    with tempfile.TemporaryDirectory() as passing:
+        file = Path(passing) / "customers.parquet"
+        wanted = _scenario(scenario, tables, file)
+        folder = ResultsFolder(Path(passing) / "results" if out is None else Path(out))
+        return run_scenario(wanted, folder, workers=workers, watcher=Unwatched())
+
+
+def run_scenario(
+    scenario: Scenario, folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
+) -> pl.DataFrame:
+    """Run a scenario into its folder, write tables and page, and return the results.
+
+    Raises: what `checked_trials`, `ResultsFolder.held` and `run_sweep` raise, and OutputUnwritable.
+    """
+    trials = checked_trials(scenario)  # before the folder is taken: a refusal leaves nothing behind
+    with folder.held(scenario):
+        done = run_sweep(trials, folder, workers=workers, watcher=watcher)
+        results = write_tables(folder.path, done)
+        write_page(folder.path, scenario, results)
+    return results
+
+
+def _scenario(given: Mapping[str, Any] | Path | str, tables: Tables | None, file: Path) -> Scenario:
+    """Return the scenario, its table in `file` where frames were given. Raises: ScenarioInvalid."""
+    if tables is None:
+        if isinstance(given, Mapping):
+            return scenario_of(given, source=_SOURCE, folder=Path.cwd())
+        return load_scenario(Path(given))
+    if not isinstance(given, Mapping):
+        plain = load_scenario(Path(given)).model_dump(exclude_unset=True)
+        return scenario_of(_with_tables(plain, tables, file), source=str(given))
+    return scenario_of(_with_tables(given, tables, file), source=_SOURCE, folder=Path.cwd())
+
+
+def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[str, Any]:
+    """Write the frames into `file`, and return the scenario's values that read it."""
+    values: dict[str, Any] = {"data.kind": "file", "data.path": str(file)}
+    if isinstance(tables, pl.DataFrame):
+        frame = tables
+    else:
+        if "partition" in given:
+            problem = "[partition] cannot stand beside a frame for each partner"
+            raise ScenarioInvalid(source=_SOURCE, problem=problem)
+        frame = pl.concat(
+            (
+                one.with_columns(pl.lit(partner).alias(PARTNER_COLUMN))
+                for partner, one in tables.items()
+            ),
+            how="vertical_relaxed",
+        )
+        values |= {
+            "partition.kind": "column",
+            "partition.column": PARTNER_COLUMN,
+            "partition.partners": len(tables),
+        }
+    data = io.BytesIO()
+    frame.write_parquet(data)
+    write_whole(file, data.getvalue())
+    return replaced(given, values)

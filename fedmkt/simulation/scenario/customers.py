@@ -1,0 +1,215 @@
+"""The customers of a trial: read, checked, and split into those to train on and those to test on.
+
+Guarantee: no test row is a training row; one row a customer; the same seed gives the same rows.
+Not guaranteed: that bounds read off a table are public. `Customers.declared` says which they are.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import ValidationError
+
+from fedmkt.contract.schema import TableSchema
+from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
+from fedmkt.core.frozen import first_problem
+from fedmkt.data import bundled
+from fedmkt.data.validation import conform, validate
+from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.partitions.generator import generate
+from fedmkt.simulation.scenario.parts import DataPart
+from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
+from fedmkt.storage.whole_file import read_text
+
+DEFAULT_TEST_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Customers:
+    """Everybody's customers before they are dealt out, and the rows every figure is measured on.
+
+    features: what models predict from. declared: the schema was given, not read off the rows.
+    """
+
+    name: str
+    training: pl.DataFrame
+    public: PublicTable
+    features: tuple[str, ...]
+    declared: bool
+
+    @property
+    def schema(self) -> TableSchema:
+        """Return the schema of both tables."""
+        return self.public.schema
+
+    @property
+    def target(self) -> str:
+        """Return the column to predict."""
+        return self.public.target
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as its source gives it. test: its own test rows, None where it has none."""
+
+    name: str
+    rows: pl.DataFrame
+    schema: TableSchema
+    test: pl.DataFrame | None = None
+    declared: bool = True
+
+
+def draws(seed: int, what: str) -> np.random.Generator:
+    """Return the generator of a trial's draws of `what`, independent of its other draws."""
+    key = hashlib.sha256(f"fedmkt scenario {seed} {what}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(key[:16], "big"))
+
+
+def read_customers(data: DataPart, seed: int) -> Customers:
+    """Return the customers of a trial.
+
+    Raises: ScenarioPartMissing, SettingInvalid, and what reading and checking a table raises.
+    """
+    table = source_of(data)(data, seed)
+    training, test = _split(table, data, seed)
+    target = _target(table.schema, data.target)
+    return Customers(
+        name=table.name,
+        training=training,
+        public=PublicTable(test, table.schema, target),
+        features=_features(table.schema, data.features, target),
+        declared=table.declared,
+    )
+
+
+def _bundled(data: DataPart, _seed: int) -> Table:
+    if data.set == "adult":
+        rows, test = bundled.load("adult_train"), bundled.load("adult_test")
+        return Table("Adult (UCI)", rows, bundled.schema("adult"), test)
+    rows, schema = bundled.load("bank_marketing"), bundled.schema("bank_marketing")
+    return Table("Bank Marketing (UCI)", rows, schema)
+
+
+def _file(data: DataPart, _seed: int) -> Table:
+    assert data.path is not None, "the scenario's own check"
+    frame = _read(data.path)
+    if data.schema_path is not None:
+        return _checked(data.path.name, frame, _schema(data.schema_path), declared=True)
+    assert data.target is not None, "the scenario's own check"
+    _refuse_missing(data, frame)
+    wanted = frame.select(*data.features, data.target) if data.features else frame
+    keyed, key = with_key(frame)
+    guessed = wanted.with_columns(keyed.get_column(key))
+    schema = guess_schema(guessed, key=key, target=data.target, positive=data.positive)
+    return _checked(data.path.name, keyed, schema, declared=False)
+
+
+def _refuse_missing(data: DataPart, frame: pl.DataFrame) -> None:
+    """Raise SettingInvalid where the table lacks a column that the scenario names."""
+    for key, names in (("features", data.features), ("target", (data.target,))):
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            present = ", ".join(frame.columns)
+            problem = f"the table has no column {missing[0]}, only {present}"
+            raise SettingInvalid(setting=f"data.{key}", problem=problem)
+
+
+def _checked(name: str, frame: pl.DataFrame, schema: TableSchema, *, declared: bool) -> Table:
+    """Return a table that keeps to its schema, one row a customer, other columns as they are."""
+    validate(frame, schema, name).refuse_errors(name)
+    known = {schema.customer_key, *(column.name for column in schema.columns)}
+    others = frame.select(column for column in frame.columns if column not in known)
+    rows = conform(frame, schema).hstack(others)
+    once = rows.unique(schema.customer_key, keep="first", maintain_order=True)
+    return Table(name, once, schema, declared=declared)
+
+
+def _schema(path: Path) -> TableSchema:
+    """Return a declared schema. Raises: FileMissing, SettingInvalid."""
+    text = read_text(path, what="schema", advice="Correct data.schema_path.")
+    try:
+        return TableSchema.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError:
+        problem = "it is not TOML"
+    except ValidationError as error:
+        problem = first_problem(error)
+    raise SettingInvalid(setting=f"data.schema_path {path}", problem=problem)
+
+
+def _generated(data: DataPart, seed: int) -> Table:
+    made = generate(data.generator.drawn, seed=seed)
+    return Table("generated", made.frame, made.schema)
+
+
+SOURCES: Mapping[str, Callable[[DataPart, int], Table]] = {
+    "bundled": _bundled,
+    "file": _file,
+    "generated": _generated,
+}
+"""How customers of each kind are read."""
+
+
+def source_of(data: DataPart) -> Callable[[DataPart, int], Table]:
+    """Return what reads customers of this kind. Raises: ScenarioPartMissing."""
+    source = SOURCES.get(data.kind)
+    if source is None:
+        raise ScenarioPartMissing(key="data.kind", value=data.kind, known=", ".join(SOURCES))
+    return source
+
+
+def _read(path: Path) -> pl.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path, memory_map=False, glob=False)
+        return pl.read_csv(path, infer_schema_length=None, glob=False)
+    except (pl.exceptions.PolarsError, OSError):
+        # Security: the reader's own words may quote a cell.
+        problem = "it cannot be read as CSV or Parquet"
+        raise SettingInvalid(setting=f"data.path {path}", problem=problem) from None
+
+
+def _split(table: Table, data: DataPart, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return training and test rows. Raises: SettingInvalid."""
+    rows, test = table.rows, table.test
+    order = draws(seed, "rows").permutation(rows.height)
+    if test is None or data.test_share is not None:
+        share = DEFAULT_TEST_SHARE if data.test_share is None else data.test_share
+        cut = max(1, round(rows.height * share))
+        test, order = rows[np.sort(order[:cut])], order[cut:]
+    if data.rows is not None:
+        if data.rows > order.size:
+            problem = f"there are {order.size:,} rows to train on"
+            raise SettingInvalid(setting=f"data.rows = {data.rows}", problem=problem)
+        order = order[: data.rows]
+    return rows[np.sort(order)], test
+
+
+def _target(schema: TableSchema, asked: str | None) -> str:
+    """Return the column to predict. Raises: SettingInvalid."""
+    targets = [column.name for column in schema.columns if column.use == "target"]
+    if asked is None and len(targets) == 1:
+        return targets[0]
+    if asked in targets:
+        return str(asked)
+    known = ", ".join(targets) or "none"
+    raise SettingInvalid(setting="data.target", problem=f"the schema's targets are: {known}")
+
+
+def _features(schema: TableSchema, asked: tuple[str, ...], target: str) -> tuple[str, ...]:
+    """Return the features. Raises: SettingInvalid."""
+    declared: dict[str, Any] = {column.name: column for column in schema.columns}
+    for name in asked:
+        if name not in declared or name == target:
+            known = ", ".join(name for name in declared if name != target)
+            problem = f"{name} is none of the columns {known}"
+            raise SettingInvalid(setting="data.features", problem=problem)
+        if declared[name].guarded:
+            problem = f"{name} is declared as special or for audits"
+            raise SettingInvalid(setting="data.features", problem=problem)
+    usable = (c.name for c in schema.columns if c.use == "feature" and not c.guarded)
+    return asked or tuple(usable)

@@ -1,0 +1,135 @@
+"""Runs a scenario's trials, in this process or over worker processes, and resumes where it stopped.
+
+Guarantee: a finished trial is on disk before anybody is told of it and never run again; workers end
+when this process does, however that ends; results do not depend on the number of workers.
+Not guaranteed: that the time left is right. It follows from rough costs and what was measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fedmkt.core.errors import SweepTooLong
+from fedmkt.simulation.scenario.families import family
+from fedmkt.simulation.scenario.folder import Finished, ResultsFolder
+from fedmkt.simulation.scenario.results import Done
+from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.single import carry_out, check
+from fedmkt.simulation.scenario.trials import Trial, expand
+from fedmkt.simulation.scenario.workers import worker_pool
+
+LONG_S = 3600.0
+_PROBED_S = 300.0
+"""Above so many expected seconds the first trials are measured before the others are begun."""
+
+
+class SweepWatcher(Protocol):
+    """Told how far a sweep is, and asked before a long one."""
+
+    def planned(self, trials: int, finished: int) -> None:
+        """There are so many trials, some of them finished before."""
+        ...
+
+    def advanced(self, finished: int, left_s: float) -> None:
+        """So many trials are finished; the others take about so many seconds."""
+        ...
+
+    def agrees(self, trials: int, left_s: float) -> bool:
+        """Answer whether a sweep that takes so long is to go on."""
+        ...
+
+
+class Unwatched:
+    """Shows nothing and agrees to everything."""
+
+    def planned(self, trials: int, finished: int) -> None:
+        """Show nothing."""
+
+    def advanced(self, finished: int, left_s: float) -> None:
+        """Show nothing."""
+
+    def agrees(self, trials: int, left_s: float) -> bool:  # noqa: ARG002
+        """Agree."""
+        return True
+
+
+@dataclass
+class _Clock:
+    """Expected seconds of trials, corrected by what finished ones took."""
+
+    workers: int
+    expected: float = 0.0
+    measured: float = 0.0
+    to_do: dict[str, float] = field(default_factory=dict)
+
+    def left_s(self) -> float:
+        """Return the wall seconds that are left, about."""
+        pace = self.measured / self.expected if self.expected else 1.0
+        return sum(self.to_do.values()) * pace / self.workers
+
+    def took(self, trial: str, seconds: float) -> None:
+        """Take note of a finished trial."""
+        self.expected += self.to_do.pop(trial)
+        self.measured += seconds
+
+
+def checked_trials(scenario: Scenario) -> tuple[Trial, ...]:
+    """Return all trials of a scenario, each of which can be simulated.
+
+    Raises: ScenarioInvalid, ScenarioPartMissing, SettingInvalid, FileMissing.
+    """
+    trials = expand(scenario)
+    for trial in trials:
+        check(trial.setting)
+    return trials
+
+
+def run_sweep(
+    trials: Sequence[Trial], folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
+) -> Done:
+    """Run every trial that is not finished, and return all, in order. `folder` is held.
+
+    Raises: SweepTooLong where the watcher does not agree; WorkerLost; and what a trial raises. What
+        is finished then is kept.
+    """
+    finished = {trial.id: folder.finished(trial.id) for trial in trials}
+    to_do = [trial for trial in trials if finished[trial.id] is None]
+    costs = {trial.id: family(trial.setting).seconds(trial.setting) for trial in to_do}
+    watcher.planned(len(trials), len(trials) - len(to_do))
+    clock = _Clock(min(workers, max(1, len(to_do))), to_do=dict(costs))
+    # The longest first: a short one is then what the last worker waits for.
+    ordered = sorted(to_do, key=lambda trial: -costs[trial.id])
+    _carry_out_all(ordered, folder.path, clock, watcher, total=len(trials))
+    return [(trial, _read(folder, trial)) for trial in trials]
+
+
+def _carry_out_all(
+    ordered: Sequence[Trial],
+    folder: Path,
+    clock: _Clock,
+    watcher: SweepWatcher,
+    *,
+    total: int,
+) -> None:
+    def done(trial: Trial, seconds: float) -> None:
+        clock.took(trial.id, seconds)
+        watcher.advanced(total - len(clock.to_do), clock.left_s())
+
+    with worker_pool(clock.workers) as run:
+        probed = len(ordered)
+        if clock.left_s() > _PROBED_S:
+            # The shortest tell soonest how fast this machine is.
+            ordered, probed = ordered[::-1], clock.workers
+        run(carry_out, ordered[:probed], folder, done)
+        rest = ordered[probed:][::-1]
+        left_s = clock.left_s()
+        if rest and left_s > LONG_S and not watcher.agrees(len(rest), left_s):
+            raise SweepTooLong(trials=len(rest), hours=f"{left_s / 3600:.1f}")
+        run(carry_out, rest, folder, done)
+
+
+def _read(folder: ResultsFolder, trial: Trial) -> Finished:
+    finished = folder.finished(trial.id)
+    assert finished is not None, "it was finished before anybody was told"
+    return finished

@@ -1,0 +1,107 @@
+"""The results folder: one file a finished trial, and whose results they are.
+
+Guarantee: a trial's file is whole and on disk before the trial counts as finished, so what a killed
+sweep finished is kept; one process at a time writes; a folder of another scenario is refused
+untouched.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedmkt.core.errors import ResultsInUse, ResultsOfAnother, SettingInvalid
+from fedmkt.simulation.scenario.rows import Row
+from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.trials import family_of
+from fedmkt.storage.whole_file import unwritable, write_whole
+
+_OWNER, _TRIALS, _WORK, _LOCK = "scenario.json", "trials", ".work", ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished trial: its rows, and the seconds its parts took."""
+
+    rows: tuple[Row, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsFolder:
+    """Where a scenario's results go."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        """Return the folder that trials put their passing files into."""
+        return self.path / _WORK
+
+    @contextmanager
+    def held(self, scenario: Scenario) -> Iterator[None]:
+        """Keep the folder for this scenario and this process while the block runs.
+
+        Raises: SettingInvalid (no folder), ResultsOfAnother, ResultsInUse, OutputUnwritable.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            problem = "it is a file, not a folder"
+            raise SettingInvalid(setting=f"--out {self.path}", problem=problem)
+        self._refuse_another(scenario)
+        with unwritable(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsInUse(path=self.path) from None
+            self._take(scenario)
+            yield
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
+            os.close(lock)
+
+    def _refuse_another(self, scenario: Scenario) -> None:
+        """Raise ResultsOfAnother unless the folder is empty or of this scenario."""
+        try:
+            owner = json.loads((self.path / _OWNER).read_bytes())
+            stands, name = owner["family"], owner["name"]
+        except FileNotFoundError:
+            if not self.path.exists() or {one.name for one in self.path.iterdir()} <= {_LOCK}:
+                return
+            stands, name = None, "none is named there"
+        except (OSError, ValueError, KeyError, TypeError):
+            stands, name = None, "its scenario.json cannot be read"
+        if stands != family_of(scenario):
+            raise ResultsOfAnother(path=self.path, name=name)
+
+    def _take(self, scenario: Scenario) -> None:
+        with unwritable(self.work):
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir()
+        plain = scenario.model_dump(mode="json")
+        owner = {"name": scenario.name, "family": family_of(scenario), "scenario": plain}
+        write_whole(self.path / _OWNER, json.dumps(owner, indent=2).encode() + b"\n")
+
+    def finished(self, trial: str) -> Finished | None:
+        """Return a finished trial, or None. A file that is not whole counts for nothing."""
+        try:
+            value: Any = json.loads(self._file(trial).read_bytes())
+            rows = tuple(Row(**row) for row in value["rows"])
+            return Finished(rows, {name: float(s) for name, s in value["seconds"].items()})
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def finish(self, trial: str, rows: Sequence[Row], seconds: dict[str, float]) -> None:
+        """Make a trial's rows durable. Raises: OutputUnwritable."""
+        value = {"trial": trial, "rows": [asdict(row) for row in rows], "seconds": seconds}
+        write_whole(self._file(trial), json.dumps(value, allow_nan=False).encode())
+
+    def _file(self, trial: str) -> Path:
+        return self.path / _TRIALS / f"{trial}.json"

@@ -1,0 +1,199 @@
+"""All keys of a scenario, explained: type, range, default and meaning.
+
+Guarantee: what is printed is read off the schema itself.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from fedmkt.contract.job import AdditiveSettings
+from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings, ServerSettings
+from fedmkt.simulation.scenario.schema import Scenario
+
+_RANGE = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_WORDS: Mapping[Any, str] = {
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    Path: "path",
+}
+ADDITIVE: Mapping[str, str] = {
+    "family": "The family of models: additive, or network.",
+    "task": "What is predicted: propensity, whether a customer says yes.",
+    "max_bins": "At most so many bins a number column. More bins follow the data more closely and "
+    "take more noise.",
+    "edges": "Where number columns are cut. declared: by the schema's bounds. private_quantiles: "
+    "at quantiles, which one more release with noise finds before the rounds.",
+    "grid_bins": "Cells of the public grid that private quantiles are counted on.",
+    "rounds": "Rounds of the training. More rounds fit better and, at one epsilon, carry more "
+    "noise each.",
+    "ridge": "Penalty on the size of effects. Raise it where there is much noise.",
+    "smoothness": "Penalty on differences of neighbouring bins. Raise it where there is much "
+    "noise.",
+    "step": "Share of the Newton step taken in each round; the last value repeats. A falling "
+    "schedule averages noise away.",
+}
+NETWORK: Mapping[str, str] = {
+    "family": "The family of models: additive, or network.",
+    "task": "What is predicted: propensity, whether a customer says yes.",
+    "width": "Units of each hidden layer. 0 is a linear model.",
+    "blocks": "Residual layers after the first hidden one.",
+    "start": "Names the parameters that a training starts from.",
+    "algorithm": "How partners train. fedsgd: one sum of gradients a round. fedavg: the mean of "
+    "local trainings. fedprox: the same, drawn back to the round's start. scaffold: drift "
+    "corrected by control variates. FedAdam and FedYogi are model.server.rule.",
+    "rounds": "Rounds of the training. More rounds fit better and, at one epsilon, carry more "
+    "noise each.",
+    "local_steps": "Steps that a partner takes on its own rows in a round. fedsgd takes one.",
+    "learning_rate": "Step size of a partner's local steps.",
+    "proximal": "How strongly fedprox pulls local models to the common one.",
+    "sampling_rate": "Every customer's chance to be in a step.",
+    "clip_norm": "L2 norm that a customer's gradient is clipped to; needed where there is noise.",
+    "personal_head": "Whether the last layer stays at each partner.",
+}
+SERVER: Mapping[str, str] = {
+    "rule": "What the coordinator makes of a round's mean update: fedavg adds it, fedavgm adds "
+    "momentum, fedadam and fedyogi scale every parameter's step by its own past.",
+    "rate": "Step size of the coordinator.",
+    "momentum": "Momentum of fedavgm.",
+    "beta_1": "Decay of the mean update of fedadam and fedyogi.",
+    "beta_2": "Decay of the mean square of fedadam and fedyogi.",
+    "tau": "Added to the root of the mean square in fedadam and fedyogi; larger is more cautious.",
+    "average": "Decay of a mean of the parameters over rounds, which is the result; averages "
+    "noise away. 0: the last ones.",
+}
+JOINING: Mapping[str, str] = {
+    "rule": "How updates become one. sum: masked. median, trimmed_mean, krum bear faulty partners, "
+    "and the coordinator sees every update.",
+    "faulty": "Partners that may send what they like, for trimmed_mean and krum.",
+}
+MEANINGS: Mapping[type[BaseModel], Mapping[str, str]] = {
+    AdditiveSettings: ADDITIVE,
+    NetworkSettings: NETWORK,
+    ServerSettings: SERVER,
+    JoiningSettings: JOINING,
+}
+"""What the keys of models mean; their settings themselves stand in contracts' jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key. kind: its type and range in words. default: in words. meaning: a paragraph."""
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+    only: str = ""
+
+
+def all_keys() -> tuple[Key, ...]:
+    """Return every key of a scenario, sections and their keys in order."""
+    return tuple(_keys(Scenario, "", ""))
+
+
+def explained(name: str) -> tuple[Key, ...]:
+    """Return what is known of a key, or of all keys of a section; empty for an unknown one."""
+    keys = all_keys()
+    exact = tuple(key for key in keys if key.name == name)
+    return exact or tuple(key for key in keys if key.name.startswith(f"{name}."))
+
+
+def nearest(name: str) -> str | None:
+    """Return the key or section that is meant by a misspelt or misplaced one, or None."""
+    keys = [key.name for key in all_keys()]
+    sections = {key.rpartition(".")[0] for key in keys} - {""}
+    names = [*keys, *sorted(sections)]
+    last = {one.rpartition(".")[2]: one for one in reversed(keys)}
+    wrong = name.rpartition(".")[2]
+    for found in (
+        get_close_matches(name, names, cutoff=0.75),
+        [last[one] for one in get_close_matches(wrong, last, cutoff=0.75)],
+        get_close_matches(name, names),
+    ):
+        if found:
+            return found[0]
+    return None
+
+
+def _keys(model: type[BaseModel], above: str, only: str) -> Iterator[Key]:
+    for name, field in model.model_fields.items():
+        below = list(_models(field.annotation))
+        if not below:
+            yield _key(model, f"{above}{name}", name, field, only)
+        for part in below:
+            family = part.model_fields.get("family")
+            of = str(family.default) if family is not None else ""
+            yield from _keys(part, f"{above}{name}.", of or only)
+
+
+def _key(model: type[BaseModel], place: str, name: str, field: FieldInfo, only: str) -> Key:
+    meaning = MEANINGS[model][name] if model in MEANINGS else field.description
+    kind, limits = _type(field.annotation), _limits(field.metadata)
+    return Key(place, f"{kind}, {limits}" if limits else kind, _default(field), meaning or "", only)
+
+
+def _type(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    if origin is Literal:
+        return " | ".join(str(one) for one in inner)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(one) for one in inner if one is not type(None))
+    if origin is tuple:
+        return f"list of: {_type(inner[0])}"
+    if origin is dict:
+        return "table of keys, each with a list of values"
+    if hasattr(annotation, "__metadata__"):
+        limits = _limits(annotation.__metadata__)
+        return f"{_type(inner[0])}, {limits}" if limits else _type(inner[0])
+    return "value"
+
+
+def _limits(metadata: Any) -> str:
+    rules = [one for given in metadata for one in (getattr(given, "metadata", None) or [given])]
+    found = [
+        f"{words} {_number(getattr(rule, name))}"
+        for rule in rules
+        for name, words in _RANGE.items()
+        if isinstance(getattr(rule, name, None), int | float)
+    ]
+    return ", ".join(found)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "needed" if field.default_factory is None else "none"
+    if field.default is None or field.default == ():
+        return "none"
+    if isinstance(field.default, tuple):
+        return f"[{', '.join(map(str, field.default))}]"
+    return str(field.default)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a key stands for."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """Return the words a key may be, in order; empty for a key that takes others."""
+    found = (key.kind.split(" | ") for key in all_keys() if key.name == name)
+    return tuple(dict.fromkeys(word for words in found for word in words))

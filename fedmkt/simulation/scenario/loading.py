@@ -1,0 +1,127 @@
+"""From a scenario's file, or plain values, to a `Scenario`.
+
+Guarantee: what is wrong is named with its file, its place and, where the file shows it, its line;
+a misspelt key with the nearest right one.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.core.frozen import first_problem
+from fedmkt.simulation.scenario.keys import nearest
+from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
+from fedmkt.storage.whole_file import read_text
+
+_UNKNOWN = "extra_forbidden"
+_TAGS = ("union_tag_invalid", "union_tag_not_found")
+_FAMILIES = tuple(
+    str(family.model_fields["family"].default)
+    for family in get_args(Setting.model_fields["model"].annotation)
+)
+_PATHS = ("path", "schema_path")
+
+
+def bundled_scenarios() -> dict[str, str]:
+    """Return the text of each bundled scenario by its name."""
+    folder = files("fedmkt.simulation.scenario") / "bundled"
+    found = [one for one in folder.iterdir() if one.name.endswith(".toml")]
+    return {
+        one.name.removesuffix(".toml"): one.read_text(encoding="utf-8")
+        for one in sorted(found, key=lambda one: one.name)
+    }
+
+
+def load_scenario(given: Path) -> Scenario:
+    """Return the scenario of a TOML file, or the bundled one of that name.
+
+    Raises: FileMissing, SettingInvalid (not text), ScenarioInvalid.
+    """
+    bundled = bundled_scenarios()
+    if str(given) in bundled and not given.exists():
+        return parse_scenario(bundled[str(given)], source=f"{given} (bundled)")
+    names = ", ".join(bundled)
+    advice = f"Name a TOML file, or a bundled scenario: {names}."
+    return parse_scenario(
+        read_text(given, what="scenario", advice=advice), source=str(given), folder=given.parent
+    )
+
+
+def parse_scenario(text: str, *, source: str, folder: Path | None = None) -> Scenario:
+    """Parse TOML. folder: what paths in it count from. Raises: ScenarioInvalid."""
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioInvalid(source=source, problem=f"it is not TOML: {error}") from None
+    return scenario_of(value, source=source, folder=folder, text=text)
+
+
+def scenario_of(
+    value: Mapping[str, Any], *, source: str, folder: Path | None = None, text: str = ""
+) -> Scenario:
+    """Return the scenario of plain values. Raises: ScenarioInvalid."""
+    try:
+        return Scenario.model_validate(_anchored(value, folder))
+    except ValidationError as error:
+        raise ScenarioInvalid(source=source, problem=problem_of(error, text)) from None
+
+
+def problem_of(error: ValidationError, text: str = "") -> str:
+    """Return the first problem in words: place, line where `text` shows it, and rule."""
+    problems = error.errors(include_input=False)
+    problem = next((one for one in problems if one["type"] == _UNKNOWN), problems[0])
+    place = _place(problem["loc"])
+    line = _line(text, place)
+    where = f"line {line}, " if line else ""
+    if problem["type"] == _UNKNOWN:
+        meant = nearest(place)
+        hint = f" (did you mean {meant}?)" if meant else ""
+        return f"{where}unknown key {place}{hint}"
+    if problem["type"] in _TAGS:
+        known = " or ".join(f"'{family}'" for family in _FAMILIES)
+        return f"{where}{place}.family: it must be {known}"
+    words = first_problem(error)
+    written = ".".join(str(part) for part in problem["loc"])
+    return where + (words.replace(written, place, 1) if written else words)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return a dotted key; a union's tag, which no file says, is left out."""
+    inside_model = loc[:1] == ("model",) and len(loc) > 1 and loc[1] in _FAMILIES
+    kept = (loc[0], *loc[2:]) if inside_model else loc
+    return ".".join(str(part) for part in kept)
+
+
+def _line(text: str, place: str) -> int | None:
+    """Return the line that sets `place`, or that sweeps over it, counted from 1."""
+    section = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            section = header[1].replace('"', "")
+            if section == place:
+                return number
+        elif key := re.match(r"\s*([\w.\"'-]+?)\s*=", line):
+            name = re.sub(r"[\"']", "", key[1])
+            whole = f"{section}.{name}" if section else name
+            if place in (whole, whole.removeprefix("sweep.")) or (
+                section == "sweep" and place.startswith(f"{whole}.")
+            ):
+                return number
+    return None
+
+
+def _anchored(value: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Return the values with paths that count from the file's folder made absolute."""
+    data = value.get("data")
+    if folder is None or not isinstance(data, Mapping):
+        return dict(value)
+    given = {key: data[key] for key in _PATHS if isinstance(data.get(key), str)}
+    return replaced(
+        value, {f"data.{key}": str((folder / path).absolute()) for key, path in given.items()}
+    )

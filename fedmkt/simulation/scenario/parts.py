@@ -1,0 +1,315 @@
+"""The parts of a scenario: data, partition, participation, link and privacy.
+
+Guarantee: every key has a description, a type and a range; `fedmkt simulate --explain KEY` prints
+them. Values that contradict each other are refused before anything runs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fedmkt.contract.schema import Name
+from fedmkt.core.frozen import Frozen
+from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
+from fedmkt.simulation.partitions.participation import Participation
+from fedmkt.simulation.partitions.value_groups import PRESETS
+
+MOST_PARTNERS = 10_000
+
+
+class GeneratorPart(Frozen):
+    """A made-up table whose truth is known."""
+
+    rows: int = Field(
+        default=10_000,
+        ge=100,
+        le=10_000_000,
+        description="Customers that the generator draws, all partners and the test rows together.",
+    )
+    parties: int = Field(
+        default=3,
+        ge=1,
+        le=50,
+        description="Groups of columns, each with an equal part in the target. Where partners know "
+        "different columns, each knows a group.",
+    )
+    numbers: int = Field(
+        default=3, ge=0, le=100, description="Number columns of each group, all of them useful."
+    )
+    levels: int = Field(
+        default=1, ge=0, le=100, description="Category columns of each group, all of them useful."
+    )
+    correlation: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Correlation between the columns of different groups. At 1 all groups say the "
+        "same.",
+    )
+    signal: float = Field(
+        default=2.0,
+        ge=0.01,
+        le=20,
+        description="Standard deviation of the true log-odds; larger values make the target easier "
+        "to predict.",
+    )
+    interactions: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the true score that only two groups together tell.",
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=5,
+        description="Standard deviation of what moves the log-odds and stands in no column.",
+    )
+    positive_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of customers whose target is yes."
+    )
+
+    @property
+    def drawn(self) -> GeneratorSettings:
+        """Return what the table is drawn by. Raises: SettingInvalid."""
+        parties = tuple(
+            GeneratedParty(
+                f"party-{number}",
+                share=1 / self.parties,
+                numbers=self.numbers,
+                levels=self.levels,
+            )
+            for number in range(1, self.parties + 1)
+        )
+        return GeneratorSettings(
+            customers=self.rows,
+            parties=parties,
+            correlation=self.correlation,
+            signal=self.signal,
+            interactions=self.interactions,
+            noise=self.noise,
+            prevalence=self.positive_share,
+        )
+
+
+class DataPart(Frozen):
+    """Which customers there are."""
+
+    kind: Literal["bundled", "file", "generated"] = Field(
+        default="bundled",
+        description="Where customers come from: a data set bundled with fedmkt, your own file, or "
+        "a generator that knows the truth.",
+    )
+    set: Literal["adult", "bank_marketing"] = Field(
+        default="adult",
+        description="The bundled data set; read where kind = bundled. adult: who earns more than "
+        "50K. bank_marketing: who takes a term deposit.",
+    )
+    path: Path | None = Field(
+        default=None,
+        description="Your table, CSV or Parquet, one row a customer; read where kind = file. A "
+        "path that is not absolute counts from the scenario file's folder.",
+    )
+    schema_path: Path | None = Field(
+        default=None,
+        description="The declared schema of your table, TOML as in a contract. Without it bounds "
+        "and categories are read off the table, which no deployment could do; target is then "
+        "needed.",
+    )
+    generator: GeneratorPart = Field(
+        default=GeneratorPart(),
+        description="Settings of the generator; read where kind = generated.",
+    )
+    rows: int | None = Field(
+        default=None,
+        ge=100,
+        le=100_000_000,
+        description="Train on so many customers, drawn by the seed. Default: all there are.",
+    )
+    test_share: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=0.9,
+        description="Share of the customers, drawn by the seed, that no training uses and every "
+        "figure is measured on. Default: the data set's own test rows if it has some, else 0.25.",
+    )
+    target: Name | None = Field(
+        default=None,
+        description="The column to predict. Default: the one the schema declares.",
+    )
+    positive: str | bool | int | None = Field(
+        default=None,
+        description="The target's value that counts as yes; read where a file has no schema. "
+        "Default: true, or 1.",
+    )
+    features: tuple[Name, ...] = Field(
+        default=(),
+        description="The columns to predict from. Default: all that the schema declares as "
+        "features, without guarded ones.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DataPart":
+        if self.kind == "file" and self.path is None:
+            raise ValueError("kind = file needs path")
+        if self.kind == "file" and self.schema_path is None and self.target is None:
+            raise ValueError("a file without schema_path needs target")
+        return self
+
+
+class PartitionPart(Frozen):
+    """Which partner has which customers."""
+
+    kind: Literal["iid", "column", "dirichlet", "quantity", "vertical"] = Field(
+        default="iid",
+        description="How customers are dealt out. iid: at random, equally many. column: by a "
+        "column's values, as by occupation. dirichlet: shares of yes and no differ. quantity: "
+        "sizes differ. vertical: partners know different columns of the same customers.",
+    )
+    partners: int = Field(
+        default=3, ge=2, le=MOST_PARTNERS, description="How many partners there are."
+    )
+    column: Name | None = Field(
+        default=None,
+        description="The column that decides; needed where kind = column. Where it has more "
+        "values than there are partners, the commonest value goes to the emptiest partner, and "
+        "so on.",
+    )
+    alpha: float = Field(
+        default=0.5,
+        gt=0,
+        le=1e6,
+        description="How alike partners are where kind = dirichlet: at 0.1 each has mostly one "
+        "class, at 100 all are alike.",
+    )
+    skew: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="How much sizes differ where kind = quantity: the partner of rank r has "
+        "customers in proportion to r to the power of -skew. 0: equally many.",
+    )
+    groups: Literal["adult_by_occupation", "bank_by_job"] | None = Field(
+        default=None,
+        description="Written-out groups of a bundled table in place of column: Adult's occupations "
+        "in seven groups (partners = 7), the bank's customers by their jobs (partners = 12).",
+    )
+    overlap: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of customers that all partners know where kind = vertical.",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PartitionPart":
+        if self.kind == "column" and (self.column is None) == (self.groups is None):
+            raise ValueError("kind = column needs either column or groups")
+        if self.groups is not None:
+            if self.kind != "column":
+                raise ValueError("groups need kind = column")
+            named = len(PRESETS[self.groups].groups)
+            if self.partners != named:
+                raise ValueError(f"groups {self.groups} need partners = {named}")
+        return self
+
+
+class ParticipationPart(Frozen):
+    """Who takes part in a round, and who fails to."""
+
+    share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the partners asked in each round, drawn by the seed.",
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a partner that was asked does not answer in a round.",
+    )
+    straggler_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Chance of a partner to be slow in a round.",
+    )
+    straggler_slowdown: float = Field(
+        default=1.0,
+        ge=1,
+        le=1000,
+        description="How many times longer a slow partner takes, on the simulated clock.",
+    )
+    quorum: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_PARTNERS,
+        description="Partners that must answer in a round; with fewer a training ends there.",
+    )
+
+    @property
+    def drawn(self) -> Participation:
+        """Return what a round is drawn by."""
+        return Participation(
+            share=self.share,
+            dropout=self.dropout,
+            stragglers=self.straggler_share,
+            slowdown=self.straggler_slowdown,
+            quorum=self.quorum,
+        )
+
+
+class LinkPart(Frozen):
+    """Every partner's line, on the simulated clock."""
+
+    mbit_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="Speed of every partner's line in megabits a second, each way. With it the "
+        "results have clock_s, the seconds a deployment would take. Default: no clock.",
+    )
+    latency_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=60_000,
+        description="Milliseconds until a message begins to arrive, each way.",
+    )
+    compute_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="Seconds that a partner works in a round, on the simulated clock; a slow one "
+        "takes longer.",
+    )
+
+
+class PrivacyPart(Frozen):
+    """What the training may cost a customer, and who adds the noise."""
+
+    trust: Literal["local", "distributed", "none"] = Field(
+        default="none",
+        description="Who adds the noise. local: each partner, so that each release is private by "
+        "itself. distributed: all together, inside the secure sum. none: no noise.",
+    )
+    epsilon: Annotated[float, Field(ge=1e-3, le=100)] | None = Field(
+        default=None,
+        description="What the whole training may cost a customer; needed unless trust = none. "
+        "Smaller is more private.",
+    )
+    delta: float = Field(
+        default=1e-5,
+        gt=0,
+        lt=0.01,
+        description="The small chance with which the bound of epsilon may not hold.",
+    )
+
+    @model_validator(mode="after")
+    def _stated(self) -> "PrivacyPart":
+        if self.trust == "none" and self.epsilon is not None:
+            raise ValueError("trust = none has no epsilon; say trust = local")
+        if self.trust != "none" and self.epsilon is None:
+            raise ValueError(f"trust = {self.trust} needs epsilon")
+        return self

@@ -1,0 +1,101 @@
+"""A sweep's page: what was asked, what came out, and plots, in one self-contained HTML file.
+
+Guarantee: everything taken from the scenario is escaped; equal results give equal bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from fedmkt import __version__
+from fedmkt.simulation.report_page import palettes, template_environment
+from fedmkt.simulation.scenario.page_plots import (
+    key_plots,
+    round_plot,
+    setting_words,
+    value_words,
+)
+from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.summary import Line, lines_of
+from fedmkt.storage.whole_file import write_whole
+
+PAGE = "report.html"
+_COLUMNS = ("pooled", "alone", "epsilon", "exchanges")
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the common template asks of a report."""
+
+    version: str = __version__
+    data: None = None
+    created: None = None
+
+
+def write_page(folder: Path, scenario: Scenario, results: pl.DataFrame) -> Path:
+    """Write report.html whole or not at all, and return its path. Raises: OutputUnwritable."""
+    path = folder / PAGE
+    write_whole(path, render(scenario, results).encode())
+    return path
+
+
+def render(scenario: Scenario, results: pl.DataFrame) -> str:
+    """Return the whole page as HTML."""
+    keys = tuple(scenario.sweep)
+    lines = lines_of(results, keys)
+    rounds = round_plot(results, keys)
+    environment = template_environment()
+    environment.filters |= {"value": value_words}
+    return environment.get_template("scenario.html.j2").render(
+        palettes(),
+        report=_Head(),
+        scenario=scenario,
+        headline=headline(scenario, lines),
+        keys=keys,
+        lines=lines,
+        asked=list(_asked(scenario)),
+        plots=[*key_plots(lines, keys), *([rounds] if rounds else [])],
+        has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
+        diverged=sum(line.diverged for line in lines),
+    )
+
+
+def headline(scenario: Scenario, lines: Sequence[Line]) -> str:
+    """Return the result in a sentence."""
+    joint = [(line.joint.value, line) for line in lines if line.joint is not None]
+    if not joint:
+        return f"{scenario.name}: no joint model was trained to the end."
+    low, high = (choose(joint, key=lambda one: one[0]) for choose in (min, max))
+    if f"{low[0]:.3f}" == f"{high[0]:.3f}":
+        said = f"{scenario.name}: trained together, an AUC of {high[0]:.3f}"
+    else:
+        best = setting_words(tuple(scenario.sweep), high[1].values)
+        said = (
+            f"{scenario.name}: trained together, an AUC of {low[0]:.3f} to {high[0]:.3f}, "
+            f"the best at {best}"
+        )
+    pooled = high[1].pooled
+    return f"{said}; in one place {pooled.value:.3f}." if pooled else f"{said}."
+
+
+def _asked(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Yield what the scenario states, key by key, swept ones with their values."""
+    plain = scenario.model_dump(mode="json", exclude_unset=True, exclude={"name", "sweep"})
+    swept = {key: ", ".join(map(value_words, values)) for key, values in scenario.sweep.items()}
+    stated = {key: value_words(value) for key, value in _dotted(plain, "")}
+    if scenario.data.path is not None:
+        stated["data.path"] = scenario.data.path.name
+    yield from (stated | swept).items()
+
+
+def _dotted(value: dict[str, Any], above: str) -> Iterator[tuple[str, object]]:
+    for key, one in value.items():
+        if isinstance(one, dict):
+            yield from _dotted(one, f"{above}{key}.")
+        elif isinstance(one, list):
+            yield f"{above}{key}", ", ".join(map(value_words, one))
+        else:
+            yield f"{above}{key}", one

@@ -1,0 +1,98 @@
+"""What a sweep's results say: means over seeds, with intervals, for each combination of values.
+
+Guarantee: every figure is of the last round of trainings that did not diverge; those that did are
+counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other seeds.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from scipy.stats import t as student
+
+from fedmkt.simulation.scenario.rows import TRAINED
+
+Values = tuple[object, ...]
+_LEVEL = 0.975
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over seeds and the half width of its 95% interval, None for a single seed."""
+
+    value: float
+    half: float | None
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One combination of swept values: the joint model, and what stands beside it.
+
+    alone: the best partner's own model, by its mean. diverged: joint trainings that ended early.
+    """
+
+    values: Values
+    joint: Mean | None
+    pooled: Mean | None
+    alone: Mean | None
+    diverged: int
+    epsilon: float | None
+    exchanges: float | None
+    size_bytes: float | None
+
+
+def mean_of(values: Sequence[float]) -> Mean | None:
+    """Return the mean of one figure a seed, with Student's interval; None of nothing."""
+    count = len(values)
+    if not count:
+        return None
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Mean(mean, None, 1)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    return Mean(mean, float(student.ppf(_LEVEL, count - 1)) * spread / math.sqrt(count), count)
+
+
+def last_rounds(results: pl.DataFrame) -> pl.DataFrame:
+    """Return the last row of every model of every trial."""
+    return results.unique(["trial", "method", "partner"], keep="last", maintain_order=True)
+
+
+def lines_of(results: pl.DataFrame, keys: Sequence[str]) -> tuple[Line, ...]:
+    """Return a line for each combination of the swept `keys`, in the order of the trials."""
+    last = last_rounds(results)
+    if not keys:
+        return (_line((), last),) if last.height else ()
+    groups = last.group_by(list(keys), maintain_order=True)
+    return tuple(_line(values, group) for values, group in groups)
+
+
+def _line(values: Values, rows: pl.DataFrame) -> Line:
+    joint = rows.filter(pl.col("method") == "federated")
+    kept = joint.filter(pl.col("status") == TRAINED)
+    return Line(
+        values=values,
+        joint=mean_of(kept["auc"].drop_nulls().to_list()),
+        pooled=_aucs(rows.filter(pl.col("method") == "pooled")),
+        alone=_best_alone(rows.filter(pl.col("method") == "alone")),
+        diverged=joint.height - kept.height,
+        epsilon=_plain_mean(kept["epsilon"]),
+        exchanges=_plain_mean(kept["exchanges"]),
+        size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),
+    )
+
+
+def _aucs(rows: pl.DataFrame) -> Mean | None:
+    return mean_of(rows["auc"].drop_nulls().to_list())
+
+
+def _best_alone(rows: pl.DataFrame) -> Mean | None:
+    each = [_aucs(group) for _, group in rows.group_by("partner", maintain_order=True)]
+    return max((one for one in each if one), key=lambda one: one.value, default=None)
+
+
+def _plain_mean(values: pl.Series) -> float | None:
+    found = values.drop_nulls().to_list()
+    return math.fsum(found) / len(found) if found else None

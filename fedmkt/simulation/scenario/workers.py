@@ -1,0 +1,117 @@
+"""Worker processes for trials: each with one thread for arithmetic, none left over.
+
+Guarantee: a worker ends when the sweep does, also when the sweep's process is killed.
+Not guaranteed: that they suffice to keep every core busy; `usual_workers` were measured to.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol
+
+from fedmkt.core.errors import WorkerLost
+from fedmkt.simulation.scenario.trials import Trial
+
+Work = Callable[[Trial, Path], float]
+Told = Callable[[Trial, float], None]
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+class RunAll(Protocol):
+    """Does the same work for many trials and tells of each one that is done."""
+
+    def __call__(self, work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+        """Run them, in this order as far as there are workers. Raises: what `work` raises."""
+        ...
+
+
+def usual_workers() -> int:
+    """Return one worker more than there are cores: while one waits for the disk, another works."""
+    return (os.cpu_count() or 1) + 1
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[RunAll]:
+    """Give what runs trials: in this process where one worker is asked for.
+
+    Raises: WorkerLost (a worker ended by itself).
+    """
+    if workers == 1:
+        yield _here
+        return
+    context = multiprocessing.get_context("spawn")
+    leash, held = context.Pipe(duplex=False)
+    with _environment(dict.fromkeys(_THREADS, "1")):
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_begin, initargs=(leash,)
+        )
+        try:
+            yield _Pooled(pool)
+        except BaseException:
+            held.close()  # what workers are at is given up; what they finished is on disk
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            held.close()
+            leash.close()
+
+
+def _here(work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+    for trial in trials:
+        told(trial, work(trial, folder))
+
+
+class _Pooled:
+    """Runs trials over a pool of processes."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    def __call__(self, work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+        """Run them. Raises: WorkerLost, and what `work` raises."""
+        begun = {self._pool.submit(work, trial, folder): trial for trial in trials}
+        try:
+            for future in as_completed(begun):
+                told(begun[future], future.result())
+        except BrokenProcessPool:
+            raise WorkerLost from None
+
+
+def _begin(leash: Connection) -> None:
+    """Prepare a worker: deaf to Ctrl-C, which is the sweep's to answer, and on a leash."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+
+
+def _end_with(leash: Connection) -> None:
+    """End this process at once when the other end of `leash` closes, as it does with its owner."""
+    leash.poll(None)
+    os._exit(1)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables while the block runs; what it starts inherits them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,257 @@
+"""A scenario is read whole or refused with its file, its place and the nearest right key."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from fedmkt.core.errors import (
+    FileMissing,
+    ScenarioInvalid,
+    ScenarioPartMissing,
+    SettingInvalid,
+)
+from fedmkt.data import bundled
+from fedmkt.simulation.scenario.customers import read_customers
+from fedmkt.simulation.scenario.dealing import deal
+from fedmkt.simulation.scenario.families import family
+from fedmkt.simulation.scenario.keys import all_keys, choices, explained, nearest
+from fedmkt.simulation.scenario.loading import (
+    bundled_scenarios,
+    load_scenario,
+    parse_scenario,
+    scenario_of,
+)
+from fedmkt.simulation.scenario.parts import PartitionPart
+from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.trials import expand, family_of
+
+SWEPT = """
+name = "swept"
+seeds = [1, 2]
+
+[privacy]
+trust = "local"
+
+[sweep]
+"privacy.epsilon" = [1, 3, 8]
+model.rounds = [2, 4]
+"""
+
+
+def scenario(**values: Any) -> Scenario:
+    return scenario_of({"name": "study", **values}, source="test")
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ScenarioInvalid) as refusal:
+        parse_scenario(text, source="study.toml")
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "wrong", "right"),
+    [
+        ("[partition]\npartnrs = 4", "line 3", "partition.partnrs", "partition.partners"),
+        ("[model]\nmax_bin = 4", "line 3", "model.max_bin", "model.max_bins"),
+        ("[privcy]\nepsilon = 1", "line 2", "privcy", "privacy"),
+        ("epsilon = 1", "line 2", "epsilon", "privacy.epsilon"),
+        ('[sweep]\n"privacy.epslion" = [1]', "line 3", "privacy.epslion", "privacy.epsilon"),
+        ("[data.generator]\nrow = 900", "line 3", "data.generator.row", "data.generator.rows"),
+    ],
+)
+def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
+    line: str, where: str, wrong: str, right: str
+) -> None:
+    said = f"Scenario study.toml: {where}, unknown key {wrong} (did you mean {right}?)."
+    assert said in refused(f'name = "study"\n{line}\n')
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[partition]\npartners = 1", "line 3, partition.partners: it must be at least 2"),
+        ("[partition]\npartners = 10_001", "partition.partners: it must be at most 10000"),
+        ('[partition]\nkind = "column"', "partition: kind = column needs either column or groups"),
+        ('[data]\nkind = "file"', "data: kind = file needs path"),
+        ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
+        ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
+        ('[model]\nfamily = "tree"', "model.family: it must be 'additive' or 'network'"),
+        ("seeds = [1, 1]", "seeds: seeds must differ"),
+        ("seeds = []", "seeds: it needs 1 or more entries"),
+        ('[sweep]\n"seeds" = [1]', "seeds cannot be swept over"),
+        ('[sweep]\n"partition.partners" = [3, 3]', "partition.partners names a value twice"),
+        ("[sweep", "it is not TOML"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_place(line: str, said: str) -> None:
+    assert said in refused(f'name = "study"\n{line}\n')
+
+
+def test_an_unknown_scenario_names_the_bundled_ones() -> None:
+    with pytest.raises(FileMissing, match=r"bins, first, partners"):
+        load_scenario(Path("frist"))
+
+
+@pytest.mark.parametrize("name", bundled_scenarios())
+def test_every_bundled_scenario_can_be_run(name: str) -> None:
+    trials = expand(load_scenario(Path(name)))
+    assert trials
+    for trial in trials:
+        family(trial.setting).check(trial.setting)
+
+
+def test_the_sweep_is_the_product_of_values_and_seeds_the_first_key_slowest() -> None:
+    trials = expand(parse_scenario(SWEPT, source="test"))
+    expected = [(e, r, s) for e in (1, 3, 8) for r in (2, 4) for s in (1, 2)]
+    seen = [
+        (trial.swept["privacy.epsilon"], trial.swept["model.rounds"], trial.seed)
+        for trial in trials
+    ]
+    assert seen == expected
+    for trial in trials:
+        assert trial.setting.privacy.epsilon == trial.swept["privacy.epsilon"]
+        assert trial.setting.model.rounds == trial.swept["model.rounds"]
+    assert len({trial.id for trial in trials}) == len(trials)
+
+
+def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
+    values = {"partition": {"column": "occupation"}, "sweep": {"partition.partners": [3, 1]}}
+    with pytest.raises(ScenarioInvalid, match=r"with partition.partners = 1: .* at least 2"):
+        expand(scenario(**values))
+
+
+def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
+    one, renamed = scenario(), scenario_of({"name": "other"}, source="test")
+    assert expand(one)[0].id == expand(renamed)[0].id
+    for changed in ({"seeds": [2]}, {"model": {"rounds": 5}}, {"data": {"rows": 500}}):
+        assert expand(scenario(**changed))[0].id != expand(one)[0].id
+
+
+def test_an_id_stands_for_a_files_bytes_and_not_for_its_place(tmp_path: Path) -> None:
+    ids = []
+    for name, text in (("a.csv", "x,y\n1,0\n"), ("b.csv", "x,y\n1,0\n"), ("c.csv", "x,y\n1,1\n")):
+        (tmp_path / name).write_text(text)
+        data = {"kind": "file", "path": str(tmp_path / name), "target": "y"}
+        ids.append(expand(scenario(data=data))[0].id)
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_more_seeds_and_values_leave_the_results_owner_as_it_was() -> None:
+    few = scenario(privacy={"trust": "local"}, sweep={"privacy.epsilon": [1]})
+    more = scenario(privacy={"trust": "local"}, sweep={"privacy.epsilon": [8, 1]}, seeds=[1, 2])
+    assert family_of(few) == family_of(more)
+    other = scenario(privacy={"trust": "local"}, sweep={"privacy.delta": [1e-5]} | {
+        "privacy.epsilon": [1]})  # fmt: skip
+    assert family_of(few) != family_of(other)
+
+
+def test_every_key_is_explained() -> None:
+    for key in all_keys():
+        assert key.meaning.endswith("."), key.name
+        assert key.kind, key.name
+        assert "value" not in key.kind.split(" or "), f"{key.name}: a type without words"
+        assert explained(key.name), key.name
+        assert nearest(key.name) == key.name
+
+
+def test_a_section_is_explained_by_its_keys() -> None:
+    assert {key.name for key in explained("link")} == {"link.mbit_s", "link.latency_ms"}
+    assert explained("lnk") == ()
+    assert choices("partition.kind")[:2] == ("iid", "column")
+
+
+def test_ranges_and_defaults_are_those_of_the_schema() -> None:
+    (partners,) = explained("partition.partners")
+    assert partners.kind == "whole number, at least 2, at most 10,000"
+    assert partners.default == "3"
+    (epsilon,) = explained("privacy.epsilon")
+    assert epsilon.kind == "number, at least 0.001, at most 100"
+    assert {key.only for key in explained("model.rounds")} == {"additive", "network"}
+
+
+@pytest.mark.parametrize("kind", ["iid", "column"])
+def test_every_training_row_goes_to_exactly_one_partner(kind: str) -> None:
+    study = scenario(data={"rows": 1000})
+    customers = read_customers(study.data, seed=1)
+    part = PartitionPart(kind=kind, partners=4, column="occupation")  # type: ignore[arg-type]
+    parts = deal(customers, part, seed=1)
+    keys = [key for rows in parts.values() for key in rows["customer"]]
+    assert sorted(keys) == sorted(customers.training["customer"])
+    assert all(rows.height for rows in parts.values())
+    assert len(parts) == 4
+    again = deal(customers, part, seed=1)
+    assert all(parts[name].equals(again[name]) for name in parts)
+
+
+def test_more_partners_than_rows_or_values_are_refused() -> None:
+    customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
+    with pytest.raises(SettingInvalid, match="there are 100 rows"):
+        deal(customers, PartitionPart(partners=101), seed=1)
+    with pytest.raises(SettingInvalid, match=r"race has [2-5] values"):
+        deal(customers, PartitionPart(kind="column", column="race", partners=6), seed=1)
+
+
+def test_what_is_not_there_yet_is_refused_by_name() -> None:
+    customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
+    unknown = [kind for kind in choices("partition.kind") if kind == "vertical"]
+    with pytest.raises(ScenarioPartMissing, match=r"partition.kind = vertical"):
+        deal(customers, PartitionPart(kind=unknown[0]), seed=1)  # type: ignore[arg-type]
+    slow = scenario(participation={"dropout": 0.5})
+    with pytest.raises(ScenarioPartMissing, match=r"participation.dropout = 0.5"):
+        family(slow).check(slow)
+    two = scenario(partition={"partners": 2})
+    with pytest.raises(SettingInvalid, match="say lean"):
+        family(two).check(two)
+
+
+def test_no_test_row_is_a_training_row() -> None:
+    for data in ({"set": "bank_marketing", "rows": 500}, {"set": "adult", "test_share": 0.3}):
+        customers = read_customers(scenario(data=data).data, seed=3)
+        training, test = customers.training["customer"], customers.public.frame["customer"]
+        assert not set(training) & set(test)
+    everybody = bundled.load("adult_train").height
+    assert customers.public.frame.height == round(0.3 * everybody)
+
+
+def test_a_file_without_schema_is_read_by_its_own_bounds(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "age": [20, 30, None, 50] * 10,
+            "town": ["a", "b", "b", "c"] * 10,
+            "same": [1] * 40,
+            "bought": [True, False] * 20,
+        }
+    )
+    frame.write_parquet(tmp_path / "own.parquet")
+    data = {"kind": "file", "path": str(tmp_path / "own.parquet"), "target": "bought"}
+    customers = read_customers(scenario(data=data).data, seed=1)
+    assert customers.features == ("age", "town")
+    assert customers.schema.column("age").bounds == (20, 50)
+    assert customers.schema.column("age").nullable
+    assert customers.schema.column("town").categories == ("a", "b", "c")
+    assert customers.public.frame.height == 10
+    assert not customers.declared
+    with pytest.raises(SettingInvalid, match="counts as yes"):
+        read_customers(scenario(data={**data, "target": "town"}).data, seed=1)
+    with pytest.raises(SettingInvalid, match="no column size, only age, town"):
+        read_customers(scenario(data={**data, "features": ["size"]}).data, seed=1)
+    only = read_customers(scenario(data={**data, "features": ["town"]}).data, seed=1)
+    assert only.features == ("town",)
+
+
+def test_a_declared_schema_is_what_bins_are_cut_from(tmp_path: Path) -> None:
+    table, schema = bundled.path("bank_marketing"), tmp_path / "schema.toml"
+    declared = files("fedmkt.data.bundled") / "bank_marketing.schema.toml"
+    schema.write_text(declared.read_text(encoding="utf-8"))
+    (tmp_path / "study.toml").write_text(
+        f'name = "x"\n[data]\nkind = "file"\npath = "{table}"\nschema_path = "schema.toml"\n'
+    )
+    customers = read_customers(load_scenario(tmp_path / "study.toml").data, seed=1)
+    assert customers.declared
+    assert customers.schema == bundled.schema("bank_marketing")
+    schema.write_text("customer_key = 3")
+    with pytest.raises(SettingInvalid, match="schema_path"):
+        read_customers(load_scenario(tmp_path / "study.toml").data, seed=1)
