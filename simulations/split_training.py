@@ -27,11 +27,8 @@ from fedmkt.models.network_shape import network_inputs, shape_from_schema
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.simulation.attacks.feature_inversion import invert_column
-from fedmkt.simulation.attacks.label_inference import (
-    VerticalAttack,
-    labels_by_direction,
-    labels_by_norm,
-)
+from fedmkt.simulation.attacks.label_inference import labels_by_direction, labels_by_norm
+from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.vertical.residuals import training_rows
 from fedmkt.vertical.split_twin import SplitColumns, SplitTwin, first_networks, train_split
 from fedmkt.vertical.twin import Columns, train_alone, train_twin
@@ -168,7 +165,7 @@ def attacks() -> None:
 
 def _attacked(
     frame: pl.DataFrame, labels: np.ndarray, twin: SplitTwin, defence: str
-) -> Iterator[VerticalAttack]:
+) -> Iterator[AttackResult]:
     """Attack what the retailer was sent, and what both partners showed."""
     sent = [one[0] for one in twin.gradients]
     yield labels_by_norm(sent, labels, defence=defence)
@@ -188,10 +185,10 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def _words(found: VerticalAttack) -> str:
-    first = f"{found.series[0]:.3f} after one round, " if len(found.series) > 1 else ""
+def _words(found: AttackResult) -> str:
+    first = f"{found.series[0].y[0]:.3f} after one round"
     interval = f"({found.low:.3f} to {found.high:.3f})"
-    return f"{found.name}: {first}{found.figure:.3f} {interval}, chance {found.chance:.3f}"
+    return f"{found.name}: {first}, {found.value:.3f} {interval}, chance {found.chance:.3f}"
 
 
 def main() -> None:

@@ -23,13 +23,17 @@ def slopes(direction: np.ndarray, yes: float, no: float) -> np.ndarray:
 def test_a_gradient_by_one_direction_gives_every_label_to_one_known_yes():
     gradients = [slopes(np.array([1.0, -2.0, 0.5]), 0.7, 0.3)]
     found = labels_by_direction(gradients, TARGET, known=KNOWN, defence="none")
-    assert (found.figure, found.chance) == (1.0, 0.5)
-    assert found.low <= found.figure <= found.high
+    assert (found.value, found.chance) == (1.0, 0.5)
+    assert found.low <= found.value <= found.high
 
 
 def test_long_gradients_of_a_rare_yes_give_it_away():
-    assert labels_by_norm([slopes(np.ones(3), 0.8, 0.2)], TARGET, defence="none").figure == 1.0
-    assert labels_by_norm([slopes(np.ones(3), 0.5, 0.5)], TARGET, defence="even").figure < 0.6
+    assert labels_by_norm([slopes(np.ones(3), 0.8, 0.2)], TARGET, defence="none").value == 1.0
+    assert labels_by_norm([slopes(np.ones(3), 0.5, 0.5)], TARGET, defence="even").value < 0.6
+
+
+def test_gradients_that_are_short_for_a_yes_give_it_away_too():
+    assert labels_by_norm([slopes(np.ones(3), 0.2, 0.8)], TARGET, defence="none").value == 1.0
 
 
 def test_gradients_that_say_nothing_give_nothing():
@@ -38,7 +42,7 @@ def test_gradients_that_say_nothing_give_nothing():
         labels_by_direction(NOTHING, TARGET, known=KNOWN, defence="pure noise"),
     ):
         assert found.low < 0.5 < found.high
-        assert len(found.series) == len(NOTHING)
+        assert found.series[0].x == (1.0, 2.0, 3.0)
 
 
 def test_more_rounds_of_noised_gradients_give_more():
@@ -48,7 +52,7 @@ def test_more_rounds_of_noised_gradients_give_more():
         for _ in range(12)
     ]
     found = labels_by_direction(gradients, TARGET, known=KNOWN, defence="noised")
-    assert found.series[-1] > found.series[0]
+    assert found.series[0].y[-1] > found.series[0].y[0]
 
 
 def test_labels_of_one_class_cannot_be_ranked():
@@ -66,7 +70,7 @@ CENTRES = RNG.normal(size=(4, 3))
 def test_activations_that_follow_a_column_give_it_back():
     seen = [CENTRES[CODES].astype(np.float32)]
     found = invert_column(seen, CODES, HELD, defence="none")
-    assert found.figure == 1.0
+    assert found.value == 1.0
     others = np.setdiff1d(np.arange(ROWS), HELD)
     usual = np.bincount(CODES[HELD]).argmax()
     assert found.chance == pytest.approx(np.mean(CODES[others] == usual))
@@ -74,19 +78,19 @@ def test_activations_that_follow_a_column_give_it_back():
 
 def test_activations_that_say_nothing_give_the_commonest_value_at_best():
     found = invert_column(NOTHING, CODES, HELD, defence="pure noise")
-    assert found.figure <= found.chance + 0.03
+    assert found.value <= found.chance + 0.03
 
 
 def test_noise_on_activations_lowers_what_is_read_and_more_rounds_raise_it_again():
     clear = CENTRES[CODES].astype(np.float32)
     seen = [clear + RNG.normal(0, 1.5, clear.shape).astype(np.float32) for _ in range(10)]
     found = invert_column(seen, CODES, HELD, defence="noised")
-    assert found.series[0] < found.series[-1] < 1.0
-    assert found.figure > found.chance
+    assert found.series[0].y[0] < found.series[0].y[-1] < 1.0
+    assert found.value > found.chance
 
 
 def test_a_value_that_nobody_known_has_is_guessed_for_nobody():
     codes = np.where(np.isin(np.arange(ROWS), HELD), CODES % 3, CODES).astype(np.uint16)
     found = invert_column([CENTRES[codes].astype(np.float32)], codes, HELD, defence="none")
     others = np.setdiff1d(np.arange(ROWS), HELD)
-    assert found.figure <= np.mean(codes[others] != 3)
+    assert found.value <= np.mean(codes[others] != 3)

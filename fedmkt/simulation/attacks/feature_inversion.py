@@ -16,8 +16,8 @@ from scipy.special import log_softmax, softmax
 
 from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 from fedmkt.data.scaling import NumberArray
-from fedmkt.evaluation.metrics import Z95
-from fedmkt.simulation.attacks.label_inference import VerticalAttack
+from fedmkt.simulation.attacks.label_inference import SEEN
+from fedmkt.simulation.attacks.result import AttackResult, clopper_pearson, series
 from fedmkt.vertical.columns_guess import column_guess
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -27,29 +27,32 @@ _CHECKED = 5  # one in so many of the known customers picks the penalty
 
 def invert_column(
     seen: Sequence[NumberArray], codes: CodeArray, known: IntArray, *, defence: str
-) -> VerticalAttack:
+) -> AttackResult:
     """Guess a column of all customers but the known ones.
 
     Args: seen: activations of each round, (rows, numbers). codes: (rows,), the column's values.
         known: rows the attacker knows; at least ten, not all.
-    Returns: accuracy over the others with its normal 95% interval; chance is the accuracy of always
+    Returns: accuracy over the others with its exact 95% interval; chance is the accuracy of always
         guessing the value most frequent among those known.
     """
     others = np.setdiff1d(np.arange(len(codes)), known)
     usual = int(np.bincount(codes[known]).argmax())
-    series = []
-    for rounds in sorted({1, len(seen)}):
+    seen_rounds = sorted({1, len(seen)})
+    right = []
+    for rounds in seen_rounds:
         taken = _standardised(np.concatenate(seen[:rounds], axis=1).astype(np.float64), known)
-        series.append(_accuracy(taken, codes, known, others))
-    half = Z95 * float(np.sqrt(series[-1] * (1 - series[-1]) / len(others)))
-    return VerticalAttack(
+        right.append(_accuracy(taken, codes, known, others))
+    low, high = clopper_pearson(round(right[-1] * len(others)), len(others))
+    return AttackResult(
         name="feature inversion",
         defence=defence,
-        figure=series[-1],
-        low=max(0.0, series[-1] - half),
-        high=min(1.0, series[-1] + half),
+        figure="values guessed right",
+        unit="share of customers",
+        value=right[-1],
+        low=low,
+        high=high,
         chance=float(np.mean(codes[others] == usual)),
-        series=tuple(series),
+        series=(series(SEEN, seen_rounds, right),),
     )
 
 

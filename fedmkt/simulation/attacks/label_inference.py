@@ -8,7 +8,6 @@ partner's own columns tell labels is another matter, and the model's purpose.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,36 +15,27 @@ from numpy.typing import NDArray
 from fedmkt.core.stages import FloatArray
 from fedmkt.data.scaling import NumberArray
 from fedmkt.evaluation.metrics import auc, auc_interval
+from fedmkt.simulation.attacks.result import AttackResult, series
 
+SEEN = "figure by rounds seen"
 _LEAST = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class VerticalAttack:
-    """An attack's figure under one defence. chance: what a guess without the attack reaches.
-
-    low, high: the figure's 95% interval. series: the figure as the attacker sees more rounds.
-    """
-
-    name: str
-    defence: str
-    figure: float
-    low: float
-    high: float
-    chance: float
-    series: tuple[float, ...] = field(default=(), repr=False)
 
 
 def labels_by_norm(
     gradients: Sequence[NumberArray], target: NDArray[np.uint8], *, defence: str
-) -> VerticalAttack:
-    """Rank customers by the length of their gradients.
+) -> AttackResult:
+    """Rank customers by the length of their gradients, from either end.
+
+    Which end holds the yes follows from the protocol: with soft labels of randomised ones it is the
+    short one, where the model's own guess shows.
 
     Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels.
     Raises: OneClassOnly.
     """
     lengths = [np.linalg.norm(one.astype(np.float64), axis=1) for one in gradients]
-    return _ranked("labels by norm", np.cumsum(lengths, axis=0), target, defence)
+    summed = np.cumsum(lengths, axis=0)
+    ends = 1.0 if auc(target, summed[-1]) >= 0.5 else -1.0
+    return _ranked("labels by norm", ends * summed, target, defence)
 
 
 def labels_by_direction(
@@ -54,7 +44,7 @@ def labels_by_direction(
     *,
     known: int,
     defence: str,
-) -> VerticalAttack:
+) -> AttackResult:
     """Rank all other customers by how their gradients point, with one known yes.
 
     Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels. known: the
@@ -67,13 +57,20 @@ def labels_by_direction(
     return _ranked("labels by direction", np.cumsum(alike, axis=0), target[others], defence)
 
 
-def _ranked(
-    name: str, scores: FloatArray, target: NDArray[np.uint8], defence: str
-) -> VerticalAttack:
+def _ranked(name: str, scores: FloatArray, target: NDArray[np.uint8], defence: str) -> AttackResult:
     """Return the AUC of the last of the scores (rounds, rows), and of each before."""
     found = auc_interval(target, scores[-1])
-    series = tuple(auc(target, one) for one in scores)
-    return VerticalAttack(name, defence, found.value, found.low, found.high, 0.5, series)
+    return AttackResult(
+        name=name,
+        defence=defence,
+        figure="AUC of labels",
+        unit="share of pairs",
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        chance=0.5,
+        series=(series(SEEN, range(1, len(scores) + 1), [auc(target, one) for one in scores]),),
+    )
 
 
 def _cosines(gradients: FloatArray, known: int) -> FloatArray:
