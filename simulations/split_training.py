@@ -23,13 +23,18 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.data import bundled
 from fedmkt.data.binning import binning_from_schema, encode
 from fedmkt.evaluation.metrics import auc, auc_interval
-from fedmkt.models.network_shape import network_inputs, shape_from_schema
+from fedmkt.models.network_shape import NetworkInputs, network_inputs, shape_from_schema
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.simulation.attacks.feature_inversion import invert_column
-from fedmkt.simulation.attacks.label_inference import labels_by_direction, labels_by_norm
+from fedmkt.simulation.attacks.label_inference import (
+    labels_by_direction,
+    labels_by_learning,
+    labels_by_norm,
+)
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.vertical.residuals import training_rows
+from fedmkt.vertical.split_network import OwnerRows, activations, owner_round, owner_scores
 from fedmkt.vertical.split_twin import SplitColumns, SplitTwin, first_networks, train_split
 from fedmkt.vertical.twin import Columns, train_alone, train_twin
 
@@ -103,6 +108,25 @@ def trained(
     return train_split(parties, target, settings, networks=networks, noise=noise.stream("shown"))
 
 
+def untrained(frame: pl.DataFrame, settings: SplitSettings, *, seed: int = 1) -> FloatArray:
+    """Return the scores where partners' networks stay as drawn, so that no gradient is sent."""
+    parties, labels = columns_of(frame), labels_of(frame)
+    secrets = [f"{seed} {one.name}".encode() for one in parties]
+    owner, partners = first_networks(parties, settings, secrets)
+    shown = [
+        activations(part, one.inputs, settings)
+        for part, one in zip(partners, parties[1:], strict=True)
+    ]
+    count = training_rows(len(labels), settings.holdout)
+    own = parties[0].inputs
+    first = NetworkInputs(own.numbers[:count], own.codes[:count])
+    rows = OwnerRows(first, labels[:count].astype(np.float64))
+    for number in range(1, settings.rounds + 1):
+        seen = [one[:count] for one in shown]
+        owner, _ = owner_round(owner, rows, seen, settings, number=number)
+    return owner_scores(owner, own, shown, settings)
+
+
 def choose() -> None:
     """Measure settings on a quarter of the training rows."""
     frame = shuffled(TRAINING)
@@ -132,6 +156,7 @@ def _compared(
     for epsilon in (3.0, 1.0):
         scores = trained(frame, settings, epsilon=epsilon).scores
         yield f"split, labels randomised at epsilon {epsilon:g}", scores
+    yield "split, partners' networks as drawn, no gradient", untrained(frame, settings)
     steps = settings.rounds * settings.local_steps
     for rounds in (steps, steps // 2):
         central = settings.model_copy(update={"rounds": rounds, "local_steps": 1})
@@ -156,6 +181,8 @@ def attacks() -> None:
     """Play the attacks under each defence."""
     frame = shuffled(ATTACKED)
     labels, rows = labels_of(frame), training_rows(ATTACKED, SETTINGS.holdout)
+    held_out = auc(labels[rows:], untrained(frame, SETTINGS)[rows:])
+    say(f"partners' networks as drawn, no gradient is sent: model {held_out:.3f}")
     for defence, change, epsilon in DEFENCES:
         twin = trained(frame, SETTINGS.model_copy(update=change), epsilon=epsilon)
         say(f"{defence}: model {auc(labels[rows:], twin.scores[rows:]):.3f}")
@@ -172,6 +199,7 @@ def _attacked(
     known = int(np.flatnonzero(labels)[0])
     yield labels_by_direction(sent, labels, known=known, defence=defence)
     held = np.sort(np.random.default_rng(SHUFFLE_SEED).choice(len(labels), KNOWN, replace=False))
+    yield labels_by_learning(sent, labels, known=held, defence=defence)
     for place, column in ((0, "relationship"), (1, "occupation")):
         shape = shape_from_schema(bundled.schema("adult"), (column,), width=1)
         codes = network_inputs(frame, shape, dataset=column).codes[:, 0]

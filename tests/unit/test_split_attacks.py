@@ -5,7 +5,11 @@ import pytest
 
 from fedmkt.core.errors import OneClassOnly
 from fedmkt.simulation.attacks.feature_inversion import invert_column
-from fedmkt.simulation.attacks.label_inference import labels_by_direction, labels_by_norm
+from fedmkt.simulation.attacks.label_inference import (
+    labels_by_direction,
+    labels_by_learning,
+    labels_by_norm,
+)
 
 ROWS = 2000
 RNG = np.random.default_rng(4)
@@ -53,6 +57,17 @@ def test_more_rounds_of_noised_gradients_give_more():
     ]
     found = labels_by_direction(gradients, TARGET, known=KNOWN, defence="noised")
     assert found.series[0].y[-1] > found.series[0].y[0]
+
+
+def test_known_labels_teach_to_read_the_others_through_noise():
+    noise = [RNG.normal(0, 2.0, (ROWS, 3)).astype(np.float32) for _ in range(12)]
+    gradients = [slopes(np.array([1.0, -1.0, 0.5]), 0.7, 0.3) + one for one in noise]
+    known = np.arange(500)
+    found = labels_by_learning(gradients, TARGET, known=known, defence="noised")
+    one_yes = labels_by_direction(gradients, TARGET, known=KNOWN, defence="noised")
+    assert found.low > one_yes.high
+    nothing = labels_by_learning(noise, TARGET, known=known, defence="pure noise")
+    assert nothing.low < 0.5 < nothing.high
 
 
 def test_labels_of_one_class_cannot_be_ranked():

@@ -11,17 +11,14 @@ Not guaranteed: that no better attack exists. A figure is a lower bound on what 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 from fedmkt.data.scaling import NumberArray
 from fedmkt.simulation.attacks.label_inference import SEEN
 from fedmkt.simulation.attacks.result import AttackResult, clopper_pearson, series
+from fedmkt.simulation.attacks.softmax_guess import STRENGTHS, fitted_weights, standardised
 from fedmkt.vertical.columns_guess import column_guess
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridge penalties a row that are tried."""
 _CHECKED = 5  # one in so many of the known customers picks the penalty
 
 
@@ -40,7 +37,7 @@ def invert_column(
     seen_rounds = sorted({1, len(seen)})
     right = []
     for rounds in seen_rounds:
-        taken = _standardised(np.concatenate(seen[:rounds], axis=1).astype(np.float64), known)
+        taken = standardised(np.concatenate(seen[:rounds], axis=1).astype(np.float64), known)
         right.append(_accuracy(taken, codes, known, others))
     low, high = clopper_pearson(round(right[-1] * len(others)), len(others))
     return AttackResult(
@@ -54,13 +51,6 @@ def invert_column(
         chance=float(np.mean(codes[others] == usual)),
         series=(series(SEEN, seen_rounds, right),),
     )
-
-
-def _standardised(values: FloatArray, known: IntArray) -> FloatArray:
-    """Return columns of mean 0 and deviation 1 over those known, and a last column of ones."""
-    spread = values[known].std(axis=0)
-    scaled = (values - values[known].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return np.column_stack([scaled, np.ones(len(values))])
 
 
 def _accuracy(taken: FloatArray, codes: CodeArray, known: IntArray, others: IntArray) -> float:
@@ -82,23 +72,5 @@ def _regressed(
     taken: FloatArray, codes: CodeArray, learnt: IntArray, asked: IntArray, strength: float
 ) -> float:
     """Return the share of those asked about that a softmax regression guesses right."""
-    weights = _fitted(taken[learnt], codes[learnt].astype(np.int64), strength)
+    weights = fitted_weights(taken[learnt], codes[learnt].astype(np.int64), strength)
     return float(np.mean((taken[asked] @ weights).argmax(axis=1) == codes[asked]))
-
-
-def _fitted(taken: FloatArray, codes: IntArray, strength: float) -> FloatArray:
-    """Return the weights of a softmax regression, shape (columns, values)."""
-    rows, columns = taken.shape
-    values = int(codes.max()) + 1
-    ones = np.eye(values)[codes]
-
-    def loss(flat: FloatArray) -> tuple[float, FloatArray]:
-        weights = flat.reshape(columns, values)
-        scores = taken @ weights
-        fit = -float(np.sum(ones * log_softmax(scores, axis=1))) / rows
-        slope = taken.T @ (softmax(scores, axis=1) - ones) / rows + strength * weights
-        return fit + strength / 2 * float(np.sum(flat**2)), slope.ravel()
-
-    start = np.zeros(columns * values)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    return np.asarray(found.x, dtype=np.float64).reshape(columns, values)

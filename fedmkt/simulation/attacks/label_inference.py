@@ -1,6 +1,6 @@
 """What a partner of a split training reads of labels out of the gradients it was sent.
 
-Two attacks, after Li et al. 2021, arXiv:2102.08504, sections 3.1 and 3.2. By norm: a yes is rare,
+Two attacks after Li et al. 2021, arXiv:2102.08504, sections 3.1 and 3.2. By norm: a yes is rare,
 so its gradient is long. By direction: the gradient of every yes points the way of a known one's and
 that of every no the other. Both take the sum over rounds.
 Not guaranteed: that no better attack exists. A figure is a lower bound on what leaks; how well a
@@ -12,13 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.core.stages import FloatArray
+from fedmkt.core.stages import FloatArray, IntArray
 from fedmkt.data.scaling import NumberArray
 from fedmkt.evaluation.metrics import auc, auc_interval
 from fedmkt.simulation.attacks.result import AttackResult, series
+from fedmkt.simulation.attacks.softmax_guess import fitted_weights, standardised
 
 SEEN = "figure by rounds seen"
 _LEAST = 1e-12
+_STRENGTH = 1e-2  # of the ridge penalty
 
 
 def labels_by_norm(
@@ -55,6 +57,29 @@ def labels_by_direction(
     others = np.arange(len(target)) != known
     alike = [_cosines(one.astype(np.float64), known)[others] for one in gradients]
     return _ranked("labels by direction", np.cumsum(alike, axis=0), target[others], defence)
+
+
+def labels_by_learning(
+    gradients: Sequence[NumberArray],
+    target: NDArray[np.uint8],
+    *,
+    known: IntArray,
+    defence: str,
+) -> AttackResult:
+    """Rank all other customers by a regression learnt on those known.
+
+    Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels. known: rows
+        whose labels the attacker knows, both among them.
+    Raises: OneClassOnly.
+    """
+    others = np.setdiff1d(np.arange(len(target)), known)
+    scores = []
+    for rounds in range(1, len(gradients) + 1):
+        seen = np.concatenate(gradients[:rounds], axis=1).astype(np.float64)
+        taken = standardised(seen, known)
+        weights = fitted_weights(taken[known], target[known].astype(np.int64), _STRENGTH)
+        scores.append(taken[others] @ (weights[:, 1] - weights[:, 0]))
+    return _ranked("labels by learning", np.array(scores), target[others], defence)
 
 
 def _ranked(name: str, scores: FloatArray, target: NDArray[np.uint8], defence: str) -> AttackResult:
