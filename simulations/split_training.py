@@ -127,6 +127,14 @@ def untrained(frame: pl.DataFrame, settings: SplitSettings, *, seed: int = 1) ->
     return owner_scores(owner, own, shown, settings)
 
 
+def alone(frame: pl.DataFrame) -> FloatArray:
+    """Return the scores of the owner's networks over its own columns."""
+    own = columns_of(frame)[:1]
+    networks = first_networks(own, SETTINGS, [b"1"])
+    noise = ReproducibleNoise(1)
+    return train_split(own, labels_of(frame), SETTINGS, networks=networks, noise=noise).scores
+
+
 def choose() -> None:
     """Measure settings on a quarter of the training rows."""
     frame = shuffled(TRAINING)
@@ -183,6 +191,7 @@ def attacks() -> None:
     labels, rows = labels_of(frame), training_rows(ATTACKED, SETTINGS.holdout)
     held_out = auc(labels[rows:], untrained(frame, SETTINGS)[rows:])
     say(f"partners' networks as drawn, no gradient is sent: model {held_out:.3f}")
+    say(f"bank alone, its own network: model {auc(labels[rows:], alone(frame)[rows:]):.3f}")
     for defence, change, epsilon in DEFENCES:
         twin = trained(frame, SETTINGS.model_copy(update=change), epsilon=epsilon)
         say(f"{defence}: model {auc(labels[rows:], twin.scores[rows:]):.3f}")

@@ -21,12 +21,17 @@ NETWORKS = (
     "fedmkt.horizontal.network_update",
     "fedmkt.models.network",
     "fedmkt.node.network_training",
+    "fedmkt.node.split_owner",
+    "fedmkt.node.split_partner",
+    "fedmkt.node.split_training",
     "fedmkt.privacy.dp_sgd.clipped_sum",
     "fedmkt.privacy.dp_sgd.library",
     "fedmkt.privacy.dp_sgd.row_norms",
     "fedmkt.privacy.dp_sgd.step",
     "fedmkt.privacy.dp_sgd.traces",
     "fedmkt.privacy.dp_sgd.weighted_sum",
+    "fedmkt.vertical.split_network",
+    "fedmkt.vertical.split_twin",
 )
 STUDIES = (
     "fedmkt.simulation.attacks.network",
