@@ -5,6 +5,8 @@ JOBS ?= 2
 BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd sweep simulation_grid
 PEER := .venv-openmined
 RAY := .venv-ray
+# Tests run side by side: threads of one process would wait for those of another.
+test test-full: export OMP_NUM_THREADS = 1
 
 .PHONY: demo test test-full faults check format bench clean
 

@@ -30,14 +30,13 @@ NETWORKS = (
     "fedmkt.privacy.dp_sgd.step",
     "fedmkt.privacy.dp_sgd.traces",
     "fedmkt.privacy.dp_sgd.weighted_sum",
+    "fedmkt.simulation.poisoning.adult",
+    "fedmkt.simulation.poisoning.loop",
+    "fedmkt.simulation.poisoning.study",
     "fedmkt.vertical.split_network",
     "fedmkt.vertical.split_twin",
 )
-STUDIES = (
-    "fedmkt.simulation.attacks.network",
-    "fedmkt.simulation.attacks.inversion",
-    "fedmkt.simulation.poisoning.",
-)
+STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""
 import importlib, pkgutil, sys
 import fedmkt

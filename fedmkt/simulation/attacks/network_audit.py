@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, ValidationError
 
+from fedmkt.contract.job import NetworkJob
 from fedmkt.contract.schema import Name, TableSchema
 from fedmkt.core.errors import SettingInvalid, TableEmpty
 from fedmkt.core.frozen import Frozen, first_problem
@@ -60,6 +61,31 @@ def parse_terms(text: str, *, source: str) -> NetworkTerms:
         raise SettingInvalid(setting=source, problem=f"not TOML: {error}") from None
     except ValidationError as error:
         raise SettingInvalid(setting=source, problem=first_problem(error)) from None
+
+
+def terms_of(job: NetworkJob) -> NetworkTerms:
+    """Return the terms of a job's steps at one partner, or of its whole sum of gradients.
+
+    Not audited: the count of customers, which the job's epsilon pays for as well.
+    Raises: SettingInvalid for a job without noise.
+    """
+    model, privacy = job.model, job.privacy
+    if privacy.noise_multiplier is None or model.clip_norm is None:
+        problem = "it has no noise, so it states nothing to audit"
+        raise SettingInvalid(setting=f"the job {job.name}", problem=problem)
+    return NetworkTerms(
+        family="network",
+        target=job.target,
+        features=job.features,
+        width=model.width,
+        blocks=model.blocks,
+        steps=model.rounds * model.steps_a_round,
+        clip_norm=model.clip_norm,
+        sampling_rate=model.sampling_rate,
+        noise_multiplier=privacy.noise_multiplier,
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+    )
 
 
 def audited_terms(

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
-from fedmkt.contract.job import Job, parse_job, parse_job_json
+from fedmkt.contract.job import AnyJob, Job, NetworkJob, parse_job, parse_job_json
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import FileMissing, SettingInvalid
 from fedmkt.core.frozen import first_problem
@@ -44,18 +44,26 @@ def stated_training(
 
         terms = parse_terms(text, source=path.name)
         return audited_terms(terms, source, schema, kind=kind, canaries=canaries, draw=draw)
-    model: AdditiveModel | None = None
-    if path.is_dir():
-        stated = read_text(path / "job.json", what="job", advice=_JOB_ADVICE)
-        made = read_text(path / "model.json", what="model", advice="The run must have finished.")
-        found = parse_job_json(stated.encode(), source=path.name)
-        model = AdditiveModel.from_json(json.loads(made))
-    else:
-        found = parse_job(text, source=path.name)
+    found = _run_job(path) if path.is_dir() else parse_job(text, source=path.name)
+    if isinstance(found, NetworkJob):
+        from fedmkt.simulation.attacks.network_audit import audited_terms, terms_of
+
+        terms = terms_of(found)
+        return audited_terms(terms, source, schema, kind=kind, canaries=canaries, draw=draw)
     if not isinstance(found, Job):
         problem = "only horizontal trainings are audited"
         raise SettingInvalid(setting=f"the job {found.name}", problem=problem)
+    model: AdditiveModel | None = None
+    if path.is_dir():
+        made = read_text(path / "model.json", what="model", advice="The run must have finished.")
+        model = AdditiveModel.from_json(json.loads(made))
     return audited_job(found, source, schema, model=model, canaries=canaries, draw=draw)
+
+
+def _run_job(folder: Path) -> AnyJob:
+    """Return the job of a finished run's folder. Raises: FileMissing, JobInvalid."""
+    stated = read_text(folder / "job.json", what="job", advice=_JOB_ADVICE)
+    return parse_job_json(stated.encode(), source=folder.name)
 
 
 def _family(text: str) -> object:

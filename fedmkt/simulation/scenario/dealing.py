@@ -13,6 +13,7 @@ from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows
 from fedmkt.simulation.partitions.value_groups import PRESETS
 from fedmkt.simulation.scenario.customers import Customers, draws
 from fedmkt.simulation.scenario.parts import PartitionPart
+from fedmkt.simulation.world import COORDINATOR
 
 Parts = dict[str, pl.DataFrame]
 KINDS: Mapping[str, Kind] = {
@@ -31,7 +32,24 @@ def deal(customers: Customers, partition: PartitionPart, seed: int) -> Parts:
     """
     frame = customers.training
     rows = partition_rows(frame, _settings(customers, partition), draws(seed, "partition"))
-    return {name: frame[places] for name, places in rows.items()}
+    parts = {name: frame[places] for name, places in rows.items()}
+    column = _column(customers, partition)
+    return parts if kind_of(partition) != "by_column" else _named(parts, str(column))
+
+
+def _named(parts: Parts, column: str) -> Parts:
+    """Return the parts under their values' names, where each has one value and names differ."""
+    values = [part.get_column(column).cast(pl.String).unique().to_list() for part in parts.values()]
+    names = [_word(str(one[0])) for one in values if len(one) == 1]
+    if len({*names, COORDINATOR}) <= len(parts):
+        return parts
+    return dict(zip(names, parts.values(), strict=True))
+
+
+def _word(value: str) -> str:
+    """Return a value as a member's name: letters, digits and - alone."""
+    kept = "".join(letter if letter.isalnum() else "-" for letter in value)
+    return kept.strip("-")[:40] or "other"
 
 
 def kind_of(partition: PartitionPart) -> Kind:
@@ -46,14 +64,20 @@ def kind_of(partition: PartitionPart) -> Kind:
 def _settings(customers: Customers, partition: PartitionPart) -> RowPartition:
     kind = kind_of(partition)
     preset = None if partition.groups is None else PRESETS[partition.groups]
-    column = partition.column if preset is None else preset.column
-    if kind == "dirichlet" and column is None:
-        column = customers.target
     return RowPartition(
         kind=kind,
         partners=partition.partners,
-        column=column,
+        column=_column(customers, partition),
         groups=() if preset is None else preset.values,
         alpha=partition.alpha,
         exponent=partition.skew,
     )
+
+
+def _column(customers: Customers, partition: PartitionPart) -> str | None:
+    """Return the column that decides; label skew takes the target where none is named."""
+    if partition.groups is not None:
+        return PRESETS[partition.groups].column
+    if partition.column is None and partition.kind == "dirichlet":
+        return customers.target
+    return partition.column

@@ -84,10 +84,11 @@ def check_horizontal(setting: Setting) -> None:
     """Refuse what no family can simulate so. Raises: ScenarioPartMissing, SettingInvalid."""
     partners, takes_part = setting.partition.partners, setting.participation
     if setting.protocol == "full":
-        if takes_part != ParticipationPart():
-            raise ScenarioPartMissing(
-                key="participation", value="not the default", known="it, with protocol = lean"
-            )
+        for key, value in takes_part.model_dump().items():
+            plain = ParticipationPart.model_fields[key].default
+            if value != plain:
+                known = f"{plain}; others with protocol = lean"
+                raise ScenarioPartMissing(key=f"participation.{key}", value=value, known=known)
         if partners < MINIMUM_MEMBERS:
             problem = f"protocol = full sums over {MINIMUM_MEMBERS} partners or more; say lean"
             raise SettingInvalid(setting=f"partition.partners = {partners}", problem=problem)

@@ -112,7 +112,11 @@ class NetworkTrainer(Trainer[NetworkJob]):
 
 def run_network(task: Task) -> list[Row]:
     """Train the joint model and its twins. Raises: what a run raises but TrainingDiverged."""
-    return run_horizontal(task, NetworkTrainer())
+    # The extra's library: whoever simulates no network does without it.
+    from fedmkt.privacy.dp_sgd.library import one_thread
+
+    with one_thread():
+        return run_horizontal(task, NetworkTrainer())
 
 
 def check_network(setting: Setting) -> None:

@@ -4,6 +4,7 @@ import json
 
 import polars as pl
 import pytest
+from end_to_end.network_trial import network_job
 from typer.testing import CliRunner
 
 from fedmkt.cli.audit import app
@@ -71,6 +72,27 @@ def test_a_finished_run_is_audited_with_its_models_bins(tmp_path, table):
     write_job(tmp_path / "alone.toml", surveyed)
     with pytest.raises(SettingInvalid, match="survey"):
         run(tmp_path / "alone.toml", "--schema", "adult", "--table", table)
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_job_of_a_network_is_audited_by_its_rounds_and_local_steps(tmp_path, table, in_folder):
+    members = ("a", "b", "c")
+    model = {"algorithm": "fedavg", "rounds": 2, "local_steps": 3, "sampling_rate": 0.5}
+    job = network_job(members, trust="local", epsilon=2.0, **model)
+    file = tmp_path / "job.toml"
+    write_job(file, job)
+    if in_folder:
+        (tmp_path / "job.json").write_bytes(job.signed_bytes())
+        file = tmp_path
+    said = run(file, "--schema", "adult", "--table", table, "--canaries", 60)
+    assert "6 steps, clip norm 1" in said
+    assert "Stated: epsilon 2 at delta 1e-05" in said
+
+
+def test_a_job_of_a_network_without_noise_states_nothing_to_audit(tmp_path, table):
+    write_job(tmp_path / "bare.toml", network_job(("a", "b", "c")))
+    with pytest.raises(SettingInvalid, match="no noise"):
+        run(tmp_path / "bare.toml", "--schema", "adult", "--table", table)
 
 
 @pytest.mark.parametrize("kind", ["gradients", "customers"])
