@@ -17,6 +17,7 @@ from fedmkt.wire.canonical import canonical_json, digest
 
 Mode = Literal["local", "distributed", "none"]
 LabelMode = Literal["encrypted", "encrypted_without_noise", "label_private", "shared_labels"]
+SplitMode = Literal["split_label_private", "split_shared_labels"]
 MOST_USES = 10**9
 """The largest number of uses that a cap can state; every store holds it."""
 Requesters = Annotated[tuple[Identifier, ...], Field(min_length=1)]
@@ -35,8 +36,9 @@ class Cap(Frozen):
     No purpose (requester) means: all of them together. `period_epsilon` limits the rate within any
     `period_days` days; `lifetime_epsilon` is the guarantee. Both at `delta`. `uses_*`: runs.
     What no epsilon bounds is counted for life: `exact_scores_lifetime`, totals of scores shown to a
-    label owner customer by customer; `alignments_lifetime`, runs that show members which of their
-    own customers they share. Without such a cap there may be none.
+    label owner customer by customer, and each number of a customer that a split training shows it;
+    `alignments_lifetime`, runs that show members which of their own customers they share. Without
+    such a cap there may be none.
     """
 
     dataset: Identifier
@@ -71,7 +73,8 @@ class VerticalTerms(Frozen):
     """Terms for work over customers that members share: who is whom, and what may be shown of them.
 
     keys: identifier columns. modes: ways in which this dataset's labels may be used; partners'
-    datasets name the modes they take part in. consent: whether a consent table must cover the
+    datasets name the modes they take part in; a split training, in which activations are seen, only
+    under a mode of its own. consent: whether a consent table must cover the
     purpose. exact_sizes: whether set and overlap sizes may be shown without noise. parts: whether
     this member's part of a customer's score may be shown to the label owner beside the total.
     most_levels and most_limit: how finely, and up to what size (log-odds), one feature may move a
@@ -80,7 +83,7 @@ class VerticalTerms(Frozen):
     """
 
     keys: tuple[KeyColumn, ...] = Field(min_length=1)
-    modes: tuple[LabelMode, ...] = ("encrypted",)
+    modes: tuple[LabelMode | SplitMode, ...] = ("encrypted",)
     consent: bool = True
     exact_sizes: bool = False
     parts: bool = False

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.schema import Identifier, Name
+from fedmkt.contract.split_job import SplitJob
 from fedmkt.contract.vertical_jobs import (
     AlignmentJob,
     ExpansionJob,
@@ -164,7 +165,14 @@ class NetworkJob(HorizontalJob):
 
 
 AnyJob = Annotated[
-    Job | NetworkJob | OverlapJob | AlignmentJob | VerticalJob | ScoringJob | ExpansionJob,
+    Job
+    | NetworkJob
+    | OverlapJob
+    | AlignmentJob
+    | VerticalJob
+    | SplitJob
+    | ScoringJob
+    | ExpansionJob,
     Field(discriminator="kind"),
 ]
 """A job of any kind; one that names no kind is a horizontal training."""

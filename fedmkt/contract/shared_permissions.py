@@ -8,9 +8,16 @@ limits, before the contract ends. Names are compared exactly: another spelling i
 from collections.abc import Iterable
 from datetime import datetime
 
-from fedmkt.contract.collaboration import Collaboration, Dataset, VerticalTerms
+from fedmkt.contract.collaboration import (
+    Collaboration,
+    Dataset,
+    LabelMode,
+    SplitMode,
+    VerticalTerms,
+)
 from fedmkt.contract.permissions import allow_features, allow_target, allow_use, in_force
 from fedmkt.contract.schema import Name
+from fedmkt.contract.split_job import SplitJob
 from fedmkt.contract.vertical_jobs import (
     AlignmentJob,
     ExpansionJob,
@@ -42,6 +49,8 @@ def allow_shared(
             _allow_alignment(contract, job, datasets)
         case VerticalJob():
             _allow_training(contract, job, datasets)
+        case SplitJob():
+            _allow_split(contract, job, datasets)
         case ScoringJob():
             _allow_scoring(job, datasets)
         case ExpansionJob():
@@ -103,19 +112,37 @@ def _allow_training(
     for party in job.parties:
         dataset = datasets[party.member]
         terms = terms_of(dataset)
-        if mode not in terms.modes:
-            allowed = ", ".join(terms.modes)
-            raise ModeNotAllowed(dataset=dataset.name, mode=mode, allowed=allowed)
-        for name, asked, most in (
-            ("levels", model.levels, terms.most_levels),
-            ("limit", model.limit, terms.most_limit),
-            ("rounds", model.rounds, terms.most_rounds),
-        ):
-            if asked > most:
-                problem = f"{name} {asked:g} is over the agreed {most:g}"
-                raise VerticalNotAllowed(dataset=dataset.name, problem=problem)
+        _allow_mode(dataset, mode)
+        _allow_most(dataset, "levels", model.levels, terms.most_levels)
+        _allow_most(dataset, "limit", model.limit, terms.most_limit)
+        _allow_most(dataset, "rounds", model.rounds, terms.most_rounds)
         allow_features(dataset, party.features, job.purpose, guarded=job.allow_audit_features)
-    owner = datasets[job.owner]
+    _allow_labels(contract, job, datasets[job.owner])
+
+
+def _allow_split(contract: Collaboration, job: SplitJob, datasets: dict[str, Dataset]) -> None:
+    for party in job.parties:
+        dataset = datasets[party.member]
+        # Privacy: activations are seen, so every member must have named the mode itself.
+        _allow_mode(dataset, job.labels.mode)
+        _allow_most(dataset, "rounds", job.model.rounds, terms_of(dataset).most_rounds)
+        allow_features(dataset, party.features, job.purpose, guarded=job.allow_audit_features)
+    _allow_labels(contract, job, datasets[job.owner])
+
+
+def _allow_mode(dataset: Dataset, mode: LabelMode | SplitMode) -> None:
+    modes = terms_of(dataset).modes
+    if mode not in modes:
+        raise ModeNotAllowed(dataset=dataset.name, mode=mode, allowed=", ".join(modes))
+
+
+def _allow_most(dataset: Dataset, name: str, asked: float, most: float) -> None:
+    if asked > most:
+        problem = f"{name} {asked:g} is over the agreed {most:g}"
+        raise VerticalNotAllowed(dataset=dataset.name, problem=problem)
+
+
+def _allow_labels(contract: Collaboration, job: VerticalJob | SplitJob, owner: Dataset) -> None:
     allow_target(owner, job.target)
     if job.labels.epsilon is not None:
         _allow_delta(contract, (owner,), job.labels.delta)

@@ -17,6 +17,7 @@ from fedmkt.coordinator.home import CoordinatorHome, open_coordinator
 from fedmkt.coordinator.network_training import NetworkTrainingRun
 from fedmkt.coordinator.progress import ProgressFile
 from fedmkt.coordinator.shared_run import SharedOutcome, SharedRun
+from fedmkt.coordinator.split import SplitRun
 from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.coordinator.training import TrainingRun
 from fedmkt.coordinator.vertical import ExpansionRun, ScoringRun, VerticalRun
@@ -52,7 +53,8 @@ class LogWatcher:
 
 AnyOutcome = Outcome[AnyModel] | SharedOutcome
 _SHARED: dict[str, type[SharedRun]] = {
-    run.kind: run for run in (OverlapRun, AlignmentRun, VerticalRun, ScoringRun, ExpansionRun)
+    run.kind: run
+    for run in (OverlapRun, AlignmentRun, VerticalRun, SplitRun, ScoringRun, ExpansionRun)
 }
 
 

@@ -145,7 +145,7 @@ def products(
         index=index, sealed={member: reply.sealed for member, reply in multiplied.items()}
     )
     noised = run.ask(f"noised/{index}", {job.owner: asked}, NoisedReply)[job.owner].sealed
-    return _exactly(noised, job.partners)
+    return exactly(noised, job.partners)
 
 
 def added(masked: list[bytes]) -> bytes:
@@ -157,10 +157,11 @@ def added(masked: list[bytes]) -> bytes:
 
 
 def _keys_of(told: ResidualsReply, partners: tuple[str, ...]) -> dict[str, bytes]:
-    return _exactly(told.keys, partners)
+    return exactly(told.keys, partners)
 
 
-def _exactly(sealed: dict[str, bytes], partners: tuple[str, ...]) -> dict[str, bytes]:
+def exactly(sealed: dict[str, bytes], partners: tuple[str, ...]) -> dict[str, bytes]:
+    """Return what is sealed to each partner. Raises: MessageInvalid (not to each of them)."""
     if set(sealed) != set(partners):
         raise MessageInvalid(kind="residuals", problem="not one part for each partner")
     return sealed

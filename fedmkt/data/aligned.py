@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from fedmkt.contract.schema import Column, TableSchema
 from fedmkt.core.errors import TableChanged
 from fedmkt.core.stages import CodeArray
-from fedmkt.data.binning import Binning, encode
 from fedmkt.data.quality import Scorecard, scorecard
 from fedmkt.data.sources import Kind, Source
-from fedmkt.data.tables import DEFAULT_FLOOR, narrow_schema, positives
+from fedmkt.data.tables import DEFAULT_FLOOR, RowCoder, narrow_schema, positives
 from fedmkt.data.validation import (
     Finding,
     ValidationReport,
@@ -67,7 +66,7 @@ class AlignedCustomers:
 
 @dataclass(frozen=True, slots=True)
 class AlignedRows:
-    """The aligned customers as bin codes (n, features) and a target (n,), 0 or 1, if one was asked.
+    """The aligned customers as codes (n, columns) and a target (n,), 0 or 1, if one was asked.
 
     fingerprint: that of all declared values of these customers as they were read here.
     """
@@ -94,21 +93,21 @@ def load_aligned(
     schema: TableSchema,
     aligned: AlignedCustomers,
     *,
-    binning: Binning,
+    coder: RowCoder,
     target: str | None,
     quality_floor: float = DEFAULT_FLOOR,
     batch_rows: int = 250_000,
 ) -> AlignedRows:
-    """Return the aligned customers as bin codes and a target, with fingerprint and scorecard.
+    """Return the aligned customers as codes and a target, with fingerprint and scorecard.
 
     Of several rows of one customer the one with the lowest codes, then the lowest target, counts.
-    `binning` may have no features: then a label owner brings labels alone. All of it comes from
+    `coder` may have no columns: then a label owner brings labels alone. All of it comes from
     one reading of the table.
 
     Raises: SettingInvalid, the errors of sources, ColumnKindWrong, SchemaViolated (an aligned
     customer's row), TableChanged (an aligned customer is gone), QualityTooLow.
     """
-    needed = narrow_schema(schema, target, binning.names)
+    needed = narrow_schema(schema, target, coder.names)
     collected = _Collected()
     for batch in _aligned_batches(source, schema, aligned, batch_rows):
         report = _numbered(validate(batch, needed, aligned.dataset), batch)
@@ -116,7 +115,7 @@ def load_aligned(
         collected.values.append(_written(batch, schema))
         if not report.errors:
             fitting = conform(batch, needed)
-            collected.codes.append(encode(fitting, binning, dataset=aligned.dataset))
+            collected.codes.append(coder.coded(fitting, dataset=aligned.dataset))
             if target is not None:
                 collected.target.append(positives(fitting, needed, target))
             collected.places.append(batch.get_column(_PLACE).to_numpy())

@@ -20,7 +20,8 @@ class _Training(Frozen):
 
     mode, epsilon: how labels were protected; guess_accuracy: how often a partner that saw a
     randomised label guesses the true one. holdout_rows: aligned customers that were kept for
-    measuring. scores_seen: there was one partner, whose scores the owner saw.
+    measuring. scores_seen: the owner saw numbers of one partner's customers apart from the others':
+    there was one partner, or activations were shown.
     """
 
     partners: tuple[Text, ...]

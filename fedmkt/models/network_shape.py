@@ -124,7 +124,8 @@ class NetworkCoder:
         """Return the inputs of what `coded` returned."""
         categories = len(self.shape.categories.features)
         halves = np.ascontiguousarray(codes[:, categories:], dtype="<u2")
-        numbers = halves.view("<f4").astype(np.float32, copy=False)
+        # A copy: without numbers the view has strides that torch refuses.
+        numbers = halves.view("<f4").astype(np.float32)
         return NetworkInputs(numbers, np.ascontiguousarray(codes[:, :categories]))
 
 

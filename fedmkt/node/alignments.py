@@ -22,7 +22,7 @@ from fedmkt.core.errors import (
     SealBroken,
 )
 from fedmkt.data.aligned import AlignedCustomers, AlignedRows, load_aligned
-from fedmkt.data.binning import Binning
+from fedmkt.data.tables import RowCoder
 from fedmkt.identity.keys import Identity
 from fedmkt.identity.sealed import open_sealed, seal
 from fedmkt.node.answer import PricedT
@@ -167,7 +167,7 @@ def customers_of(
 
 
 def aligned_rows(
-    home: NodeHome, dataset: Dataset, alignment: Alignment, binning: Binning, target: str | None
+    home: NodeHome, dataset: Dataset, alignment: Alignment, coder: RowCoder, target: str | None
 ) -> AlignedRows:
     """Read the aligned customers' rows, in the common order.
 
@@ -181,7 +181,7 @@ def aligned_rows(
         home.source(dataset.name),
         dataset.table,
         customers,
-        binning=binning,
+        coder=coder,
         target=target,
         quality_floor=dataset.quality_floor,
     )

@@ -326,7 +326,7 @@ def _ranked(
         home.source(dataset.name),
         dataset.table,
         customers_of(home, dataset, job.alignment, others),
-        binning=priced.binning,
+        coder=priced.binning,
         target=None,
         quality_floor=dataset.quality_floor,
     )

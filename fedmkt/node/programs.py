@@ -34,6 +34,10 @@ def _program(kind: str) -> AnyProgram:
         from fedmkt.node.network_training import NetworkTraining
 
         return NetworkTraining()
+    if kind == "split":
+        from fedmkt.node.split_training import SplitTraining
+
+        return SplitTraining()
     return _PROGRAMS[kind]
 
 

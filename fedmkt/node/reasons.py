@@ -51,7 +51,7 @@ def reasons(home: NodeHome, run: str, customer: str) -> tuple[Reason, ...]:
             home.source(dataset.name),
             dataset.table,
             customers_of(home, dataset, part.alignment, (customer,)),
-            binning=model.binning,
+            coder=model.binning,
             target=None,
             quality_floor=0,
         )

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fedmkt.contract.job import parse_job_json
 from fedmkt.contract.shared_permissions import allow_shared
+from fedmkt.contract.split_job import SplitJob
 from fedmkt.contract.vertical_jobs import (
     AlignmentJob,
     ExpansionJob,
@@ -162,7 +163,7 @@ def protection_of(job: SharedJob, member: str) -> tuple[str, float | None]:
             if job.privacy is None:
                 return "exact_sizes", None
             return "noised_sizes", job.privacy.delta
-        case VerticalJob():
+        case VerticalJob() | SplitJob():
             return job.labels.mode, job.labels.delta if member == job.owner else None
         case ScoringJob():
             return ("parts" if job.parts else "totals"), None

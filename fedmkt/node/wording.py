@@ -54,6 +54,8 @@ def _exact_words(event: ExactEvent) -> str:
         case "scores":
             totals = "one exact total" if event.count == 1 else f"{event.count} exact totals"
             return f"it shows the label owner {totals} a customer{_COUNTED}"
+        case "activations":
+            return f"it shows the label owner {event.count} activations a customer{_COUNTED}"
         case "alignment":
             return f"it shows members which of their own customers they share{_COUNTED}"
     return "it is stated exactly, as the contract allows"

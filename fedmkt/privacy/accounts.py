@@ -24,7 +24,11 @@ WindowName = Literal[
     "exact_scores",
     "alignments",
 ]
-COUNTED: dict[str, WindowName] = {"scores": "exact_scores", "alignment": "alignments"}
+COUNTED: dict[str, WindowName] = {
+    "scores": "exact_scores",
+    "activations": "exact_scores",
+    "alignment": "alignments",
+}
 """The account that each kind of exact event is counted against; sizes are a contract's term."""
 COUNTED_WORDS = {"exact_scores": "exact scores", "alignments": "alignments"}
 

@@ -95,7 +95,7 @@ class RandomisedResponseEvent:
         _check_count("labels", self.labels)
 
 
-Exact = Literal["scores", "alignment", "sizes"]
+Exact = Literal["scores", "alignment", "sizes", "activations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,9 @@ class ExactEvent:
     """Something exact left that no epsilon bounds, and that the contract counts instead.
 
     what: `scores`, a total of scores for each customer; `alignment`, which own customers a member
-    shares; `sizes`, sizes without noise. count: how often a customer is shown so.
+    shares; `sizes`, sizes without noise; `activations`, numbers of a network below a customer's
+    score, with noise or without, since none bounds them over a training. count: how often a
+    customer is shown so, for activations how many numbers of it.
     """
 
     what: Exact

@@ -38,6 +38,8 @@ _MODES = {
     "encrypted_without_noise": "encrypted, no noise",
     "label_private": "randomised once",
     "shared_labels": "residuals shown",
+    "split_label_private": "labels randomised once, activations shown",
+    "split_shared_labels": "gradients and activations shown",
 }
 
 

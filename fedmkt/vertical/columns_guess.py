@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from fedmkt.core.stages import CodeArray, IntArray
+from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 
 NEIGHBOURS = 5
 
@@ -25,11 +25,11 @@ class Guess:
     majority: float
 
 
-def column_guess(trajectories: IntArray, codes: CodeArray, known: IntArray) -> Guess:
+def column_guess(trajectories: IntArray | FloatArray, codes: CodeArray, known: IntArray) -> Guess:
     """Guess a column of all customers but the known ones from the totals seen of them.
 
-    Args: trajectories: (rows, rounds) totals. codes: (rows,) the column's bins. known: which rows
-        the attacker knows; at least one, not all.
+    Args: trajectories: (rows, rounds) totals, or other numbers seen of each customer. codes:
+        (rows,) the column's bins. known: which rows the attacker knows; at least one, not all.
     """
     spread = trajectories.std(axis=0)
     scaled = trajectories / np.where(spread > 0, spread, 1.0)

@@ -15,6 +15,11 @@ Training, scoring, expansion:
     result       (owner) the last masked total   -> nothing: the result stays with the owner
     student      (partner) noised products       -> nothing: the student stays with the partner
 
+Split training:
+    activations/T  (partner) the last gradient   -> activations, sealed to the owner
+    gradients/T    (owner) all activations       -> gradients by them, sealed to each partner
+    result         (owner) the last activations  -> nothing: the result stays with the owner
+
 Whatever is called sealed opens at one member only; the coordinator carries it.
 """
 
@@ -177,7 +182,10 @@ class ScoresReply(Body):
 
 
 class ResultRequest(Body):
-    """The last masked total, and where they were asked for each partner's part."""
+    """The last masked total, and where they were asked for each partner's part.
+
+    A split training has no total; its parts are the last activations.
+    """
 
     kind: Literal["result"] = "result"
     bundles: dict[str, bytes] = Field(default_factory=dict)
@@ -190,6 +198,31 @@ class StudentRequest(Body):
 
     kind: Literal["student"] = "student"
     sealed: bytes
+
+
+class ActivationsRequest(Body):
+    """Asks a partner for its activations. gradient: by its last ones, sealed by the owner."""
+
+    kind: Literal["activations"] = "activations"
+    index: Step = Field(ge=0)
+    bundles: dict[str, bytes] = Field(default_factory=dict)
+    gradient: bytes = b""
+
+
+class GradientsRequest(Body):
+    """Every partner's activations, each sealed to the owner."""
+
+    kind: Literal["gradients"] = "gradients"
+    index: Step = Field(ge=0)
+    bundles: dict[str, bytes] = Field(default_factory=dict)
+    sealed: dict[str, bytes]
+
+
+class GradientsReply(Body):
+    """The gradients by each partner's activations, sealed to it."""
+
+    kind: Literal["sealed_gradients"] = "sealed_gradients"
+    sealed: dict[str, bytes]
 
 
 class DoneReply(Body):
@@ -210,5 +243,7 @@ SharedRequest = (
     | ScoresRequest
     | ResultRequest
     | StudentRequest
+    | ActivationsRequest
+    | GradientsRequest
 )
 SHARED_REQUESTS: tuple[type[SharedRequest], ...] = get_args(SharedRequest)

@@ -73,7 +73,7 @@ def aligned(keys=KEYS, key: bytes = b"k" * 32) -> AlignedCustomers:
 
 def load(*frames: pl.DataFrame, keys=KEYS, binning=BINNING, target="bought", **terms):
     return load_aligned(
-        Frames(*frames), SCHEMA, aligned(keys), binning=binning, target=target, **terms
+        Frames(*frames), SCHEMA, aligned(keys), coder=binning, target=target, **terms
     )
 
 

@@ -26,6 +26,7 @@ from fedmkt.contract.collaboration import (
 )
 from fedmkt.contract.job import AdditiveSettings, Job, PrivacySettings
 from fedmkt.contract.schema import Column, TableSchema
+from fedmkt.contract.split_job import SplitJob, SplitPrivacy, SplitSettings
 from fedmkt.contract.vertical_jobs import (
     AlignmentJob,
     CountPrivacy,
@@ -187,7 +188,8 @@ def test_every_key_of_node_toml_stands_in_the_engineers_guide() -> None:
     "model",
     [Collaboration, Member, Dataset, VerticalTerms, KeyColumn, TableSchema, Column, Cap, Job,
      AdditiveSettings, PrivacySettings, Party, OverlapJob, AlignmentJob, VerticalJob,
-     VerticalSettings, LabelPrivacy, ScoringJob, ExpansionJob, CountPrivacy, Receipt],
+     VerticalSettings, LabelPrivacy, SplitJob, SplitSettings, SplitPrivacy, ScoringJob,
+     ExpansionJob, CountPrivacy, Receipt],
 )  # fmt: skip
 def test_every_key_of_contract_job_and_receipt_stands_in_the_data_model(model: Any) -> None:
     text = page("docs/data_model.md")
@@ -214,6 +216,12 @@ KEY_TABLES: tuple[tuple[type[BaseModel], str], ...] = (
     ),
     (VerticalSettings, "`[model]` of a vertical training"),
     (LabelPrivacy, "`[labels]`"),
+    (
+        SplitJob,
+        '`kind = "split"`: one split training. The first party is the owner of the labels.',
+    ),
+    (SplitSettings, "`[model]` of a split training"),
+    (SplitPrivacy, "`[labels]` of a split training"),
     (ScoringJob, '`kind = "scoring"`'),
     (ExpansionJob, '`kind = "expansion"`: the owner and one partner with features.'),
     (CountPrivacy, "`[privacy]` of these jobs"),

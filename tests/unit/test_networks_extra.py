@@ -21,6 +21,9 @@ NETWORKS = (
     "fedmkt.horizontal.network_update",
     "fedmkt.models.network",
     "fedmkt.node.network_training",
+    "fedmkt.node.split_owner",
+    "fedmkt.node.split_partner",
+    "fedmkt.node.split_training",
     "fedmkt.privacy.dp_sgd.clipped_sum",
     "fedmkt.privacy.dp_sgd.library",
     "fedmkt.privacy.dp_sgd.row_norms",
@@ -30,6 +33,8 @@ NETWORKS = (
     "fedmkt.simulation.poisoning.adult",
     "fedmkt.simulation.poisoning.loop",
     "fedmkt.simulation.poisoning.study",
+    "fedmkt.vertical.split_network",
+    "fedmkt.vertical.split_twin",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""
@@ -78,5 +83,5 @@ print(epsilon_of([DpSgdTerms(1.0, 1.0, 1.0, 1, 100).event], 1e-5) > 0)
 @pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library", "fedmkt.models.network"])
 def test_a_missing_torch_is_one_named_error_that_says_what_to_install(module):
     said = answer(HIDDEN + ERROR.format(module=module))
-    assert said == str(ExtraMissing(library="torch"))
+    assert said == str(ExtraMissing(library="torch", purpose="Networks", extra="networks"))
     assert "pip install 'fedmkt[networks]'" in said

@@ -16,7 +16,13 @@ MEMBERS = ("bank", "retailer", "map_provider")
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 EMAIL = {"key": "email", "column": "mail", "kind": "email"}
 PHONE = {"key": "phone", "column": "tel", "kind": "phone", "region": "US"}
-ALL_MODES = ["encrypted", "encrypted_without_noise", "label_private", "shared_labels"]
+ALL_MODES = [
+    "encrypted",
+    "encrypted_without_noise",
+    "label_private",
+    "shared_labels",
+]
+SPLIT_MODES = ["split_label_private", "split_shared_labels"]
 COLUMNS = [
     {"name": "age", "kind": "integer", "bounds": [18, 90]},
     {"name": "visits", "kind": "integer", "bounds": [0, 9]},
@@ -29,7 +35,7 @@ COLUMNS = [
 def dataset(member: str, **changes: Any) -> dict[str, Any]:
     """Return one member's dataset. vertical: changes of its vertical terms; None for no terms."""
     vertical = changes.pop("vertical", {})
-    terms = {"keys": [EMAIL, PHONE], "modes": ALL_MODES, **(vertical or {})}
+    terms = {"keys": [EMAIL, PHONE], "modes": ALL_MODES + SPLIT_MODES, **(vertical or {})}
     return {
         "name": f"{member}-customers",
         "population": f"{member}-people",
@@ -80,6 +86,13 @@ JOBS: dict[str, dict[str, Any]] = {
         "owner": "bank",
         "target": "buys",
         "labels": LABELS,
+    },
+    "split": {
+        "parties": parties("age", "visits"),
+        "alignment": "aligned",
+        "owner": "bank",
+        "target": "buys",
+        "labels": {"mode": "split_label_private", "epsilon": 2.0, "delta": 1e-5},
     },
     "scoring": {"parties": parties(), "alignment": "aligned", "owner": "bank", "model": "trained"},
     "expansion": {
@@ -208,6 +221,7 @@ def test_exact_sizes_need_every_members_word(lacking: str) -> None:
         ("alignment", "privacy"),
         ("expansion", "privacy"),
         ("vertical", "labels"),
+        ("split", "labels"),
     ],
 )
 def test_a_delta_over_the_caps_is_refused(kind: str, place: str) -> None:
@@ -227,11 +241,45 @@ def test_a_mode_needs_every_members_word(mode: str, lacking: str) -> None:
         "epsilon": 2.0 if mode in ("encrypted", "label_private") else None,
         "noise_multiplier": 4.0 if mode == "encrypted" else None,
     }
-    others = [one for one in ALL_MODES if one != mode]
+    others = [one for one in ALL_MODES + SPLIT_MODES if one != mode]
     no = refused(
         contract(**{lacking: {"vertical": {"modes": others}}}), job("vertical", labels=labels)
     )
     assert (no.code, no.fields["dataset"]) == ("mode_not_allowed", f"{lacking}-customers")
+
+
+@pytest.mark.parametrize("lacking", MEMBERS)
+@pytest.mark.parametrize("mode", SPLIT_MODES)
+def test_a_split_mode_needs_every_members_word_and_no_other_stands_for_it(
+    mode: str, lacking: str
+) -> None:
+    labels = {"mode": mode, "epsilon": 2.0 if mode == "split_label_private" else None}
+    asked = job("split", labels=labels)
+    assert allow_shared(contract(), asked, member="bank", now=NOW)
+    others = [one for one in ALL_MODES + SPLIT_MODES if one != mode]
+    no = refused(contract(**{lacking: {"vertical": {"modes": others}}}), asked)
+    assert (no.code, no.fields["dataset"]) == ("mode_not_allowed", f"{lacking}-customers")
+
+
+@pytest.mark.parametrize("lacking", MEMBERS)
+def test_the_rounds_of_a_split_training_are_agreed_too(lacking: str) -> None:
+    made = contract(**{lacking: {"vertical": {"most_rounds": 5}}})
+    assert allow_shared(made, job("split", model={"rounds": 5}), member="bank", now=NOW)
+    no = refused(made, job("split", model={"rounds": 6}))
+    assert (no.code, no.fields["dataset"]) == ("vertical_not_allowed", f"{lacking}-customers")
+
+
+@pytest.mark.parametrize("column", ["sex", "smokes", "elsewhere"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_split_training_has_no_guarded_or_undeclared_column(column: str, place: int) -> None:
+    asked = parties("age")
+    asked[place] = {**asked[place], "features": [column]}
+    assert refused(contract(), job("split", parties=asked)).code == "column_not_allowed"
+
+
+def test_a_split_training_predicts_a_declared_target_alone() -> None:
+    asked = job("split", target="visits", parties=parties("age"))
+    assert refused(contract(), asked).code == "column_not_allowed"
 
 
 def test_terms_that_say_nothing_of_modes_allow_the_encrypted_one_alone() -> None:

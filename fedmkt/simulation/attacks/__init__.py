@@ -2,5 +2,6 @@
 
 `membership` asks who was in a training, `canaries` how much of one customer a training's releases
 show, `inversion` and `inspection` what one partner's update tells, `collusion` what colluding
-partners learn of the others.
+partners learn of the others, `label_inference` and `feature_inversion` what members of a split
+training read of each other.
 """
