@@ -117,7 +117,7 @@ def test_joined_traces_add_up():
     rows = [random_rows(SHAPE, 6, seed) for seed in (1, 2)]
     both = [network.traces(*one) for one in rows]
     sums = [clipped_sum(one, clip_norm=1.0) for one in both]
-    assert clipped_sum(joined(*both), clip_norm=1.0) == pytest.approx(sum(sums), abs=1e-9)
+    assert clipped_sum(joined(*both), clip_norm=1.0) == pytest.approx(sum(sums), abs=1e-5)
 
 
 def test_more_gradient_canaries_than_parameters_are_refused():
