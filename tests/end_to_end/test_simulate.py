@@ -174,10 +174,13 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path)
     assert [file.name for file in tmp_path.iterdir()] == ["letters.txt"]
 
 
-def test_a_folder_that_another_sweep_writes_is_refused(whole: Path) -> None:
+def test_a_folder_that_another_sweep_writes_is_refused_and_left_to_it(whole: Path) -> None:
     folder, scenario = ResultsFolder(whole), scenario_of(SMALL, source="test")
-    with folder.held(scenario), pytest.raises(ResultsInUse):
-        run(SMALL, whole)
+    with folder.held(scenario):
+        (folder.work / "of a trial").mkdir(parents=True)
+        with pytest.raises(ResultsInUse):
+            run(SMALL, whole)
+        assert (folder.work / "of a trial").exists()
 
 
 def test_a_diverging_training_is_a_row_and_the_others_go_on(
