@@ -14,7 +14,7 @@ from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.scenario.customers import Customers
 from fedmkt.simulation.scenario.schema import Setting
 
-Method = Literal["federated", "pooled", "alone"]
+Method = Literal["federated", "pooled", "alone", "pair", "truth"]
 TRAINED, DIVERGED = "trained", "diverged"
 
 
@@ -26,6 +26,9 @@ class Row:
     training left the finite numbers in this round, which is then its last. epsilon: what all rounds
     so far cost a customer, None without noise. bytes and exchanges: of the whole training, in its
     last row; None where nothing was sent.
+    Of vertical trials alone: gain: in AUC over the label owner alone. shared_auc, shared_gain: the
+    same among test customers whom all parties of the model know. share, true_share: of a party's
+    part in the variance of the joint score, and of the true one.
     """
 
     method: Method
@@ -38,6 +41,11 @@ class Row:
     bytes_up: int | None = None
     bytes_down: int | None = None
     exchanges: int | None = None
+    gain: float | None = None
+    shared_auc: float | None = None
+    shared_gain: float | None = None
+    share: float | None = None
+    true_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
