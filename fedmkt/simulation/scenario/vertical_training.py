@@ -9,17 +9,14 @@ Not guaranteed: privacy, in one place. Whoever runs this holds everybody's colum
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.contract.collaboration import Cap, Dataset, LabelMode, VerticalTerms
+from fedmkt.contract.collaboration import VerticalTerms
 from fedmkt.contract.job import AdditiveSettings
 from fedmkt.contract.vertical_jobs import (
-    AlignmentJob,
-    CountPrivacy,
     LabelPrivacy,
     Party,
     VerticalJob,
@@ -31,27 +28,23 @@ from fedmkt.core.stages import FloatArray, IntArray
 from fedmkt.data.binning import Binning, encode
 from fedmkt.data.tables import positives
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.models.kept import AnyModel
-from fedmkt.node.app import node_at
-from fedmkt.node.model_parts import read_part
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.simulation.partitions.columns import KEYS
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.vertical_customers import SharedCustomers
+from fedmkt.simulation.scenario.vertical_world import (
+    ALIGNMENT,
+    dataset_of,
+    train_deployed,
+)
 from fedmkt.simulation.vertical_partition import PURPOSE
-from fedmkt.simulation.world import Terms, World, build_world
-from fedmkt.vertical.party import as_shown
+from fedmkt.vertical.party import as_shown, begin
 from fedmkt.vertical.plan import calibrated_multiplier, label_releases, noise_sigma
 from fedmkt.vertical.twin import Columns, Noise, train_alone, train_twin
 
 Models = Mapping[str, AdditiveModel]
-_ALIGNMENT = "alignment"
-_SIZE_EPSILON = 0.5
-_LARGEST_CAP = 100.0
-_NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _LEAST_BIN = VerticalTerms(keys=KEYS).least_bin
 
 
@@ -80,10 +73,10 @@ class Trainer:
             requester=owner,
             purpose=PURPOSE,
             parties=tuple(
-                Party(member=name, dataset=_dataset_of(name), features=columns[name])
+                Party(member=name, dataset=dataset_of(name), features=columns[name])
                 for name in (owner, *partners)
             ),
-            alignment=_ALIGNMENT,
+            alignment=ALIGNMENT,
             owner=owner,
             target=self.customers.target,
             model=vertical_settings(self.setting),
@@ -119,23 +112,16 @@ class Trainer:
     def as_deployed(self, job: VerticalJob, run: str, folder: Path) -> Joint:
         """Align and train over the members' own homes, in an empty folder.
 
-        Raises: what the runs raise, PartitionImpossible.
+        Raises: what the runs raise, PartitionImpossible, ColumnConstant.
         """
-        self.shared(job.partners)
+        rows = self.shared(job.partners)
+        for name in job.members:
+            # A failed node keeps the reason in its own log; here there is nobody who reads it.
+            own = self._columns(name, rows)
+            begin(own.codes, own.binning, least=own.least, dataset=dataset_of(name))
         held = {name: self.customers.parties[name] for name in job.members}
-        world = build_world(
-            folder,
-            _terms(job, self.customers),
-            {name: party.table for name, party in held.items()},
-            noise_seed=self.seed,
-            consents={name: party.consent for name, party in held.items()},
-        )
-        try:
-            world.run_shared(_alignment(job), _ALIGNMENT, _Unwatched())
-            outcome = world.run_shared(job, run, _Unwatched())
-            return Joint({name: _part(world, name, run) for name in job.members}, outcome)
-        finally:
-            world.close()
+        models, outcome = train_deployed(job, held, seed=self.seed, run=run, folder=folder)
+        return Joint(models, outcome)
 
     def spent(self, job: VerticalJob) -> float | None:
         """Return what a training costs the label of a customer, None without noise."""
@@ -187,7 +173,7 @@ class Trainer:
 
     def _columns(self, party: str, rows: IntArray) -> Columns:
         binning = self.binning(party)
-        codes = encode(self.customers.training[rows], binning, dataset=_dataset_of(party))
+        codes = encode(self.customers.training[rows], binning, dataset=dataset_of(party))
         return Columns(party, binning, codes, _LEAST_BIN)
 
     def _target(self, rows: IntArray) -> NDArray[np.uint8]:
@@ -211,16 +197,6 @@ def vertical_settings(setting: Setting) -> VerticalSettings:
     )
 
 
-class _Unwatched:
-    """Shows nothing."""
-
-    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:
-        """Show nothing."""
-
-    def finished_step(self, number: int, steps: int, name: str) -> None:
-        """Show nothing."""
-
-
 class _Replayed(ReproducibleNoise):
     """The noise that an owner's node draws in a run, in the order in which the twin adds it.
 
@@ -239,64 +215,3 @@ class _Replayed(ReproducibleNoise):
         self._round += 1
         moved: IntArray = values + np.append(np.delete(drawn, self._own), drawn[self._own])
         return moved
-
-
-def _part(world: World, member: str, run: str) -> AdditiveModel:
-    return read_part(node_at(world.node(member)).home, run).counted(member)
-
-
-def _alignment(job: VerticalJob) -> AlignmentJob:
-    multiplier = noise_multiplier_for(epsilon=_SIZE_EPSILON, delta=job.labels.delta, releases=2)
-    return AlignmentJob(
-        name=_ALIGNMENT,
-        requester=job.owner,
-        purpose=PURPOSE,
-        parties=tuple(Party(member=name, dataset=_dataset_of(name)) for name in job.members),
-        keys=tuple(key.key for key in KEYS),
-        privacy=CountPrivacy(
-            epsilon=_SIZE_EPSILON, delta=job.labels.delta, noise_multiplier=multiplier
-        ),
-    )
-
-
-def _terms(job: VerticalJob, customers: SharedCustomers) -> Terms:
-    """Return a contract that allows this alignment and this training, and nothing dearer."""
-    epsilon, mode = job.labels.epsilon, job.labels.mode
-    datasets = tuple(_dataset(name, job, customers, mode) for name in job.members)
-    # A filter admits less than is lost in the end, so its cap stands above the job's epsilon.
-    most = None if epsilon is None else min(_LARGEST_CAP, 2 * epsilon + 2)
-    caps = tuple(
-        Cap(
-            dataset=dataset.name,
-            delta=job.labels.delta,
-            lifetime_epsilon=most,
-            exact_scores_lifetime=job.model.rounds,
-            alignments_lifetime=1,
-        )
-        for dataset in datasets
-    )
-    return Terms("study", datasets, caps, _NEVER)
-
-
-def _dataset(name: str, job: VerticalJob, customers: SharedCustomers, mode: LabelMode) -> Dataset:
-    return Dataset(
-        name=_dataset_of(name),
-        population=_dataset_of(name),
-        holders=(name,),
-        uses={PURPOSE: (job.owner,)},
-        modes=("none",) if job.labels.epsilon is None else ("local",),
-        minimum_audience=1,
-        minimum_overlap=1,
-        quality_floor=0.0,
-        vertical=VerticalTerms(
-            keys=KEYS,
-            modes=(mode,),
-            most_levels=job.model.levels,
-            most_limit=job.model.limit,
-        ),
-        table=customers.parties[name].schema,
-    )
-
-
-def _dataset_of(member: str) -> str:
-    return f"{member}-customers"
