@@ -29,6 +29,7 @@ PANELS: dict[str, tuple[str, Callable[[Worth], bool]]] = {
     "epsilon": ("label epsilon", lambda line: line.partner == "useful"),
 }
 SCENARIOS = (*PANELS, "adult")
+OVERLAPS = (0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 def worth(scenario: str, out: Path, workers: int) -> tuple[tuple[str, ...], tuple[Worth, ...]]:
@@ -47,6 +48,8 @@ def draw(found: dict[str, tuple[Worth, ...]]) -> None:
             figure.subplots(2, 2).flat, PANELS.items(), strict=True
         ):
             draw_gains(axes, [line for line in found[name] if wanted(line)], 0)
+            if name == "overlap":  # spaced evenly, to show that worth grows in proportion
+                axes.set(xscale="linear", xlim=(0, 1.05), xticks=OVERLAPS)
             axes.set(xlabel=label, ylabel="gain in AUC over ourselves alone")
             axes.legend()
         FigureCanvasAgg(figure)
