@@ -40,19 +40,24 @@ def train_deployed(
     Returns: each party's part as it counts in a score, and what the training sent, without the
     alignment. Raises: what the runs raise.
     """
-    world = build_world(
+    world = vertical_world(job, parties, seed=seed, folder=folder)
+    try:
+        world.run_shared(alignment_for(job), ALIGNMENT, _Unwatched())
+        outcome = world.run_shared(job, run, _Unwatched())
+        return {name: _part(world, name, run) for name in job.members}, outcome
+    finally:
+        world.close()
+
+
+def vertical_world(job: VerticalJob, parties: Parties, *, seed: int, folder: Path) -> World:
+    """Make the homes of a training's members below an empty folder. Raises: OutputUnwritable."""
+    return build_world(
         folder,
         _terms(job, parties),
         {name: party.table for name, party in parties.items()},
         noise_seed=seed,
         consents={name: party.consent for name, party in parties.items()},
     )
-    try:
-        world.run_shared(_alignment(job), ALIGNMENT, _Unwatched())
-        outcome = world.run_shared(job, run, _Unwatched())
-        return {name: _part(world, name, run) for name in job.members}, outcome
-    finally:
-        world.close()
 
 
 class _Unwatched:
@@ -69,7 +74,8 @@ def _part(world: World, member: str, run: str) -> AdditiveModel:
     return read_part(node_at(world.node(member)).home, run).counted(member)
 
 
-def _alignment(job: VerticalJob) -> AlignmentJob:
+def alignment_for(job: VerticalJob) -> AlignmentJob:
+    """Return the alignment that a training uses."""
     multiplier = noise_multiplier_for(epsilon=_SIZE_EPSILON, delta=job.labels.delta, releases=2)
     return AlignmentJob(
         name=ALIGNMENT,
