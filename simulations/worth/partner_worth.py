@@ -1,6 +1,6 @@
 """When is a partner worth it? Runs the study's scenarios, draws its picture and prints its tables.
 
-    python simulations/worth/study.py [--out worth] [--workers 1]
+    python simulations/worth/partner_worth.py [--out worth] [--workers 1]
 
 Each scenario is also run by itself: `fedmkt simulate simulations/worth/overlap.toml`. What is
 finished below --out is not run again. The page is docs/studies/partner_worth.md.

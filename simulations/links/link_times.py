@@ -1,6 +1,6 @@
 """Link speed against time: how long trainings take from 1 Mb/s to 1 Gb/s and 1 to 200 ms.
 
-    python simulations/links/study.py [--customers 12000]
+    python simulations/links/link_times.py [--customers 12000]
 
 Makes each run once, as deployed, over Adult's training rows; writes down what each exchange sends
 and computes; and lays the simulated clock over it. Draws the picture of docs/studies/links.md and
