@@ -1,5 +1,6 @@
 """What the coordinator does in a training of a network: a count, then one secure sum a round."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from fedmkt.horizontal.network_server import (
 )
 from fedmkt.models.network_shape import NetworkWeights, parameter_bytes, shape_from_schema
 from fedmkt.wire.training import UpdateRequest
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,11 @@ class NetworkTrainingRun(SummedTraining[NetworkWeights]):
         asked = _asked(plan.index, state)
         if self.job.updates_seen:
             updates = self.seen(asked, length=plan.length)
-            return joined(state, self.job, list(updates.values()))
+            state, spoilt = joined(state, self.job, list(updates.values()))
+            if spoilt:
+                names = ", ".join(list(updates)[place] for place in spoilt)
+                _log.warning("round %d: no change came from %s", state.round, names)
+            return state
         values, survivors = self.sum(asked, length=plan.length)
         return advanced(state, self.job, values, survivors=survivors)
 

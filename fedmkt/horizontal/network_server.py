@@ -79,19 +79,22 @@ def advanced(
     return _moved(_controlled(state, job, update, survivors), job, update)
 
 
-def joined(state: NetworkState, job: NetworkJob, updates: Sequence[IntArray]) -> NetworkState:
-    """Return the state after a round whose updates were seen, joined by the job's robust rule.
+def joined(
+    state: NetworkState, job: NetworkJob, updates: Sequence[IntArray]
+) -> tuple[NetworkState, tuple[int, ...]]:
+    """Return the state after a round whose updates were seen, and the places of spoilt ones.
 
     Args: updates: one a partner, (shared + 1,): its change times its weight, and its weight. Each
-    counts once, whatever weight it says.
+    counts once, whatever weight it says; one that is no change is left out.
     Raises: TrainingDiverged; UpdatesTooFew, SettingInvalid for more faulty partners than a rule
         can bear.
     """
     shared = shared_length(job, state.shape)
-    changes = np.stack([_change(one, shared) for one in updates])
+    combined = _combined(np.stack([_change(one, shared) for one in updates]), job)
     update = np.zeros(state.shape.length)
-    update[:shared] = _combined(changes, job).update
-    return _moved(_controlled(state, job, update, len(updates)), job, update)
+    update[:shared] = combined.update
+    controlled = _controlled(state, job, update, len(combined.taken))
+    return _moved(controlled, job, update), combined.left_out
 
 
 def _change(values: IntArray, shared: int) -> FloatArray:

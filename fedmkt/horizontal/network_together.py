@@ -67,7 +67,7 @@ def train_together(
             )
             sums.append(made.values)
         state = (
-            joined(state, job, sums)
+            joined(state, job, sums)[0]
             if job.updates_seen
             else advanced(state, job, np.sum(sums, axis=0), survivors=len(sums))
         )

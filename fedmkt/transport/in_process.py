@@ -117,7 +117,7 @@ class InProcessGrid(Grid):
         if node_id not in self._node_configs:
             return ""
         message_id = f"{next(self._numbers):016x}"
-        sent = copy.deepcopy(message)
+        sent = _copied(message)
         sent.metadata.__dict__["_message_id"] = message_id
         if not self._is_lost(node_id, sent):
             with self._lock:
@@ -132,7 +132,7 @@ class InProcessGrid(Grid):
             self._pool.submit(self._handle, node_id, self._waiting[node_id].popleft())
 
     def _handle(self, node_id: int, message: Message) -> None:
-        reply = copy.deepcopy(self._call(node_id, message))
+        reply = _copied(self._call(node_id, message))
         reply.metadata.__dict__["_message_id"] = f"{next(self._numbers):016x}"
         lost = self._is_lost(node_id, reply)
         with self._lock:
@@ -194,6 +194,18 @@ def run_in_process(
         server_app(grid, context)
     finally:
         grid.close()
+
+
+def _copied(message: Message) -> Message:
+    """Return a message that shares nothing with `message` that can be changed."""
+    copied, own = copy.copy(message), vars(message)
+    # Metadata hold numbers and words alone, so a copy of them need not look inside.
+    vars(copied).update(
+        _metadata=copy.copy(own["_metadata"]),
+        _content=copy.deepcopy(own["_content"]),
+        _error=copy.copy(own["_error"]),
+    )
+    return copied
 
 
 def _take_identity() -> None:

@@ -14,9 +14,9 @@ from fedmkt.simulation.scenario.vertical_world import ALIGNMENT, alignment_for, 
 SEED, RUN = 3, "run"
 SMALL = {
     "name": "small",
-    "data": {"kind": "generated", "generator": {"rows": 400, "signal": 2}},
+    "data": {"kind": "generated", "generator": {"rows": 400, "signal": 2, "numbers": 1}},
     "partition": {"kind": "vertical"},
-    "vertical": {"shares": {"us": 1, "them": 1}, "number_columns": 1},
+    "vertical": {"shares": {"us": 1, "them": 1}},
     "model": {"rounds": 1, "max_bins": 4},
 }
 

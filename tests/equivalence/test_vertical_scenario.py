@@ -18,8 +18,10 @@ SMALL: dict[str, Any] = {
     "compare": ["alone"],
 }
 MADE: dict[str, Any] = {
-    "data": {"kind": "generated", "generator": {"rows": 700, "signal": 2}},
-    "vertical": {"number_columns": 2, "level_columns": 0},
+    "data": {
+        "kind": "generated",
+        "generator": {"rows": 700, "signal": 2, "numbers": 2, "levels": 0},
+    },
 }
 NOISED = {"privacy": {"trust": "local", "epsilon": 4}}
 
@@ -54,5 +56,5 @@ def test_one_place_measures_what_the_deployed_runs_do_to_the_last_bit(
 
 
 def test_the_same_seed_sends_the_same_bytes() -> None:
-    values = MADE | NOISED | {"vertical": {"shares": {"us": 1, "them": 1}, "number_columns": 1}}
+    values = MADE | NOISED | {"vertical": {"shares": {"us": 1, "them": 1}}}
     assert rows_of(**values) == rows_of(**values)

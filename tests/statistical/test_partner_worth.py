@@ -66,7 +66,7 @@ def test_a_partner_with_our_own_columns_adds_nothing_though_its_share_of_the_sco
 
 
 def test_what_nobody_knows_takes_worth_from_every_partner() -> None:
-    found = shortened("unseen", unseen=[0.0, 4.0])
+    found = shortened("unseen", noise=[0.0, 4.0])
     assert high(found[4.0, "useful"].gain) < low(found[0.0, "useful"].gain)
 
 

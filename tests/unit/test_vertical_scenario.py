@@ -55,11 +55,11 @@ A, B = ("north", 1), ("south", 1)
 
 
 def test_partners_know_the_stated_share_of_training_and_of_test_customers() -> None:
-    vertical = {"overlaps": {"partner_2": 0.3}}
+    vertical = {"overlaps": {"party-3": 0.3}}
     shared, parts = share_customers(study(partition={"overlap": 0.6}, vertical=vertical), 7)
     training, test = shared.training.height, shared.public.frame.height
     assert training + test == ROWS
-    for name, share in (("owner", 1.0), ("partner_1", 0.6), ("partner_2", 0.3)):
+    for name, share in (("party-1", 1.0), ("party-2", 0.6), ("party-3", 0.3)):
         assert parts[name].height == round(share * training)
         assert int(shared.known[name].sum()) == round(share * test)
 
@@ -67,7 +67,7 @@ def test_partners_know_the_stated_share_of_training_and_of_test_customers() -> N
 def test_a_lean_gives_a_partner_more_of_the_good_customers() -> None:
     found, _ = share_customers(study(partition={"overlap": 0.5}, vertical={"lean": 0.3}), 7)
     target = (found.public.frame[found.target] == found.schema.target_positive).to_numpy()
-    known = found.known["partner_1"]
+    known = found.known["party-2"]
     assert np.corrcoef(known, target)[0, 1] == pytest.approx(0.3, abs=0.02)
 
 
@@ -128,13 +128,11 @@ def test_randomised_labels_are_flipped_as_often_as_epsilon_says() -> None:
 
 
 def test_a_sweep_over_the_vertical_keys_measures_each_value() -> None:
-    scenario = study(seeds=[1, 2], sweep={"vertical.correlation": [0.0, 1.0]})
+    scenario = study(seeds=[1, 2], sweep={"data.generator.correlation": [0.0, 1.0]})
     results = simulate(scenario.model_dump(mode="json", exclude_unset=True))
-    lines = worth_of(results, ("vertical.correlation",))
+    lines = worth_of(results, ("data.generator.correlation",))
     assert [(line.values, line.name) for line in lines] == [
-        ((value,), name)
-        for value in (0.0, 1.0)
-        for name in ("partner_1", "partner_2", "all together")
+        ((value,), name) for value in (0.0, 1.0) for name in ("party-2", "party-3", "all together")
     ]
     assert all(line.gain.half is not None and line.best is not None for line in lines)
     page = render(scenario, results)
@@ -167,12 +165,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"link": {"mbit_s": 5}}, "link"),
     ({"partition": {"partners": 5}}, "names 3 parties"),
     ({"vertical": {"owner": "nobody"}}, "parties are"),
-    ({"vertical": {"overlaps": {"owner": 0.5}}}, "knows everybody"),
+    ({"vertical": {"overlaps": {"party-1": 0.5}}}, "knows everybody"),
     ({"vertical": {"leans": {"nobody": 0.5}}}, "names no partner"),
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),
     ({"vertical": {"shares": {"us": 1, "coordinator": 1}}}, "name is taken"),
-    ({"vertical": {"number_columns": 0, "level_columns": 0}}, "one column"),
+    ({"data": {"kind": "generated", "generator": {"numbers": 0, "levels": 0}}}, "one column"),
     ({"data": {"set": "bank_marketing"}}, "columns are needed"),
     ({"data": {"set": "adult", "features": ["age"]}}, "vertical.columns"),
 ]

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedmkt.core.errors import ScenarioPartMissing
-from fedmkt.simulation.scenario.additive import check_additive, run_additive, seconds_of
+from fedmkt.simulation.scenario import additive, network
+from fedmkt.simulation.scenario.additive import check_additive, run_additive
 from fedmkt.simulation.scenario.customers import Customers, read_customers, source_of
-from fedmkt.simulation.scenario.dealing import Parts, deal, dealer_of
+from fedmkt.simulation.scenario.dealing import Parts, deal, kind_of
+from fedmkt.simulation.scenario.network import check_network, run_network
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.vertical import (
@@ -26,7 +28,7 @@ def _dealt_out(setting: Setting, seed: int) -> tuple[Customers, Parts]:
 
 def _refuse_undealt(setting: Setting) -> None:
     source_of(setting.data)
-    dealer_of(setting.partition)
+    kind_of(setting.partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "additive": Family(run_additive, check_additive, seconds_of),
+    "additive": Family(run_additive, check_additive, additive.seconds_of),
+    "network": Family(run_network, check_network, network.seconds_of),
     KIND: Family(run_vertical, check_vertical, seconds_of_vertical, share_customers, check_parties),
 }
 

@@ -5,7 +5,7 @@ customers and, drawn apart, of the test customers; no test customer is in any pa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -126,24 +126,17 @@ def share_customers(setting: Setting, seed: int) -> tuple[SharedCustomers, Parts
 
 def _generator(setting: Setting) -> GeneratorSettings:
     """Return the generator's settings. Raises: SettingInvalid."""
-    part, asked = setting.vertical, setting.data.generator
-    whole = sum(part.shares.values())
+    asked, shares = setting.data.generator, setting.vertical.shares
+    if not shares:
+        return asked.drawn
+    whole = sum(shares.values())
     if not whole > 0:
         raise SettingInvalid(setting="vertical.shares", problem="one or more must be above 0")
-    return GeneratorSettings(
-        customers=asked.rows,
-        parties=tuple(
-            GeneratedParty(name, weight / whole, part.number_columns, part.level_columns)
-            for name, weight in part.shares.items()
-        ),
-        correlation=part.correlation,
-        signal=asked.signal,
-        interactions=part.interactions,
-        noise=part.unseen,
-        prevalence=asked.positive_share,
-        categories=part.categories,
-        curved=part.curved,
+    parties = tuple(
+        GeneratedParty(name, weight / whole, asked.numbers, asked.levels)
+        for name, weight in shares.items()
     )
+    return replace(asked.drawn, parties=parties)
 
 
 def _generated(setting: Setting, seed: int) -> tuple[Table, Truth]:

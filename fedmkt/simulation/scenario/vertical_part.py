@@ -27,9 +27,10 @@ class VerticalPart(Frozen):
         "retailer and a map provider; not read where data.kind = generated.",
     )
     shares: dict[Identifier, Weight] = Field(
-        default={"owner": 2.0, "partner_1": 1.0, "partner_2": 1.0},
+        default={},
         description="The parties of generated customers, each with its weight in the true score's "
-        "variance: 2 counts twice as much as 1, 0 is for columns that say nothing.",
+        "variance: 2 counts twice as much as 1, 0 is for columns that say nothing. Default: those "
+        "of data.generator, equally.",
     )
     owner: Identifier | None = Field(
         default=None,
@@ -66,40 +67,6 @@ class VerticalPart(Frozen):
         ge=1e-3,
         le=16,
         description="How far one column may move a score that the owner sees, in log-odds.",
-    )
-    number_columns: int = Field(
-        default=3, ge=0, le=100, description="Number columns of each generated party."
-    )
-    level_columns: int = Field(
-        default=1, ge=0, le=100, description="Category columns of each generated party."
-    )
-    categories: int = Field(
-        default=4, ge=2, le=100, description="Categories of a generated category column."
-    )
-    correlation: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="How much generated parties know the same: the correlation of one's j-th "
-        "column with another's. At 1 all parties have the same columns.",
-    )
-    interactions: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Share of the true score's variance that comes from products of two parties' "
-        "columns, which no additive model expresses.",
-    )
-    unseen: float = Field(
-        default=0.0,
-        ge=0,
-        le=5,
-        description="Standard deviation, in log-odds, of what moves the target of generated "
-        "customers and nobody knows.",
-    )
-    curved: bool = Field(
-        default=False,
-        description="Whether every second number column of a generated party counts by its square.",
     )
 
     @model_validator(mode="before")
