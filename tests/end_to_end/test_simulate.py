@@ -45,6 +45,7 @@ SMALL: dict[str, Any] = {
     "privacy": {"trust": "local"},
     "sweep": {"privacy.epsilon": [1, 8]},
 }
+FAILING = {"participation.dropout": [0.0, 0.5]}
 TIMELY_S = 120
 
 
@@ -224,7 +225,7 @@ def test_what_is_finished_before_a_failure_is_kept(
 
 def test_a_part_that_is_missing_is_refused_before_any_trial_runs(tmp_path: Path) -> None:
     with pytest.raises(ScenarioPartMissing):
-        run({**SMALL, "privacy": {}, "sweep": {"partition.kind": ["iid", "vertical"]}}, tmp_path)
+        run({**SMALL, "protocol": "full", "privacy": {}, "sweep": FAILING}, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -75,7 +75,11 @@ def read_customers(data: DataPart, seed: int) -> Customers:
 
     Raises: ScenarioPartMissing, SettingInvalid, and what reading and checking a table raises.
     """
-    table = source_of(data)(data, seed)
+    return customers_of(source_of(data)(data, seed), data, seed)
+
+
+def customers_of(table: Table, data: DataPart, seed: int) -> Customers:
+    """Return the customers of a table that was read. Raises: SettingInvalid."""
     training, test = _split(table, data, seed)
     target = _target(table.schema, data.target)
     return Customers(

@@ -153,7 +153,8 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         return f"list of: {_type(inner[0])}"
     if origin is dict:
-        return "table of keys, each with a list of values"
+        held = _type(inner[1])
+        return f"table of keys, each with a {'list of values' if 'list' in held else held}"
     if hasattr(annotation, "__metadata__"):
         limits = _limits(annotation.__metadata__)
         return f"{_type(inner[0])}, {limits}" if limits else _type(inner[0])
@@ -178,8 +179,10 @@ def _number(value: float) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "needed" if field.default_factory is None else "none"
-    if field.default is None or field.default == ():
+    if field.default is None or field.default in ((), {}):
         return "none"
+    if isinstance(field.default, dict):
+        return ", ".join(f"{name} = {value:g}" for name, value in field.default.items())
     if isinstance(field.default, tuple):
         return f"[{', '.join(map(str, field.default))}]"
     return str(field.default)

@@ -110,7 +110,7 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
     with plot_style(identity):
         figure, axes = new_axes(_WIDTH, _HEIGHT)
         values = list(dict.fromkeys(line.values[place] for line in lines))
-        at = _positions(axes, values)
+        at = place_values(axes, values)
         for colour, (label, group) in zip(SERIES, groups.items(), strict=False):
             _draw_joint(axes, [(at[one.values[place]], one) for one in group], colour, label)
         if not others:
@@ -131,7 +131,7 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
     return Plot(identity, title, description, svg, columns, rows)
 
 
-def _positions(axes: Axes, values: Sequence[object]) -> dict[object, float]:
+def place_values(axes: Axes, values: Sequence[object]) -> dict[object, float]:
     """Return where each value stands on the x axis, which is set up for them."""
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) < len(values):

@@ -199,7 +199,8 @@ class PartitionPart(Frozen):
         default=1.0,
         gt=0,
         le=1,
-        description="Share of customers that all partners know where kind = vertical.",
+        description="Share of the label owner's customers that each partner knows where kind = "
+        "vertical.",
     )
 
     @model_validator(mode="after")

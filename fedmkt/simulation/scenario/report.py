@@ -20,6 +20,7 @@ from fedmkt.simulation.scenario.page_plots import (
 )
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.summary import Line, lines_of
+from fedmkt.simulation.scenario.vertical_summary import gain_plots, worth_of
 from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
@@ -46,7 +47,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
     """Return the whole page as HTML."""
     keys = tuple(scenario.sweep)
     lines = lines_of(results, keys)
-    rounds = round_plot(results, keys)
+    rounds, worth = round_plot(results, keys), worth_of(results, keys)
     environment = template_environment()
     environment.filters |= {"value": value_words}
     return environment.get_template("scenario.html.j2").render(
@@ -57,7 +58,12 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         keys=keys,
         lines=lines,
         asked=list(_asked(scenario)),
-        plots=[*key_plots(lines, keys), *([rounds] if rounds else [])],
+        plots=[
+            *gain_plots(worth, keys),
+            *key_plots(lines, keys),
+            *([rounds] if rounds else []),
+        ],
+        worth=worth,
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         diverged=sum(line.diverged for line in lines),
     )

@@ -29,6 +29,11 @@ _ROW = {
     "bytes_up": pl.Int64,
     "bytes_down": pl.Int64,
     "exchanges": pl.Int64,
+    "gain": pl.Float64,
+    "shared_auc": pl.Float64,
+    "shared_gain": pl.Float64,
+    "share": pl.Float64,
+    "true_share": pl.Float64,
 }
 RESULTS, TIMINGS = "results.parquet", "timings.parquet"
 Done = Sequence[tuple[Trial, Finished]]

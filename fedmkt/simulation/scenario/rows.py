@@ -19,7 +19,7 @@ from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.scenario.customers import Customers
 from fedmkt.simulation.scenario.schema import Setting
 
-Method = Literal["federated", "pooled", "alone"]
+Method = Literal["federated", "pooled", "alone", "pair", "truth"]
 TRAINED, DIVERGED, TOO_FEW = "trained", "diverged", "too few partners"
 
 
@@ -32,6 +32,9 @@ class Row:
     where nobody answered in it. epsilon: what all rounds so far cost a customer, None without
     noise. clock_s: simulated seconds since the first round began. bytes and exchanges: of the whole
     training, in its last row; None where nothing was sent.
+    Of vertical trials alone: gain: in AUC over the label owner alone. shared_auc, shared_gain: the
+    same among test customers whom all parties of the model know. share, true_share: of a party's
+    part in the variance of the joint score, and of the true one.
     """
 
     method: Method
@@ -45,6 +48,11 @@ class Row:
     bytes_up: int | None = None
     bytes_down: int | None = None
     exchanges: int | None = None
+    gain: float | None = None
+    shared_auc: float | None = None
+    shared_gain: float | None = None
+    share: float | None = None
+    true_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from fedmkt.simulation.scenario.parts import (
     PartitionPart,
     PrivacyPart,
 )
+from fedmkt.simulation.scenario.vertical_part import VerticalPart
 
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 DEFAULT_FAMILY = "additive"
@@ -45,6 +46,9 @@ class Setting(Frozen):
     )
     privacy: PrivacyPart = Field(
         default=PrivacyPart(), description="What the training may cost a customer."
+    )
+    vertical: VerticalPart = Field(
+        default=VerticalPart(), description="Who knows which columns, where kind = vertical."
     )
     protocol: Literal["full", "lean"] = Field(
         default="full",

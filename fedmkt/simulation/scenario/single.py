@@ -4,8 +4,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from fedmkt.simulation.scenario.customers import read_customers, source_of
-from fedmkt.simulation.scenario.dealing import deal, kind_of
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.rows import Task
@@ -15,9 +13,9 @@ from fedmkt.simulation.scenario.trials import Trial
 
 def check(setting: Setting) -> None:
     """Refuse a setting that no trial can simulate. Raises: ScenarioPartMissing, SettingInvalid."""
-    source_of(setting.data)
-    kind_of(setting.partition)
-    family(setting).check(setting)
+    found = family(setting)
+    found.dealable(setting)
+    found.check(setting)
 
 
 def carry_out(trial: Trial, folder: Path) -> float:
@@ -27,8 +25,8 @@ def carry_out(trial: Trial, folder: Path) -> float:
     """
     started = time.monotonic()
     results = ResultsFolder(folder)
-    customers = read_customers(trial.setting.data, trial.seed)
-    parts = deal(customers, trial.setting.partition, trial.seed)
+    trained = family(trial.setting)
+    customers, parts = trained.dealt(trial.setting, trial.seed)
     seconds = {"customers": time.monotonic() - started}
     with tempfile.TemporaryDirectory(dir=results.work) as work:
         task = Task(
@@ -40,7 +38,7 @@ def carry_out(trial: Trial, folder: Path) -> float:
             folder=Path(work),
             seconds=seconds,
         )
-        rows = family(trial.setting).run(task)
+        rows = trained.run(task)
     whole = time.monotonic() - started
     results.finish(trial.id, rows, {**seconds, "whole": whole})
     return whole
