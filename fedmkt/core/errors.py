@@ -63,8 +63,8 @@ class ExtraMissing(UserError):
 
     code = "extra_missing"
     template = (
-        "Networks need {library}, which is not installed. Install it with: "
-        "pip install 'fedmkt[networks]'"
+        "{purpose} need {library}, which is not installed. Install it with: "
+        "pip install 'fedmkt[{extra}]'"
     )
 
 

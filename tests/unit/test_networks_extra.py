@@ -71,5 +71,5 @@ print(epsilon_of([DpSgdTerms(1.0, 1.0, 1.0, 1, 100).event], 1e-5) > 0)
 @pytest.mark.parametrize("module", ["fedmkt.privacy.dp_sgd.library", "fedmkt.models.network"])
 def test_a_missing_torch_is_one_named_error_that_says_what_to_install(module):
     said = answer(HIDDEN + ERROR.format(module=module))
-    assert said == str(ExtraMissing(library="torch"))
+    assert said == str(ExtraMissing(library="torch", purpose="Networks", extra="networks"))
     assert "pip install 'fedmkt[networks]'" in said

@@ -70,14 +70,17 @@ def test_a_node_handles_one_message_at_a_time_and_nodes_run_side_by_side() -> No
 def test_sender_and_receiver_share_no_record() -> None:
     grid = InProcessGrid(make_client_app(_echo), {1: {}})
     content = payload_record(b"before")
-    grid_ids = list(grid.push_messages([Message(content, 1, "train.fedmkt")]))
+    message = Message(content, 1, "train.fedmkt")
+    grid_ids = list(grid.push_messages([message]))
     content.config_records["fedmkt"]["payload"] = b"after"
+    message.metadata.dst_node_id = 9
     replies: list[Message] = []
     until = time.monotonic() + 5
     while not replies and time.monotonic() < until:
         replies += grid.pull_messages(grid_ids)
     grid.close()
     assert replies[0].content.config_records["fedmkt"]["payload"] == b"before"
+    assert replies[0].metadata.src_node_id == 1
 
 
 def test_a_lost_request_never_reaches_its_node() -> None:

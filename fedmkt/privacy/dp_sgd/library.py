@@ -9,6 +9,6 @@ from fedmkt.core.errors import ExtraMissing
 try:
     import torch as torch
 except ModuleNotFoundError as error:
-    raise ExtraMissing(library="torch") from error
+    raise ExtraMissing(library="torch", purpose="Networks", extra="networks") from error
 
 __all__ = ["torch"]
