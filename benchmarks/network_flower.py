@@ -1,4 +1,4 @@
-"""The task of `federated_networks.py` by Flower's simulation on Ray; needs `flwr[simulation]`, torch.
+"""The task of `federated_networks.py` by Flower's simulation; needs `flwr[simulation]`, torch.
 
 Flower's own FedAvg over ClientApps of one processor each, all partners in every round, nothing
 evaluated in between. A round before the first warms Ray's processes, and is thrown away.

@@ -1,4 +1,4 @@
-"""A node whose process dies of its second message, once for each home; worker processes import it."""
+"""A node whose process dies of its second message, once for each home; workers import it."""
 
 import os
 from collections.abc import Mapping
