@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
-BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd sweep
+BENCHMARKS ?= alignment inner_product vertical_training federated_training secure_sum large_table exchange_latency deployed_exchange fifty_nodes dp_sgd sweep simulation_grid federated_networks
 PEER := .venv-openmined
+RAY := .venv-ray
+PFL := .venv-pfl
 
 .PHONY: demo test test-full faults check format bench clean
 
@@ -37,16 +39,29 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# A peer to measure against, in an environment of its own: it pins what we do not.
+# Peers to measure against, each in an environment of its own: they pin what we do not.
 $(PEER)/installed:
 	$(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install --quiet "openmined-psi==2.0.6"
 	touch $(PEER)/installed
 
-bench: .venv/installed $(PEER)/installed
+$(RAY)/installed:
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt \
+	  "flwr[simulation]==1.41.*" "torch>=2.8,<2.14"
+	touch $(RAY)/installed
+
+$(PFL)/installed:
+	$(PYTHON) -m venv $(PFL)
+	$(PFL)/bin/python -m pip install --quiet "pfl==0.6.0" "torch>=2.8,<2.14"
+	touch $(PFL)/installed
+
+bench: .venv/installed $(PEER)/installed $(RAY)/installed $(PFL)/installed
 	for name in $(BENCHMARKS); do \
-	  FEDMKT_OPENMINED_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/$$name.py || exit 1; \
+	  FEDMKT_OPENMINED_PYTHON=$(PEER)/bin/python FEDMKT_RAY_PYTHON=$(RAY)/bin/python \
+	  FEDMKT_PFL_PYTHON=$(PFL)/bin/python \
+	    $(BIN)/python benchmarks/$$name.py || exit 1; \
 	done
 
 clean:
-	rm -rf .venv $(PEER) fedmkt-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(PEER) $(RAY) $(PFL) fedmkt-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,6 +21,7 @@ def simulate(
     tables: pl.DataFrame | Mapping[str, pl.DataFrame] | None = None,
     out: Path | str | None = None,
     workers: int = 1,
+    log: str | None = None,
 ) -> pl.DataFrame:
     """Run a scenario and return its results: one row a trial, model and round.
 
@@ -28,10 +29,10 @@ def simulate(
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
         [partition] says, or a frame for each partner. out: the results folder, as of the command;
         None keeps nothing. workers: processes; from a script, call with more than one only below
-        `if __name__ == "__main__":`.
+        `if __name__ == "__main__":`. log: a tracker, mlflow:URI or tensorboard:FOLDER.
     Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
     """
     # Imported by name when called: the package stays light, and no layer above is imported here.
     api = importlib.import_module("fedmkt.simulation.scenario.api")
-    results: pl.DataFrame = api.simulate(scenario, tables=tables, out=out, workers=workers)
+    results: pl.DataFrame = api.simulate(scenario, tables=tables, out=out, workers=workers, log=log)
     return results

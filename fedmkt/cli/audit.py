@@ -1,4 +1,4 @@
-"""`fedmkt audit`: verify a node's log offline, without the node."""
+"""`fedmkt audit`: verify a node's log offline, without the node, and a training's privacy."""
 
 import json
 import os
@@ -8,19 +8,25 @@ from typing import Annotated, Any
 
 import typer
 
+from fedmkt.cli.audit_privacy import privacy
 from fedmkt.core.errors import FileMissing, SettingInvalid
 from fedmkt.identity.hash_chain import Head, Verified, verify_chain
 from fedmkt.identity.keys import PublicIdentity
 from fedmkt.storage.whole_file import read_text
 
-app = typer.Typer(help="The signed audit log.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="The signed audit log, and audits of privacy.", no_args_is_help=True, add_completion=False
+)
 _KEY = re.compile(r"[0-9a-f]{64}")
 _HEAD = re.compile(r"[0-9]+:[0-9a-f]+")
 
 
 @app.callback()
 def _group() -> None:
-    """The signed audit log."""
+    """The signed audit log, and audits of privacy."""
+
+
+app.command("privacy")(privacy)
 
 
 @app.command("verify")

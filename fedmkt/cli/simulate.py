@@ -39,6 +39,14 @@ def simulate(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long sweep.")] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Also write the trials to mlflow:URI or tensorboard:FOLDER (extra `tracking`).",
+            show_default=False,
+        ),
+    ] = None,
     list_all: Annotated[
         bool,
         typer.Option("--list", help="List scenarios, data sets, partitions, models and keys."),
@@ -63,10 +71,10 @@ def simulate(
         problem = "name a TOML file or a bundled scenario; --list shows what there is"
         raise SettingInvalid(setting="SCENARIO", problem=problem)
     else:
-        _run(scenario, out, workers, yes=yes)
+        _run(scenario, out, workers, yes=yes, log=log)
 
 
-def _run(given: str, out: Path | None, workers: int | None, *, yes: bool) -> None:
+def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: str | None) -> None:
     # Imported here so that --help and mistakes answer at once.
     from fedmkt.simulation.scenario.api import run_scenario
     from fedmkt.simulation.scenario.folder import ResultsFolder
@@ -80,7 +88,7 @@ def _run(given: str, out: Path | None, workers: int | None, *, yes: bool) -> Non
     console = Console()
     with _live(console, yes=yes) as watcher:
         results = run_scenario(
-            scenario, folder, workers=workers or usual_workers(), watcher=watcher
+            scenario, folder, workers=workers or usual_workers(), watcher=watcher, log=log
         )
     lines = lines_of(results, tuple(scenario.sweep))
     console.print(headline(scenario, lines), markup=False, highlight=False, soft_wrap=True)
@@ -137,7 +145,7 @@ def _in_words(seconds: float) -> str:
 
 def _list() -> None:
     from fedmkt.simulation.scenario.customers import SOURCES
-    from fedmkt.simulation.scenario.dealing import PARTITIONS
+    from fedmkt.simulation.scenario.dealing import KINDS
     from fedmkt.simulation.scenario.families import FAMILIES
     from fedmkt.simulation.scenario.keys import all_keys, choices
     from fedmkt.simulation.scenario.loading import bundled_scenarios
@@ -149,7 +157,7 @@ def _list() -> None:
     for title, key, usable in (
         ("Customers", "data.kind", SOURCES),
         ("Data sets", "data.set", None),
-        ("Partitions", "partition.kind", PARTITIONS),
+        ("Partitions", "partition.kind", KINDS),
         ("Models", "model.family", FAMILIES),
         ("Algorithms of networks", "model.algorithm", None),
         ("Protocols", "protocol", None),

@@ -57,6 +57,11 @@ class NetworkRows:
         """Return the number of customers."""
         return len(self.target)
 
+    def between(self, start: int, end: int) -> "NetworkRows":
+        """Return the rows from `start` to before `end`, as a view."""
+        inputs = NetworkInputs(self.inputs.numbers[start:end], self.inputs.codes[start:end])
+        return NetworkRows(inputs, self.target[start:end])
+
     def taken(self, places: IntArray) -> "NetworkRows":
         """Return the rows at these places."""
         inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])

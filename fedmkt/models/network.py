@@ -16,6 +16,7 @@ Sources: direct effects beside a deep part, Cheng et al. 2016, arXiv:1606.07792;
 Berkhahn 2016, arXiv:1604.06737; residual connections, He et al. 2015, arXiv:1512.03385.
 """
 
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -34,9 +35,7 @@ class Network(NetworkWeights):
 
     def scores(self, inputs: NetworkInputs) -> FloatArray:
         """Return the score of each row, shape (rows,), in log-odds."""
-        with torch.no_grad():
-            scores, _ = self._forward(inputs)
-        return scores.numpy().astype(np.float64)
+        return self._forward(inputs).scores.numpy().astype(np.float64)
 
     def probabilities(self, inputs: NetworkInputs) -> FloatArray:
         """Return the expected target of each row, shape (rows,)."""
@@ -47,18 +46,21 @@ class Network(NetworkWeights):
 
         A slope at the score is minus the task's residual, so it is bounded whatever the score.
         """
-        scores, passed = self._forward(inputs)
+        passed = self._forward(inputs)
         residuals = task_named(self.shape.task).residuals(
-            target, scores.detach().numpy().astype(np.float64)
+            target, passed.scores.numpy().astype(np.float64)
         )
-        outer = torch.from_numpy(-residuals).to(torch.float32)
-        slopes = torch.autograd.grad(scores, [output for _, output in passed], outer)
-        return tuple(
-            LinearTrace(taken.detach(), slope)
-            if taken.is_floating_point()
-            else EmbeddingTrace(taken, slope, size)
-            for (taken, _), slope, size in zip(passed, slopes, self._sizes(), strict=True)
-        )
+        outer = torch.from_numpy(-residuals).to(torch.float32)[:, None]
+        slopes, before = self._backward(passed, outer)
+        sizes = [columns - 1 for _, columns in self.shape.tables]
+        looked_up = [torch.cat([outer, one], dim=1) for one in torch.split(before, sizes, dim=1)]
+        tables = [
+            EmbeddingTrace(codes, one, size)
+            for codes, one, (size, _) in zip(
+                passed.codes, looked_up, self.shape.tables, strict=True
+            )
+        ]
+        return (*tables, *map(LinearTrace, passed.taken, slopes))
 
     def mean_slope(self, inputs: NetworkInputs, target: NDArray[np.uint8]) -> NumberArray:
         """Return the gradient of the rows' mean loss, shape (shape.length,); 0 without rows.
@@ -70,28 +72,47 @@ class Network(NetworkWeights):
         parts = [_summed(trace) for trace in self.traces(inputs, target)]
         return torch.cat(parts).div_(len(target)).numpy()
 
-    def _forward(
-        self, inputs: NetworkInputs
-    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
-        """Return the scores (rows,), and what each layer took and gave, in order."""
+    def _forward(self, inputs: NetworkInputs) -> "_Passed":
+        """Return what the layers took and gave."""
         numbers = torch.from_numpy(inputs.numbers)
         codes = torch.from_numpy(inputs.codes.T.astype(np.int64))
         tables, layers = self._pieces()
-        passed = [
-            (column, torch.index_select(table, 0, column).requires_grad_(torch.is_grad_enabled()))
+        looked_up = [
+            torch.index_select(table, 0, column)
             for column, table in zip(codes, tables, strict=True)
         ]
-        looked_up = [vectors for _, vectors in passed]
         parts = [*(vectors[:, 1:] for vectors in looked_up), numbers]
         hidden = torch.cat(parts, dim=1) if looked_up else numbers
-        for place, (weight, bias) in enumerate(layers[:-1]):
-            output = _linear(hidden, weight, bias)
-            passed.append((hidden, output))
-            bent = torch.relu(output)
-            hidden = hidden + bent if place else bent
-        output = _linear(hidden, *layers[-1])
-        passed.append((hidden, output))
-        return output[:, 0] + sum(vectors[:, 0] for vectors in looked_up), passed
+        taken, bent = [hidden], []
+        for weight, bias in layers[:-1]:
+            bent.append(torch.addmm(bias, hidden, weight.T).relu_())
+            hidden = hidden + bent[-1] if len(bent) > 1 else bent[-1]
+            taken.append(hidden)
+        weight, bias = layers[-1]
+        scores = torch.addmm(bias, hidden, weight.T)[:, 0]
+        for vectors in looked_up:
+            scores = scores + vectors[:, 0]
+        return _Passed(list(codes), taken, bent, scores)
+
+    def _backward(
+        self, passed: "_Passed", outer: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the slopes of each linear layer's outputs, and of the looked-up inputs.
+
+        Args: outer: (rows, 1), the slopes of the scores. By the chain rule, written out: a layer
+        costs one product and one pass over its slopes.
+        """
+        _, layers = self._pieces()
+        slopes = [outer]
+        looked_up = sum(columns - 1 for _, columns in self.shape.tables)
+        if not passed.bent:
+            return slopes, outer.new_empty(len(outer), looked_up)
+        after = outer * layers[-1][0]  # (rows, width), by the last hidden layer
+        for (weight, _), bent in zip(layers[-2:0:-1], passed.bent[:0:-1], strict=True):
+            slopes.append(_unbent(after, bent))
+            after = torch.addmm(after, slopes[-1], weight)
+        slopes.append(_unbent(after, passed.bent[0]))
+        return slopes[::-1], slopes[-1] @ layers[0][0][:, :looked_up]
 
     def _pieces(self) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
         """Return the tables, and the weight and bias of each layer, as views of the parameters."""
@@ -110,15 +131,23 @@ class Network(NetworkWeights):
             for weight, bias, one in zip(weights, biases, shape.layers, strict=True)
         ]
 
-    def _sizes(self) -> list[int]:
-        """Return the size of each category's table, and 0 for each linear layer."""
-        return [size for size, _ in self.shape.tables] + [0] * len(self.shape.layers)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passed:
+    """What a batch left in the layers. codes: of each category, (rows,). taken: the inputs of each
+    linear layer. bent: the outputs of all but the last after relu. scores: (rows,).
+    """
+
+    codes: list[torch.Tensor] = field(repr=False)
+    taken: list[torch.Tensor] = field(repr=False)
+    bent: list[torch.Tensor] = field(repr=False)
+    scores: torch.Tensor = field(repr=False)
 
 
-def _linear(taken: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Return a layer's outputs (rows, out); their slopes can be asked for."""
-    output = torch.addmm(bias, taken, weight.T)
-    return output if output.requires_grad else output.requires_grad_(torch.is_grad_enabled())
+def _unbent(slopes: torch.Tensor, bent: torch.Tensor) -> torch.Tensor:
+    """Return slopes by what relu took, from slopes by what it gave."""
+    through: torch.Tensor = torch.ops.aten.threshold_backward(slopes, bent, 0)
+    return through
 
 
 def _summed(trace: Trace) -> torch.Tensor:

@@ -42,6 +42,8 @@ COORDINATOR = "coordinator"
 _TABLE_FILE = "customers.parquet"
 _CONSENT_FILE = "consent.parquet"
 _PATIENCE = Patience(connect_s=5, exchange_s=300, absent_s=5)
+_PATIENCE_ELSEWHERE = Patience(connect_s=60, exchange_s=300, absent_s=60)
+"""Where nodes run in other processes, which take seconds to start, and to start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,9 @@ class World:
     def _carried_out(self, job: AnyJob, run: str, watcher: Watcher) -> AnyOutcome:
         self.order(job, run)
         outcomes: list[AnyOutcome] = []
+        patience = _PATIENCE if self.backend == IN_PROCESS else _PATIENCE_ELSEWHERE
         self.backend.run_apps(
-            make_server_app(make_main(watcher, patience=_PATIENCE, keep=outcomes.append)),
+            make_server_app(make_main(watcher, patience=patience, keep=outcomes.append)),
             _CLIENT,
             node_configs={
                 number: {"home": str(self.node(member))}

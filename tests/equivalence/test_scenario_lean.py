@@ -11,7 +11,7 @@ from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.loading import scenario_of
-from fedmkt.simulation.scenario.rows import Row, Ruler, Task
+from fedmkt.simulation.scenario.rows import TOO_FEW, Row, Ruler, Task
 
 SMALL = {"data": {"set": "bank_marketing", "rows": 900}, "compare": []}
 
@@ -50,6 +50,70 @@ def test_a_lean_training_measures_what_the_full_one_does_to_the_last_bit(
     assert full[-1].epsilon == (asked if asked is None else pytest.approx(asked, rel=2e-3))
     assert full[-1].exchanges
     assert lean[-1].exchanges is None
+
+
+NETWORK = {"family": "network", "rounds": 2, "local_steps": 3}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": NETWORK},
+        {
+            "model": {**NETWORK, "algorithm": "fedsgd", "clip_norm": 1.0, "width": 4},
+            "privacy": {"trust": "distributed", "epsilon": 2},
+        },
+        {
+            "model": {**NETWORK, "clip_norm": 1.0, "sampling_rate": 0.3},
+            "privacy": {"trust": "local", "epsilon": 2},
+        },
+        {
+            "model": {**NETWORK, "joining": {"rule": "median"}, "algorithm": "scaffold"},
+        },
+    ],
+    ids=["none", "distributed", "local", "seen"],
+)
+def test_a_lean_network_measures_what_the_full_one_does_to_the_last_bit(
+    values: dict[str, Any],
+) -> None:
+    full, lean = rows_of(values), rows_of({**values, "protocol": "lean"})
+    assert [(r.round, r.auc, r.log_loss, r.epsilon) for r in full] == [
+        (r.round, r.auc, r.log_loss, r.epsilon) for r in lean
+    ]
+    asked = values.get("privacy", {}).get("epsilon")
+    assert full[-1].epsilon == (asked if asked is None else pytest.approx(asked, rel=2e-3))
+    assert len(full) == 2
+
+
+def test_with_everybody_away_a_training_ends_by_name_and_with_some_it_goes_on() -> None:
+    many = {"protocol": "lean", "partition": {"partners": 30}, "model": {"rounds": 6}}
+    away = rows_of({**many, "participation": {"dropout": 0.5, "quorum": 14}})
+    assert (away[-1].status, away[-1].auc) == (TOO_FEW, None)
+    assert 1 <= away[-1].round <= 6
+    for model in ({"rounds": 3}, {**NETWORK, "rounds": 3, "algorithm": "scaffold"}):
+        some = {**many, "model": model, "participation": {"share": 0.3, "dropout": 0.2}}
+        rows, everybody = rows_of(some), rows_of({**many, "model": model})
+        assert [row.status for row in rows] == ["trained"] * 3
+        assert rows[-1].auc != everybody[-1].auc
+        assert rows_of(some) == rows
+
+
+def test_the_clock_runs_longer_with_slower_lines_stragglers_and_masks() -> None:
+    def passed(**values: Any) -> float:
+        base = {"protocol": "lean", "model": {"rounds": 2}, "partition": {"partners": 5}}
+        row = rows_of({**base, **values})[-1]
+        assert row.clock_s is not None
+        return row.clock_s
+
+    line = {"mbit_s": 100.0, "latency_ms": 10.0, "compute_s": 1.0}
+    plain = passed(link=line)
+    # Two rounds of at least the partners' work, and no partner works longer than that.
+    assert 2 < plain < 4
+    assert passed(link={**line, "mbit_s": 0.01}) > plain
+    assert passed(link={**line, "latency_ms": 500.0}) > plain
+    slow = {"straggler_share": 1.0, "straggler_slowdown": 3.0}
+    assert passed(link=line, participation=slow) > 2 * plain
+    assert passed(link=line, protocol="full") > plain
 
 
 def test_the_pooled_twin_is_that_of_train_pooled() -> None:

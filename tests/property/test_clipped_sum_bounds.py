@@ -16,9 +16,11 @@ from fedmkt.core.errors import SettingInvalid
 from fedmkt.privacy.dp_sgd.clipped_sum import ROWS_A_CUSTOMER, clipped_sum
 from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
+from fedmkt.privacy.dp_sgd.weighted_sum import roundings
 
 CLIP = 1.5
 MOST = CLIP * (1 + FLOAT_MARGIN)
+FEW = 2 * roundings(4) * 2.0**-24 * 4 * CLIP  # proven of two sums of at most four customers
 ROWS = 6  # those of the other customers
 
 # Whatever a hostile row can put into a trace, cancelling, vanishing and infinite values among them.
@@ -91,7 +93,7 @@ def test_a_row_that_is_not_finite_adds_nothing(value):
     expected = clipped_sum([LinearTrace(inputs[:2], slopes[:2])], clip_norm=CLIP)
     inputs[2, 1] = value
     found = clipped_sum([LinearTrace(inputs, slopes)], clip_norm=CLIP)
-    np.testing.assert_array_equal(found, expected)
+    assert np.linalg.norm(found - expected) <= FEW
 
 
 def test_a_customer_adds_nothing_where_one_of_several_rows_is_not_finite():
@@ -100,7 +102,7 @@ def test_a_customer_adds_nothing_where_one_of_several_rows_is_not_finite():
     slopes[3, 0] = np.nan
     customers = np.array([0, 1, 2, 2])
     found = clipped_sum([LinearTrace(inputs, slopes)], clip_norm=CLIP, customers=customers)
-    np.testing.assert_array_equal(found, expected)
+    assert np.linalg.norm(found - expected) <= FEW
 
 
 @settings(deadline=None, max_examples=25)
@@ -119,7 +121,7 @@ def test_hostile_inputs_of_a_network_move_its_sum_by_at_most_the_clip_norm(shape
 def test_the_bound_is_reached():
     trace = LinearTrace(torch.full((1, 3), 100.0), torch.full((1, 2), 100.0))
     found = clipped_sum([trace], clip_norm=CLIP)
-    assert np.linalg.norm(found) == pytest.approx(CLIP, rel=1e-12)
+    assert np.linalg.norm(found) == pytest.approx(CLIP, rel=roundings(1) * 2.0**-24)
 
 
 def test_an_empty_batch_has_a_sum_of_zero():

@@ -23,15 +23,22 @@ NETWORKS = (
     "fedmkt.node.network_training",
     "fedmkt.privacy.dp_sgd.clipped_sum",
     "fedmkt.privacy.dp_sgd.library",
+    "fedmkt.privacy.dp_sgd.row_norms",
     "fedmkt.privacy.dp_sgd.step",
     "fedmkt.privacy.dp_sgd.traces",
+    "fedmkt.privacy.dp_sgd.weighted_sum",
+    "fedmkt.simulation.poisoning.adult",
+    "fedmkt.simulation.poisoning.loop",
+    "fedmkt.simulation.poisoning.study",
 )
+STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""
 import importlib, pkgutil, sys
 import fedmkt
-NETWORKS = {NETWORKS}
+NETWORKS, STUDIES = {NETWORKS}, {STUDIES}
 for module in pkgutil.walk_packages(fedmkt.__path__, "fedmkt."):
-    if module.name not in NETWORKS and not module.name.endswith("__main__"):
+    networks = module.name in NETWORKS or module.name.startswith(STUDIES)
+    if not networks and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 print("torch" in sys.modules)
 """

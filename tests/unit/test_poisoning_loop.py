@@ -1,8 +1,10 @@
 """The plain federated loop is SGD and a mean; attacks change what their partners send, no more."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
-from network_twin import random_network, random_rows, row_gradients, small_shape
+from network_twin import row_gradients
 from poisoning_world import population, table, trigger
 
 from fedmkt.core.errors import SettingInvalid
@@ -17,7 +19,8 @@ from fedmkt.simulation.poisoning.attackers import (
     TurnedUpdates,
 )
 from fedmkt.simulation.poisoning.defences import plain_mean
-from fedmkt.simulation.poisoning.loop import Situation, Terms, local_update, mean_slope, train
+from fedmkt.simulation.poisoning.loop import local_update, train
+from fedmkt.simulation.poisoning.parts import Situation, Terms
 from fedmkt.simulation.poisoning.population import (
     Rows,
     draw_population,
@@ -30,14 +33,6 @@ SHORT = Terms(rounds=2, steps=2, batch=8, rate=0.2)
 
 def same_models(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one.models, other.models, strict=True))
-
-
-def test_the_slope_is_the_mean_of_the_rows_gradients():
-    shape = small_shape(2, [3, 4], 4, 1)
-    network = random_network(shape, 1)
-    inputs, target = random_rows(shape, 20, 2)
-    expected = row_gradients(network, inputs, target).mean(axis=0)
-    np.testing.assert_allclose(mean_slope(network, Rows(inputs, target)), expected, atol=1e-5)
 
 
 def test_a_partner_alone_takes_plain_steps_of_sgd():
@@ -56,7 +51,7 @@ def test_the_mean_of_the_partners_updates_moves_the_model():
     people = population(3, partners=3)
     start = first_parameters(people.shape, 4)
     updates = [
-        local_update(people.shape, start, own, SHORT, (4, place, 0))
+        local_update(people.shape, start, own, SHORT, (4, 0, place))
         for place, own in enumerate(people.partners)
     ]
     found = train(people, SHORT, plain_mean, seed=4)
@@ -87,6 +82,20 @@ def test_a_training_that_diverges_ends_with_its_last_finite_model():
     found = train(people, terms, plain_mean, seed=4, attack=attack, hostile=[0, 1])
     assert len(found.models) < terms.rounds
     assert np.isfinite(found.models[-1]).all()
+
+
+@dataclass(frozen=True)
+class Spoilt(EchoRiders):
+    def send(self, situation, draw):
+        return np.full_like(situation.last, np.nan)
+
+
+def test_one_update_that_is_not_finite_ends_a_plain_training_and_no_robust_one():
+    people = population(3, partners=3)
+    for rule, rounds in ((plain_mean, 0), (median, SHORT.rounds)):
+        found = train(people, SHORT, rule, seed=4, attack=Spoilt(), hostile=[1])
+        assert len(found.models) == rounds
+        assert found.hostile_taken == 0.0
 
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"steps": 0}, {"batch": 0}, {"rate": np.nan}])

@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp
 from fedmkt.core.errors import SettingInvalid, UpdatesTooFew
 from fedmkt.evaluation.metrics import Interval
 from fedmkt.simulation.poisoning.attackers import Backdoor, EchoRiders, LabelFlips, TurnedUpdates
-from fedmkt.simulation.poisoning.loop import Terms
+from fedmkt.simulation.poisoning.parts import Terms
 from fedmkt.simulation.poisoning.plots import attack_plots
 from fedmkt.simulation.poisoning.result import AttackResult, RuleOutcome, over_seeds
 from fedmkt.simulation.poisoning.study import Study, run_study

@@ -9,6 +9,7 @@ import pytest
 
 from fedmkt.core.errors import (
     FileMissing,
+    PartitionImpossible,
     ScenarioInvalid,
     ScenarioPartMissing,
     SettingInvalid,
@@ -74,7 +75,7 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
     [
         ("[partition]\npartners = 1", "line 3, partition.partners: it must be at least 2"),
         ("[partition]\npartners = 10_001", "partition.partners: it must be at most 10000"),
-        ('[partition]\nkind = "column"', "partition: kind = column needs column"),
+        ('[partition]\nkind = "column"', "partition: kind = column needs either column or groups"),
         ('[data]\nkind = "file"', "data: kind = file needs path"),
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
         ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
@@ -158,7 +159,11 @@ def test_every_key_is_explained() -> None:
 
 
 def test_a_section_is_explained_by_its_keys() -> None:
-    assert {key.name for key in explained("link")} == {"link.mbit_s", "link.latency_ms"}
+    assert {key.name for key in explained("link")} == {
+        "link.mbit_s",
+        "link.latency_ms",
+        "link.compute_s",
+    }
     assert explained("lnk") == ()
     assert choices("partition.kind")[:2] == ("iid", "column")
 
@@ -172,7 +177,7 @@ def test_ranges_and_defaults_are_those_of_the_schema() -> None:
     assert {key.only for key in explained("model.rounds")} == {"additive", "network"}
 
 
-@pytest.mark.parametrize("kind", ["iid", "column"])
+@pytest.mark.parametrize("kind", ["iid", "column", "dirichlet", "quantity"])
 def test_every_training_row_goes_to_exactly_one_partner(kind: str) -> None:
     study = scenario(data={"rows": 1000})
     customers = read_customers(study.data, seed=1)
@@ -186,11 +191,29 @@ def test_every_training_row_goes_to_exactly_one_partner(kind: str) -> None:
     assert all(parts[name].equals(again[name]) for name in parts)
 
 
+def test_written_out_groups_are_dealt_out_whole() -> None:
+    customers = read_customers(scenario(data={"rows": 3000}).data, seed=1)
+    part = PartitionPart(kind="column", groups="adult_by_occupation", partners=7)
+    held = [set(rows["occupation"]) for rows in deal(customers, part, seed=1).values()]
+    assert len(held) == 7
+    assert sum(len(one) for one in held) == len(set.union(*held))
+    with pytest.raises(ValueError, match="need partners = 7"):
+        PartitionPart(kind="column", groups="adult_by_occupation", partners=6)
+
+
+def test_generated_customers_follow_the_seed() -> None:
+    data = {"kind": "generated", "generator": {"rows": 500, "parties": 2}}
+    one, same, other = (read_customers(scenario(data=data).data, seed=seed) for seed in (1, 1, 2))
+    assert one.training.equals(same.training)
+    assert not one.training.equals(other.training)
+    assert len(one.features) == 2 * 4
+
+
 def test_more_partners_than_rows_or_values_are_refused() -> None:
     customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
-    with pytest.raises(SettingInvalid, match="there are 100 rows"):
+    with pytest.raises(PartitionImpossible, match="the table has 100"):
         deal(customers, PartitionPart(partners=101), seed=1)
-    with pytest.raises(SettingInvalid, match=r"race has [2-5] values"):
+    with pytest.raises(PartitionImpossible, match=r"race has [2-5] values"):
         deal(customers, PartitionPart(kind="column", column="race", partners=6), seed=1)
 
 

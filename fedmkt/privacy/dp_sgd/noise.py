@@ -44,6 +44,7 @@ SMOOTH = 6  # w^2 of the proof
 TABLES = 4
 _BITS = 128
 _UNDECIDED = np.int16(-(2**15))
+_SEARCHED = np.int16(-1)
 
 
 def _strides() -> tuple[int, ...]:
@@ -130,7 +131,7 @@ class KeyedNoise:
         drawn = _table().draw(TABLES * len(values), self._stream).reshape(TABLES, len(values))
         noised = values.copy()
         for stride, row in zip(STRIDES, drawn, strict=True):
-            noised += stride * row
+            noised += np.multiply(row, stride, dtype=np.int64)
         return noised
 
 
@@ -153,25 +154,30 @@ class GaussianTable:
         least = np.searchsorted(self._high, cells, side="left")
         most = np.searchsorted(self._high, cells | np.uint64(2**48 - 1), side="right")
         self._cells = np.where(least == most, least - reach, _UNDECIDED).astype(np.int16)
+        # A cell with one border needs no search: its value is this one or the next.
+        self._least = np.where(most - least == 1, least, _SEARCHED).astype(np.int16)
         self._reach = reach
 
-    def draw(self, count: int, stream: KeyStream) -> IntArray:
+    def draw(self, count: int, stream: KeyStream) -> NDArray[np.int16]:
         """Return independent values, shape (count,)."""
         cells = stream.words(count, np.uint16)
-        values = self._cells[cells].astype(np.int64)
+        values = np.take(self._cells, cells)
         undecided = np.flatnonzero(values == _UNDECIDED)
-        values[undecided] = self._look_up(cells[undecided], stream)
+        values[undecided] = self._look_up(np.take(cells, undecided), stream)
         return values
 
-    def _look_up(self, cells: NDArray[np.uint16], stream: KeyStream) -> IntArray:
+    def _look_up(self, cells: NDArray[np.uint16], stream: KeyStream) -> NDArray[np.int16]:
         """Return the values of uniform numbers whose first 16 bits are `cells`."""
         words = stream.words(len(cells), np.uint64)
         numbers = (cells.astype(np.uint64) << np.uint64(48)) | (words >> np.uint64(16))
-        places = np.searchsorted(self._high, numbers, side="right")
+        least = np.take(self._least, cells)
+        places = least + (np.take(self._high, least, mode="clip") <= numbers)
+        searched = np.flatnonzero(least == _SEARCHED)
+        places[searched] = np.searchsorted(self._high, numbers[searched], side="right")
         for place in np.flatnonzero(self._high[np.maximum(places, 1) - 1] == numbers):
             whole = (int(numbers[place]) << 64) | int(stream.words(1, np.uint64)[0])
             places[place] = bisect_right(self._borders, whole)
-        return places - self._reach
+        return (places - self._reach).astype(np.int16)
 
 
 def _borders(sigma: int, reach: int) -> list[int]:

@@ -11,7 +11,7 @@ from fedmkt.simulation.poisoning.attackers import (
     NoiseRiders,
     TurnedUpdates,
 )
-from fedmkt.simulation.poisoning.loop import Attack, Terms
+from fedmkt.simulation.poisoning.parts import Attack, Terms
 from fedmkt.simulation.poisoning.population import (
     Population,
     Rows,
@@ -26,7 +26,7 @@ PARTNERS, HOSTILE, ROWS_EACH, TEST_ROWS = 10, 3, 300, 5_000
 
 
 def adult_study() -> Study:
-    """Return the study: ten partners of 300 customers each, 15 rounds of ten steps."""
+    """Return the study: ten partners of 300 customers each, 12 rounds of six steps."""
     return Study(adult_population, Terms(), HOSTILE)
 
 

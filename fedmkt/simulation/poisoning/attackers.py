@@ -11,7 +11,7 @@ import numpy as np
 
 from fedmkt.core.stages import FloatArray
 from fedmkt.models.network_shape import NetworkInputs
-from fedmkt.simulation.poisoning.loop import Situation
+from fedmkt.simulation.poisoning.parts import Situation
 from fedmkt.simulation.poisoning.population import Rows, Trigger
 
 

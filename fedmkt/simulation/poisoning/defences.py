@@ -17,7 +17,7 @@ from fedmkt.horizontal.robust import (
     multi_krum,
     trimmed_mean,
 )
-from fedmkt.simulation.poisoning.loop import Rule, Training
+from fedmkt.simulation.poisoning.parts import Rule, Training
 
 PLAIN = "mean"
 
@@ -40,8 +40,8 @@ def assume(faulty: int, rehearsal: Training) -> Assumed:
 
 
 def plain_mean(updates: FloatArray) -> Combined:
-    """Return the mean of all updates."""
-    return trimmed_mean(updates, faulty=0)
+    """Return the mean of all updates, whatever they hold: one that is not finite spoils it."""
+    return Combined(updates.mean(axis=0), tuple(range(len(updates))), ())
 
 
 DEFENCES: dict[str, Callable[[FloatArray, Assumed], Combined]] = {

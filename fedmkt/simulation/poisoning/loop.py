@@ -7,90 +7,39 @@ Guarantee: equal arguments give equal results on one machine. An honest partner 
 whatever rule joins the updates and whatever others send, so that trainings differ by these alone.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import TrainingDiverged
 from fedmkt.core.stages import FloatArray
-from fedmkt.horizontal.robust import Combined
 from fedmkt.horizontal.server_steps import ServerSettings, advance, initial
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkShape, first_parameters
-from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, Trace
+from fedmkt.privacy.dp_sgd.library import torch
+from fedmkt.simulation.poisoning.parts import Attack, Rule, Situation, Terms, Training
 from fedmkt.simulation.poisoning.population import Population, Rows
 
 FARTHEST = 1e6
 """An honest update with a greater entry ends a training: it diverged."""
-Rule = Callable[[FloatArray], Combined]
-"""From updates (partners, parameters) to one; `horizontal.robust` has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How long and how fast a training goes. steps: of each partner a round. batch: rows a step.
-
-    Raises: SettingInvalid.
-    """
-
-    rounds: int = 15
-    steps: int = 10
-    batch: int = 32
-    rate: float = 0.2
-
-    def __post_init__(self) -> None:
-        """Refuse a training that never steps. Raises: SettingInvalid."""
-        for name in ("rounds", "steps", "batch", "rate"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise SettingInvalid(setting=f"the training's {name}", problem="must be above 0")
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold torch to one thread: over so few rows, threads wait longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Situation:
-    """What a hostile partner knows when it sends.
-
-    honest: (parameters,), its update had it trained on `rows`. last: (parameters,), what the rule
-    made of the last round, seen as the difference of two models; zeros in the first round.
-    """
-
-    honest: FloatArray = field(repr=False)
-    last: FloatArray = field(repr=False)
-
-
-class Attack(Protocol):
-    """The seam for attacks: what a hostile partner trains on, and what it sends."""
-
-    @property
-    def name(self) -> str:
-        """Return the attack's name in tables and plots."""
-        ...
-
-    def poison(self, rows: Rows, draw: np.random.Generator) -> Rows:
-        """Return the rows that a hostile partner trains on."""
-        ...
-
-    def send(self, situation: Situation, draw: np.random.Generator) -> FloatArray:
-        """Return what a hostile partner sends, shape (parameters,)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Training:
-    """A training's course.
-
-    models: the parameters after each round, each (parameters,); fewer than the terms' rounds where
-    the training diverged and stopped. norms: of each round's updates (partners,). hostile_taken:
-    the share of hostile updates that the rule made its results from.
-    """
-
-    models: tuple[NDArray[np.float32], ...] = field(repr=False)
-    norms: tuple[FloatArray, ...] = field(repr=False)
-    hostile_taken: float
-
-
+@one_thread()
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is looked for and ends it
 def train(
     population: Population,
     terms: Terms,
@@ -110,27 +59,37 @@ def train(
     last = np.zeros_like(state.exact)
     models, norms, taken = [], [], 0
     for number in range(terms.rounds):
-        updates = np.stack(
-            [
-                local_update(population.shape, state.parameters, own, terms, (seed, place, number))
-                for place, own in enumerate(population.partners)
-            ]
-        )
+        updates = _local_updates(population, state.parameters, terms, (seed, number))
         # Such numbers lose all meaning some rounds before they stop being finite.
         if not (np.abs(np.delete(updates, hostile, axis=0)) < FARTHEST).all():
             break
         if attack is not None:
             for place in hostile:
-                draw = np.random.default_rng((seed, place, number, 1))
+                draw = np.random.default_rng((seed, number, place, 1))
                 updates[place] = attack.send(Situation(updates[place], last), draw)
         combined = rule(updates)
+        try:
+            state = advance(state, combined.update)
+        except TrainingDiverged:
+            break
         last = combined.update
-        state = advance(state, last)
         models.append(state.parameters)
         norms.append(np.linalg.norm(updates, axis=1))
         taken += len(set(combined.taken) & set(hostile))
     share = taken / max(1, len(models) * len(hostile))
     return Training(tuple(models), tuple(norms), share)
+
+
+def _local_updates(
+    population: Population, parameters: NDArray[np.float32], terms: Terms, seed: Sequence[int]
+) -> FloatArray:
+    """Return every partner's update, shape (partners, parameters)."""
+    return np.stack(
+        [
+            local_update(population.shape, parameters, own, terms, (*seed, place))
+            for place, own in enumerate(population.partners)
+        ]
+    )
 
 
 def _poisoned(
@@ -155,22 +114,6 @@ def local_update(
     with np.errstate(over="ignore", invalid="ignore"):  # who calls looks at what comes out
         for _ in range(terms.steps):
             batch = rows.at(draw.integers(0, len(rows), terms.batch))
-            moved -= terms.rate * mean_slope(Network(shape, moved.astype(np.float32)), batch)
+            network = Network(shape, moved.astype(np.float32))
+            moved -= terms.rate * network.mean_slope(batch.inputs, batch.target)
         return moved - parameters
-
-
-def mean_slope(network: Network, rows: Rows) -> FloatArray:
-    """Return the gradient of the rows' mean loss, shape (parameters,). Exact, so not private."""
-    traces = network.traces(rows.inputs, rows.target)
-    return np.concatenate([_summed(trace) for trace in traces]) / len(rows)
-
-
-def _summed(trace: Trace) -> FloatArray:
-    """Return the sum over rows of a layer's gradients, in the order of its parameters."""
-    slopes = trace.slopes.numpy().astype(np.float64)
-    if isinstance(trace, EmbeddingTrace):
-        table = np.zeros((trace.size, slopes.shape[1]))
-        np.add.at(table, trace.codes.numpy(), slopes)
-        return table.ravel()
-    weight = slopes.T @ trace.inputs.numpy().astype(np.float64)
-    return np.concatenate([weight.ravel(), slopes.sum(axis=0)])

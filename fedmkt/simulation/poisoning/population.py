@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import SettingInvalid
-from fedmkt.models.network_shape import NetworkInputs, NetworkShape, network_inputs
+from fedmkt.models.network_shape import (
+    NetworkInputs,
+    NetworkShape,
+    network_inputs,
+)
 
 Places = NDArray[np.int64]
 

@@ -16,7 +16,8 @@ from fedmkt.evaluation.metrics import auc
 from fedmkt.models.network import Network
 from fedmkt.simulation.poisoning.attackers import Backdoor
 from fedmkt.simulation.poisoning.defences import DEFENCES, PLAIN, assume, plain_mean, rule_named
-from fedmkt.simulation.poisoning.loop import Attack, Terms, Training, train
+from fedmkt.simulation.poisoning.loop import one_thread, train
+from fedmkt.simulation.poisoning.parts import Attack, Terms, Training
 from fedmkt.simulation.poisoning.population import Population
 from fedmkt.simulation.poisoning.result import AttackResult, RuleOutcome, over_seeds
 
@@ -65,6 +66,7 @@ class _Judged:
     diverged: bool
 
 
+@one_thread()
 def run_study(study: Study, attacks: Sequence[Attack]) -> tuple[AttackResult, ...]:
     """Return what each attack did to each rule.
 

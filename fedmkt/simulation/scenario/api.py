@@ -21,6 +21,7 @@ from fedmkt.simulation.scenario.report import write_page
 from fedmkt.simulation.scenario.results import write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
 from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
+from fedmkt.simulation.scenario.tracking import open_tracker, write_to
 from fedmkt.storage.whole_file import write_whole
 
 Tables = pl.DataFrame | Mapping[str, pl.DataFrame]
@@ -33,6 +34,7 @@ def simulate(
     tables: Tables | None = None,
     out: Path | str | None = None,
     workers: int = 1,
+    log: str | None = None,
 ) -> pl.DataFrame:
     """Run a scenario and return its results: one row a trial, model and round.
 
@@ -40,28 +42,38 @@ def simulate(
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
         [partition] says, or a frame for each partner. out: the results folder, as of the command;
         None keeps nothing. workers: processes; from a script, call with more than one only below
-        `if __name__ == "__main__":`.
+        `if __name__ == "__main__":`. log: a tracker, mlflow:URI or tensorboard:FOLDER.
     Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
     """
     with tempfile.TemporaryDirectory() as passing:
         file = Path(passing) / "customers.parquet"
         wanted = _scenario(scenario, tables, file)
         folder = ResultsFolder(Path(passing) / "results" if out is None else Path(out))
-        return run_scenario(wanted, folder, workers=workers, watcher=Unwatched())
+        return run_scenario(wanted, folder, workers=workers, watcher=Unwatched(), log=log)
 
 
 def run_scenario(
-    scenario: Scenario, folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
+    scenario: Scenario,
+    folder: ResultsFolder,
+    *,
+    workers: int,
+    watcher: SweepWatcher,
+    log: str | None = None,
 ) -> pl.DataFrame:
     """Run a scenario into its folder, write tables and page, and return the results.
 
-    Raises: what `checked_trials`, `ResultsFolder.held` and `run_sweep` raise, and OutputUnwritable.
+    log: a tracker to write the trials to as well.
+    Raises: what `open_tracker`, `checked_trials`, `ResultsFolder.held` and `run_sweep` raise, and
+        OutputUnwritable.
     """
     trials = checked_trials(scenario)  # before the folder is taken: a refusal leaves nothing behind
+    tracker = None if log is None else open_tracker(log, scenario)
     with folder.held(scenario):
         done = run_sweep(trials, folder, workers=workers, watcher=watcher)
         results = write_tables(folder.path, done)
         write_page(folder.path, scenario, results)
+        if tracker is not None:
+            write_to(tracker, done)
     return results
 
 

@@ -21,6 +21,7 @@ from fedmkt.core.frozen import first_problem
 from fedmkt.data import bundled
 from fedmkt.data.validation import conform, validate
 from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.partitions.generator import generate
 from fedmkt.simulation.scenario.parts import DataPart
 from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
 from fedmkt.storage.whole_file import read_text
@@ -140,7 +141,16 @@ def _schema(path: Path) -> TableSchema:
     raise SettingInvalid(setting=f"data.schema_path {path}", problem=problem)
 
 
-SOURCES: Mapping[str, Callable[[DataPart, int], Table]] = {"bundled": _bundled, "file": _file}
+def _generated(data: DataPart, seed: int) -> Table:
+    made = generate(data.generator.drawn, seed=seed)
+    return Table("generated", made.frame, made.schema)
+
+
+SOURCES: Mapping[str, Callable[[DataPart, int], Table]] = {
+    "bundled": _bundled,
+    "file": _file,
+    "generated": _generated,
+}
 """How customers of each kind are read."""
 
 

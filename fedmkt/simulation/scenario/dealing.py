@@ -1,96 +1,83 @@
-"""Dealing customers out to partners.
+"""Dealing customers out to partners that know the same columns.
 
-Guarantee: every training row goes to exactly one partner, every partner has at least one, and the
-same seed deals alike.
+Guarantee: that of `partitions.rows`: every training row goes to exactly one partner, every partner
+has at least one, and the same seed deals alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import polars as pl
 
-from fedmkt.core.errors import ColumnMissing, ScenarioPartMissing, SettingInvalid
+from fedmkt.core.errors import ScenarioPartMissing
+from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows
+from fedmkt.simulation.partitions.value_groups import PRESETS
 from fedmkt.simulation.scenario.customers import Customers, draws
 from fedmkt.simulation.scenario.parts import PartitionPart
 from fedmkt.simulation.world import COORDINATOR
 
 Parts = dict[str, pl.DataFrame]
+KINDS: Mapping[str, Kind] = {
+    "iid": "iid",
+    "column": "by_column",
+    "dirichlet": "dirichlet",
+    "quantity": "quantity",
+}
 
 
 def deal(customers: Customers, partition: PartitionPart, seed: int) -> Parts:
     """Return each partner's training rows.
 
-    Raises: ScenarioPartMissing; SettingInvalid (more partners than rows or values); ColumnMissing.
+    Raises: ScenarioPartMissing; PartitionImpossible (more partners than rows or values);
+        SettingInvalid (a column that is not there, values in no group).
     """
-    how = dealer_of(partition)
-    rows = customers.training.height
-    if partition.partners > rows:
-        problem = f"there are {rows:,} rows to deal out"
-        raise SettingInvalid(setting=f"partition.partners = {partition.partners}", problem=problem)
-    return how(customers, partition, seed)
+    frame = customers.training
+    rows = partition_rows(frame, _settings(customers, partition), draws(seed, "partition"))
+    parts = {name: frame[places] for name, places in rows.items()}
+    column = _column(customers, partition)
+    return parts if kind_of(partition) != "by_column" else _named(parts, str(column))
 
 
-def _iid(customers: Customers, partition: PartitionPart, seed: int) -> Parts:
-    """Deal at random, equally many to each."""
-    order = draws(seed, "partition").permutation(customers.training.height)
-    parts = np.array_split(order, partition.partners)
-    return {
-        name: customers.training[np.sort(part)]
-        for name, part in zip(_names(partition.partners), parts, strict=True)
-    }
-
-
-def _column(customers: Customers, partition: PartitionPart, _seed: int) -> Parts:
-    """Deal whole values of a column, the commonest first, each to the emptiest partner."""
-    frame, name = customers.training, str(partition.column)
-    if name not in frame.columns:
-        raise ColumnMissing(
-            dataset=customers.name,
-            column=name,
-            width=frame.width,
-            present=", ".join(frame.columns),
-            advice="Correct partition.column.",
-        )
-    values = frame.get_column(name).cast(pl.String).fill_null("").alias("value")
-    sizes = values.value_counts().sort(["count", "value"], descending=[True, False])
-    if sizes.height < partition.partners:
-        problem = f"{name} has {sizes.height} values among the rows to deal out"
-        raise SettingInvalid(setting=f"partition.partners = {partition.partners}", problem=problem)
-    names = _names(partition.partners)
-    words = tuple(_word(value) for value, _ in sizes.rows())
-    if len(words) == partition.partners and len({*words, COORDINATOR}) > len(words):
-        names = words
-    held = dict.fromkeys(names, 0)
-    owner: dict[str, str] = {}
-    for value, count in sizes.rows():
-        owner[value] = min(held, key=held.__getitem__)
-        held[owner[value]] += count
-    owners = values.replace_strict(owner)
-    return {one: frame.filter(owners == one) for one in names}
-
-
-PARTITIONS: Mapping[str, Callable[[Customers, PartitionPart, int], Parts]] = {
-    "iid": _iid,
-    "column": _column,
-}
-"""How each kind of partition deals customers out."""
-
-
-def dealer_of(partition: PartitionPart) -> Callable[[Customers, PartitionPart, int], Parts]:
-    """Return what deals customers out in this way. Raises: ScenarioPartMissing."""
-    how = PARTITIONS.get(partition.kind)
-    if how is None:
-        known = ", ".join(PARTITIONS)
-        raise ScenarioPartMissing(key="partition.kind", value=partition.kind, known=known)
-    return how
-
-
-def _names(partners: int) -> tuple[str, ...]:
-    width = len(str(partners))
-    return tuple(f"partner-{number:0{width}}" for number in range(1, partners + 1))
+def _named(parts: Parts, column: str) -> Parts:
+    """Return the parts under their values' names, where each has one value and names differ."""
+    values = [part.get_column(column).cast(pl.String).unique().to_list() for part in parts.values()]
+    names = [_word(str(one[0])) for one in values if len(one) == 1]
+    if len({*names, COORDINATOR}) <= len(parts):
+        return parts
+    return dict(zip(names, parts.values(), strict=True))
 
 
 def _word(value: str) -> str:
-    """Return a value as part of a member's name: letters, digits and - alone."""
+    """Return a value as a member's name: letters, digits and - alone."""
     kept = "".join(letter if letter.isalnum() else "-" for letter in value)
     return kept.strip("-")[:40] or "other"
+
+
+def kind_of(partition: PartitionPart) -> Kind:
+    """Return how rows are dealt out. Raises: ScenarioPartMissing."""
+    kind = KINDS.get(partition.kind)
+    if kind is None:
+        known = ", ".join(KINDS)
+        raise ScenarioPartMissing(key="partition.kind", value=partition.kind, known=known)
+    return kind
+
+
+def _settings(customers: Customers, partition: PartitionPart) -> RowPartition:
+    kind = kind_of(partition)
+    preset = None if partition.groups is None else PRESETS[partition.groups]
+    return RowPartition(
+        kind=kind,
+        partners=partition.partners,
+        column=_column(customers, partition),
+        groups=() if preset is None else preset.values,
+        alpha=partition.alpha,
+        exponent=partition.skew,
+    )
+
+
+def _column(customers: Customers, partition: PartitionPart) -> str | None:
+    """Return the column that decides; label skew takes the target where none is named."""
+    if partition.groups is not None:
+        return PRESETS[partition.groups].column
+    if partition.column is None and partition.kind == "dirichlet":
+        return customers.target
+    return partition.column

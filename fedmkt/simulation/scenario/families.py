@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedmkt.core.errors import ScenarioPartMissing
-from fedmkt.simulation.scenario.additive import check_additive, run_additive, seconds_of
+from fedmkt.simulation.scenario import additive, network
+from fedmkt.simulation.scenario.additive import check_additive, run_additive
+from fedmkt.simulation.scenario.network import check_network, run_network
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 
@@ -20,7 +22,8 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "additive": Family(run_additive, check_additive, seconds_of),
+    "additive": Family(run_additive, check_additive, additive.seconds_of),
+    "network": Family(run_network, check_network, network.seconds_of),
 }
 
 

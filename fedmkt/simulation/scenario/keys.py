@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from fedmkt.contract.job import AdditiveSettings
+from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings, ServerSettings
 from fedmkt.simulation.scenario.schema import Scenario
 
 _RANGE = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -41,7 +42,47 @@ ADDITIVE: Mapping[str, str] = {
     "step": "Share of the Newton step taken in each round; the last value repeats. A falling "
     "schedule averages noise away.",
 }
-"""What the keys of the additive model mean; its settings themselves stand in contracts' jobs."""
+NETWORK: Mapping[str, str] = {
+    "family": "The family of models: additive, or network.",
+    "task": "What is predicted: propensity, whether a customer says yes.",
+    "width": "Units of each hidden layer. 0 is a linear model.",
+    "blocks": "Residual layers after the first hidden one.",
+    "start": "Names the parameters that a training starts from.",
+    "algorithm": "How partners train. fedsgd: one sum of gradients a round. fedavg: the mean of "
+    "local trainings. fedprox: the same, drawn back to the round's start. scaffold: drift "
+    "corrected by control variates. FedAdam and FedYogi are model.server.rule.",
+    "rounds": "Rounds of the training. More rounds fit better and, at one epsilon, carry more "
+    "noise each.",
+    "local_steps": "Steps that a partner takes on its own rows in a round. fedsgd takes one.",
+    "learning_rate": "Step size of a partner's local steps.",
+    "proximal": "How strongly fedprox pulls local models to the common one.",
+    "sampling_rate": "Every customer's chance to be in a step.",
+    "clip_norm": "L2 norm that a customer's gradient is clipped to; needed where there is noise.",
+    "personal_head": "Whether the last layer stays at each partner.",
+}
+SERVER: Mapping[str, str] = {
+    "rule": "What the coordinator makes of a round's mean update: fedavg adds it, fedavgm adds "
+    "momentum, fedadam and fedyogi scale every parameter's step by its own past.",
+    "rate": "Step size of the coordinator.",
+    "momentum": "Momentum of fedavgm.",
+    "beta_1": "Decay of the mean update of fedadam and fedyogi.",
+    "beta_2": "Decay of the mean square of fedadam and fedyogi.",
+    "tau": "Added to the root of the mean square in fedadam and fedyogi; larger is more cautious.",
+    "average": "Decay of a mean of the parameters over rounds, which is the result; averages "
+    "noise away. 0: the last ones.",
+}
+JOINING: Mapping[str, str] = {
+    "rule": "How updates become one. sum: masked. median, trimmed_mean, krum bear faulty partners, "
+    "and the coordinator sees every update.",
+    "faulty": "Partners that may send what they like, for trimmed_mean and krum.",
+}
+MEANINGS: Mapping[type[BaseModel], Mapping[str, str]] = {
+    AdditiveSettings: ADDITIVE,
+    NetworkSettings: NETWORK,
+    ServerSettings: SERVER,
+    JoiningSettings: JOINING,
+}
+"""What the keys of models mean; their settings themselves stand in contracts' jobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +137,7 @@ def _keys(model: type[BaseModel], above: str, only: str) -> Iterator[Key]:
 
 
 def _key(model: type[BaseModel], place: str, name: str, field: FieldInfo, only: str) -> Key:
-    meaning = ADDITIVE[name] if model is AdditiveSettings else field.description
+    meaning = MEANINGS[model][name] if model in MEANINGS else field.description
     kind, limits = _type(field.annotation), _limits(field.metadata)
     return Key(place, f"{kind}, {limits}" if limits else kind, _default(field), meaning or "", only)
 

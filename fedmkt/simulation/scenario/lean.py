@@ -6,7 +6,7 @@ Not guaranteed: anything that the full protocol protects. Whoever runs this sees
 sums, as a simulation's author does anyway.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,10 +62,12 @@ def train_lean(
     run: str,
     seed: int,
     watcher: Watcher,
+    present: Callable[[int], Sequence[str]] | None = None,
 ) -> TrainingState:
     """Train on all members' rows, round by round.
 
-    Raises: TrainingDiverged, RangeExceeded, EpsilonInvalid, SchemaViolated.
+    present: who answers in a round, numbered from 1 on; everybody by default.
+    Raises: what `present` does; TrainingDiverged, RangeExceeded, EpsilonInvalid, SchemaViolated.
     Guarantee: that of the module.
     """
     binning = public_binning(job, schema)
@@ -79,13 +81,14 @@ def train_lean(
     for plan in plans:
         weight = job.privacy.count_weight if plan.with_counts else None
         values = np.zeros(plan.length, dtype=np.int64)
-        for member, table in tables.items():
-            update = local_sums(table, state.model, count_weight=weight)
+        members = tables if present is None else present(state.round + 1)
+        for member in members:
+            update = local_sums(tables[member], state.model, count_weight=weight)
             values += noise.added(update, member, plan.index)
         state = apply_sum(
             state,
             values,
-            noise_sigma=noise_in_sum(plan, job, survivors=len(tables)),
+            noise_sigma=noise_in_sum(plan, job, survivors=len(members)),
             count_weight=job.privacy.count_weight,
         )
         watcher.finished_round(state.round, job.model.rounds, state.model)

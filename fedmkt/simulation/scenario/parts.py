@@ -1,4 +1,4 @@
-"""The parts of a scenario: data, partition, participation, link, network and privacy.
+"""The parts of a scenario: data, partition, participation, link and privacy.
 
 Guarantee: every key has a description, a type and a range; `fedmkt simulate --explain KEY` prints
 them. Values that contradict each other are refused before anything runs.
@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 
 from fedmkt.contract.schema import Name
 from fedmkt.core.frozen import Frozen
+from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
+from fedmkt.simulation.partitions.participation import Participation
+from fedmkt.simulation.partitions.value_groups import PRESETS
 
 MOST_PARTNERS = 10_000
 
@@ -24,35 +27,70 @@ class GeneratorPart(Frozen):
         le=10_000_000,
         description="Customers that the generator draws, all partners and the test rows together.",
     )
-    features: int = Field(
-        default=10,
+    parties: int = Field(
+        default=3,
         ge=1,
-        le=1000,
-        description="Feature columns that the generator makes, useful or not.",
+        le=50,
+        description="Groups of columns, each with an equal part in the target. Where partners know "
+        "different columns, each knows a group.",
     )
-    informative: int = Field(
-        default=5,
-        ge=1,
-        le=1000,
-        description="How many of the features the target depends on. The others are noise, which "
-        "a good model ignores.",
+    numbers: int = Field(
+        default=3, ge=0, le=100, description="Number columns of each group, all of them useful."
+    )
+    levels: int = Field(
+        default=1, ge=0, le=100, description="Category columns of each group, all of them useful."
+    )
+    correlation: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Correlation between the columns of different groups. At 1 all groups say the "
+        "same.",
     )
     signal: float = Field(
-        default=1.0,
+        default=2.0,
+        ge=0.01,
+        le=20,
+        description="Standard deviation of the true log-odds; larger values make the target easier "
+        "to predict.",
+    )
+    interactions: float = Field(
+        default=0.0,
         ge=0,
-        le=10,
-        description="Standard deviation of the true log-odds. At 0 nothing can be learnt; larger "
-        "values make the target easier to predict.",
+        lt=1,
+        description="Share of the true score that only two groups together tell.",
+    )
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=5,
+        description="Standard deviation of what moves the log-odds and stands in no column.",
     )
     positive_share: float = Field(
         default=0.2, gt=0, lt=1, description="Share of customers whose target is yes."
     )
 
-    @model_validator(mode="after")
-    def _known_features(self) -> "GeneratorPart":
-        if self.informative > self.features:
-            raise ValueError("informative must be at most features")
-        return self
+    @property
+    def drawn(self) -> GeneratorSettings:
+        """Return what the table is drawn by. Raises: SettingInvalid."""
+        parties = tuple(
+            GeneratedParty(
+                f"party-{number}",
+                share=1 / self.parties,
+                numbers=self.numbers,
+                levels=self.levels,
+            )
+            for number in range(1, self.parties + 1)
+        )
+        return GeneratorSettings(
+            customers=self.rows,
+            parties=parties,
+            correlation=self.correlation,
+            signal=self.signal,
+            interactions=self.interactions,
+            noise=self.noise,
+            prevalence=self.positive_share,
+        )
 
 
 class DataPart(Frozen):
@@ -152,6 +190,11 @@ class PartitionPart(Frozen):
         description="How much sizes differ where kind = quantity: the partner of rank r has "
         "customers in proportion to r to the power of -skew. 0: equally many.",
     )
+    groups: Literal["adult_by_occupation", "bank_by_job"] | None = Field(
+        default=None,
+        description="Written-out groups of a bundled table in place of column: Adult's occupations "
+        "in seven groups (partners = 7), the bank's customers by their jobs (partners = 12).",
+    )
     overlap: float = Field(
         default=1.0,
         gt=0,
@@ -161,8 +204,14 @@ class PartitionPart(Frozen):
 
     @model_validator(mode="after")
     def _complete(self) -> "PartitionPart":
-        if self.kind == "column" and self.column is None:
-            raise ValueError("kind = column needs column")
+        if self.kind == "column" and (self.column is None) == (self.groups is None):
+            raise ValueError("kind = column needs either column or groups")
+        if self.groups is not None:
+            if self.kind != "column":
+                raise ValueError("groups need kind = column")
+            named = len(PRESETS[self.groups].groups)
+            if self.partners != named:
+                raise ValueError(f"groups {self.groups} need partners = {named}")
         return self
 
 
@@ -185,15 +234,31 @@ class ParticipationPart(Frozen):
         default=0.0,
         ge=0,
         le=1,
-        description="Share of the partners that are slow, always the same ones.",
+        description="Chance of a partner to be slow in a round.",
     )
     straggler_slowdown: float = Field(
         default=1.0,
         ge=1,
         le=1000,
-        description="How many times longer a slow partner takes for its own work, on the "
-        "simulated clock.",
+        description="How many times longer a slow partner takes, on the simulated clock.",
     )
+    quorum: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_PARTNERS,
+        description="Partners that must answer in a round; with fewer a training ends there.",
+    )
+
+    @property
+    def drawn(self) -> Participation:
+        """Return what a round is drawn by."""
+        return Participation(
+            share=self.share,
+            dropout=self.dropout,
+            stragglers=self.straggler_share,
+            slowdown=self.straggler_slowdown,
+            quorum=self.quorum,
+        )
 
 
 class LinkPart(Frozen):
@@ -203,8 +268,8 @@ class LinkPart(Frozen):
         default=None,
         gt=0,
         le=1e6,
-        description="Speed of every partner's line in megabits a second, each way. Default: no "
-        "limit.",
+        description="Speed of every partner's line in megabits a second, each way. With it the "
+        "results have clock_s, the seconds a deployment would take. Default: no clock.",
     )
     latency_ms: float = Field(
         default=0.0,
@@ -212,50 +277,12 @@ class LinkPart(Frozen):
         le=60_000,
         description="Milliseconds until a message begins to arrive, each way.",
     )
-
-
-class NetworkPart(Frozen):
-    """A network trained by federated averaging and its kin."""
-
-    family: Literal["network"] = Field(
-        default="network", description="The family of models: additive, or network."
-    )
-    algorithm: Literal["fedavg", "fedprox", "fedsgd", "scaffold", "fedadam", "fedyogi"] = Field(
-        default="fedavg",
-        description="How partners' updates make one model. fedavg: mean of local trainings. "
-        "fedprox: kept near the common model. fedsgd: one full-batch step a round. scaffold: "
-        "drift corrected. fedadam, fedyogi: an adaptive step at the server.",
-    )
-    width: int = Field(default=64, ge=1, le=4096, description="Units of each hidden layer.")
-    blocks: int = Field(default=2, ge=0, le=32, description="Residual blocks; 0 is a linear model.")
-    rounds: int = Field(default=20, ge=1, le=10_000, description="Rounds of the training.")
-    local_steps: int = Field(
-        default=10,
-        ge=1,
-        le=10_000,
-        description="Steps that a partner takes on its own rows in a round. fedsgd takes one.",
-    )
-    batch_size: int = Field(
-        default=256, ge=1, le=1_000_000, description="Expected customers in a local step."
-    )
-    learning_rate: float = Field(
-        default=0.05, gt=0, le=100, description="Step size of a partner's local steps."
-    )
-    server_learning_rate: float = Field(
-        default=1.0, gt=0, le=100, description="Step size of the server on the partners' mean."
-    )
-    proximal: float = Field(
-        default=0.01,
+    compute_s: float = Field(
+        default=0.0,
         ge=0,
-        le=1000,
-        description="How strongly fedprox pulls local models to the common one.",
-    )
-    clip: float = Field(
-        default=1.0,
-        gt=0,
-        le=1000,
-        description="The most that one customer can move an update, in L2 norm, where there is "
-        "noise.",
+        le=1e6,
+        description="Seconds that a partner works in a round, on the simulated clock; a slow one "
+        "takes longer.",
     )
 
 

@@ -25,6 +25,7 @@ _ROW = {
     "auc": pl.Float64,
     "log_loss": pl.Float64,
     "epsilon": pl.Float64,
+    "clock_s": pl.Float64,
     "bytes_up": pl.Int64,
     "bytes_down": pl.Int64,
     "exchanges": pl.Int64,

@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from fedmkt.core.stages import Examples
+from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel
+from fedmkt.models.network_shape import NetworkInputs, network_inputs
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.scenario.customers import Customers
 from fedmkt.simulation.scenario.schema import Setting
 
 Method = Literal["federated", "pooled", "alone"]
-TRAINED, DIVERGED = "trained", "diverged"
+TRAINED, DIVERGED, TOO_FEW = "trained", "diverged", "too few partners"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,10 @@ class Row:
     """One round of one model of a trial.
 
     partner: whose model, where it was trained alone. status: `trained`, or `diverged` where the
-    training left the finite numbers in this round, which is then its last. epsilon: what all rounds
-    so far cost a customer, None without noise. bytes and exchanges: of the whole training, in its
-    last row; None where nothing was sent.
+    training left the finite numbers in this round, which is then its last, or `too few partners`
+    where nobody answered in it. epsilon: what all rounds so far cost a customer, None without
+    noise. clock_s: simulated seconds since the first round began. bytes and exchanges: of the whole
+    training, in its last row; None where nothing was sent.
     """
 
     method: Method
@@ -35,6 +41,7 @@ class Row:
     auc: float | None = None
     log_loss: float | None = None
     epsilon: float | None = None
+    clock_s: float | None = None
     bytes_up: int | None = None
     bytes_down: int | None = None
     exchanges: int | None = None
@@ -59,14 +66,30 @@ class Task:
 
 @dataclass(slots=True)
 class Ruler:
-    """Measures additive models on the test rows, which are encoded once."""
+    """Measures models on the test rows, which are encoded once."""
 
     public: PublicTable
     _examples: Examples | None = None
     _of: object = None
+    _rows: "tuple[NetworkInputs, NDArray[np.uint8]] | None" = None
 
-    def measured(self, model: AdditiveModel) -> tuple[float, float]:
-        """Return AUC and mean log loss. Raises: OneClassOnly."""
+    def measured(self, model: AnyModel) -> tuple[float, float]:
+        """Return AUC and mean log loss. Raises: OneClassOnly, ExtraMissing."""
+        if isinstance(model, AdditiveModel):
+            return self._additive(model)
+        # The extra's library: whoever simulates no network does without it.
+        from fedmkt.models.network import Network
+
+        if self._rows is None:
+            frame, schema, target = self.public.frame, self.public.schema, self.public.target
+            inputs = network_inputs(frame, model.shape, dataset="the public table")
+            self._rows = inputs, positives(frame, schema, target)
+        inputs, target_values = self._rows
+        network = Network(model.shape, model.parameters)
+        chances = network.probabilities(inputs)
+        return auc(target_values, network.scores(inputs)), log_loss(target_values, chances)
+
+    def _additive(self, model: AdditiveModel) -> tuple[float, float]:
         if self._examples is None or self._of != model.binning:
             self._examples, self._of = self.public.examples(model.binning), model.binning
         codes, target = self._examples.codes, self._examples.target

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from fedmkt.contract.job import AdditiveSettings
+from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.schema import Identifier
 from fedmkt.core.frozen import Frozen
 from fedmkt.simulation.scenario.parts import (
     DataPart,
     LinkPart,
-    NetworkPart,
     ParticipationPart,
     PartitionPart,
     PrivacyPart,
@@ -40,7 +40,7 @@ class Setting(Frozen):
     link: LinkPart = Field(
         default=LinkPart(), description="Every partner's line, on the simulated clock."
     )
-    model: Annotated[AdditiveSettings | NetworkPart, Field(discriminator="family")] = Field(
+    model: Annotated[AdditiveSettings | NetworkSettings, Field(discriminator="family")] = Field(
         default=AdditiveSettings(), description="The model and how it is trained."
     )
     privacy: PrivacyPart = Field(

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from fedmkt.simulation.scenario.customers import read_customers, source_of
-from fedmkt.simulation.scenario.dealing import deal, dealer_of
+from fedmkt.simulation.scenario.dealing import deal, kind_of
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.rows import Task
@@ -16,7 +16,7 @@ from fedmkt.simulation.scenario.trials import Trial
 def check(setting: Setting) -> None:
     """Refuse a setting that no trial can simulate. Raises: ScenarioPartMissing, SettingInvalid."""
     source_of(setting.data)
-    dealer_of(setting.partition)
+    kind_of(setting.partition)
     family(setting).check(setting)
 
 

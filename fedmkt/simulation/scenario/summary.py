@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 from scipy.stats import t as student
 
-from fedmkt.simulation.scenario.rows import DIVERGED
+from fedmkt.simulation.scenario.rows import TRAINED
 
 Values = tuple[object, ...]
 _LEVEL = 0.975
@@ -30,8 +30,7 @@ class Mean:
 class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
-    alone: the best partner's own model, by its mean. diverged: joint trainings that left the
-    finite numbers.
+    alone: the best partner's own model, by its mean. diverged: joint trainings that ended early.
     """
 
     values: Values
@@ -72,7 +71,7 @@ def lines_of(results: pl.DataFrame, keys: Sequence[str]) -> tuple[Line, ...]:
 
 def _line(values: Values, rows: pl.DataFrame) -> Line:
     joint = rows.filter(pl.col("method") == "federated")
-    kept = joint.filter(pl.col("status") != DIVERGED)
+    kept = joint.filter(pl.col("status") == TRAINED)
     return Line(
         values=values,
         joint=mean_of(kept["auc"].drop_nulls().to_list()),

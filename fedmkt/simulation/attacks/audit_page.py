@@ -1,0 +1,65 @@
+"""The words of a canary audit, and its page.
+
+Guarantee: that of `report_page`: the page is self-contained, everything is escaped, and equal
+audits give equal bytes.
+"""
+
+import jinja2
+from markupsafe import Markup
+
+from fedmkt.simulation.attacks.attack_plots import canary_plot, epsilon_bar
+from fedmkt.simulation.attacks.canaries import CanaryAudit
+from fedmkt.simulation.svg import Plot, palette_css
+
+
+def audit_lines(audit: CanaryAudit) -> tuple[str, ...]:
+    """Return what an audit found, and what it does and does not show, a sentence or two a line."""
+    bound = audit.result.value
+    found = (
+        f"Stated: epsilon {audit.stated:g} at delta {audit.delta:g} for one customer. Lower bound: "
+        f"{bound:.3f} (95%), from {audit.right} right of {audit.guesses} guesses about "
+        f"{audit.canaries} canaries."
+    )
+    if audit.exceeds:
+        verdict = (
+            "The bound is above the statement: this training does not keep it. Of trainings that "
+            "keep theirs, at most one in twenty is found so; run it again to be surer."
+        )
+    else:
+        verdict = (
+            "The bound is not above the statement. That does not prove it; the proof of the "
+            f"mechanism does. With every guess right the bound would be {audit.reach:.2f}"
+        )
+        short = audit.reach <= audit.stated
+        verdict += ": too little for this statement. Take more canaries." if short else "."
+    missed = (
+        "Not shown: noise that is short by half, which mostly passes; any defect, where customers "
+        "are drawn in few steps only; other releases than a training's own sums. The audit trains "
+        "anew by the stated terms, with canaries that spoil the model; a finished model is not "
+        "looked into."
+    )
+    return found, verdict, missed
+
+
+def audit_page(audit: CanaryAudit, what: str) -> str:
+    """Return the page of an audit as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fedmkt.simulation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = _svg
+    return environment.get_template("canaries.html.j2").render(
+        what=what[:1].upper() + what[1:],
+        lines=audit_lines(audit),
+        plots=[epsilon_bar(audit), canary_plot(audit)],
+        light=Markup(palette_css("light")),  # noqa: S704 - our own constants
+        dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
+    )
+
+
+def _svg(plot: Plot) -> Markup:
+    # Security: the drawing library and `to_svg` escape every text they put into the SVG.
+    return Markup(plot.svg)  # noqa: S704
