@@ -1,4 +1,4 @@
-# make demo | test | check | bench | faults        everything runs inside .venv
+# make demo | test | test-ray | check | bench | faults        everything runs inside .venv
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
@@ -7,7 +7,7 @@ PEER := .venv-openmined
 RAY := .venv-ray
 PFL := .venv-pfl
 
-.PHONY: demo test test-full faults check format bench clean
+.PHONY: demo test test-full test-ray faults check format bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	@echo "installing into .venv: two or three minutes"
@@ -25,6 +25,11 @@ test: .venv/installed
 
 test-full: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Simulations over Ray, which the development environment does without.
+test-ray: $(RAY)/installed
+	$(RAY)/bin/python -m pytest -k ray tests/contract/test_channel_contract.py \
+	  tests/equivalence/test_backends.py tests/unit/test_transport_backends.py
 
 faults: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m end_to_end.faults
@@ -47,8 +52,9 @@ $(PEER)/installed:
 
 $(RAY)/installed:
 	$(PYTHON) -m venv $(RAY)
-	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt \
-	  "flwr[simulation]==1.41.*" "torch>=2.8,<2.14"
+	$(RAY)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(RAY)/bin/python -m pip install --quiet --constraint constraints.txt --group dev \
+	  --editable ".[simulation]"
 	touch $(RAY)/installed
 
 $(PFL)/installed:
