@@ -26,10 +26,12 @@ test: .venv/installed
 test-full: .venv/installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-# Simulations over Ray, which the development environment does without.
+# Simulations over Ray, which the development environment does without. Ray forgets its processes
+# before they have ended, and Python says so when the tests are done.
 test-ray: $(RAY)/installed
-	$(RAY)/bin/python -m pytest -k ray tests/contract/test_channel_contract.py \
-	  tests/equivalence/test_backends.py tests/unit/test_transport_backends.py
+	$(RAY)/bin/python -m pytest -k ray -W ignore::pytest.PytestUnraisableExceptionWarning \
+	  tests/contract/test_channel_contract.py tests/equivalence/test_backends.py \
+	  tests/unit/test_transport_backends.py
 
 faults: .venv/installed
 	PYTHONPATH=tests $(BIN)/python -m end_to_end.faults

@@ -22,6 +22,7 @@ parameters that each gives back; the scores it computed itself must agree with t
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -77,9 +78,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one of them took. rounds_s: all rounds. other_s: the process's time apart from them."""
+    """What one of them took.
+
+    rounds_s: all rounds. own_s: of the processor, where one process does all. other_s: the
+    process's time apart from the rounds.
+    """
 
     rounds_s: float
+    own_s: float
     other_s: float
     auc: float
 
@@ -159,12 +165,15 @@ def run_ours() -> None:
         inputs = NetworkInputs(given["numbers"][own], codes[own])
         parts[member] = NetworkRows(inputs, given["target"][own].astype(np.uint8))
         noise[member] = ReproducibleNoise(settings["seed"] * len(job.members) + place)
-    began = time.perf_counter()
+    began, own_began = time.perf_counter(), time.process_time()
     state, _ = train_together(parts, job, SHAPE, noise, run="benchmark")
-    rounds_s = time.perf_counter() - began
+    spent = {
+        "rounds_s": time.perf_counter() - began,
+        "own_s": time.process_time() - own_began,
+    }
     test = NetworkInputs(given["test_numbers"], given["test_codes"].astype(np.uint16))
     scores = Network(SHAPE, state.parameters).scores(test)
-    np.savez(target, parameters=state.parameters, scores=scores, rounds_s=rounds_s)
+    np.savez(target, parameters=state.parameters, scores=scores, **spent)
 
 
 def measure(python: str, program: str, task: Path, test: NetworkRows) -> Found:
@@ -185,10 +194,10 @@ def measure(python: str, program: str, task: Path, test: NetworkRows) -> Found:
             raise RuntimeError(f"{program}: {done.stderr[-2000:]}")
         with np.load(result) as file:
             parameters, scores = file["parameters"], file["scores"]
-            rounds_s = float(file["rounds_s"])
+            rounds_s, own_s = float(file["rounds_s"]), float(file["own_s"])
     own = Network(SHAPE, parameters).scores(test.inputs)
     np.testing.assert_allclose(own, scores, atol=1e-3)
-    return Found(rounds_s, whole_s - rounds_s, auc(test.target, own))
+    return Found(rounds_s, own_s, whole_s - rounds_s, auc(test.target, own))
 
 
 def main() -> None:
@@ -217,13 +226,21 @@ def main() -> None:
 
 
 def print_found(found: dict[str, list[Found]]) -> None:
-    columns = ("simulation", "all rounds, s", "start and end, s", "AUC of each seed")
+    columns = (
+        "simulation",
+        "all rounds, s",
+        "processor, s",
+        "start and end, s",
+        "AUC of each seed",
+    )
     rows = []
     for name, taken in found.items():
         seconds = median([one.rounds_s for one in taken])
         other = median([one.other_s for one in taken])
         scores = "  ".join(f"{one.auc:.4f}" for one in taken)
-        rows.append((name, f"{seconds:.2f}", f"{other:.1f}", scores))
+        own = median([one.own_s for one in taken])
+        busy = "" if math.isnan(own) else f"{own:.2f}"
+        rows.append((name, f"{seconds:.2f}", busy, f"{other:.1f}", scores))
     print_table(columns, rows)
     ours = found[OURS]
     for name, taken in found.items():

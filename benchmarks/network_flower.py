@@ -5,6 +5,7 @@ evaluated in between. A round before the first warms Ray's processes, and is thr
 Import it and call `main`: Ray's processes import it too, and so keep what they have read.
 """
 
+import math
 import os
 import time
 
@@ -63,4 +64,4 @@ def main() -> None:
     )
     net, rounds_s = reached[0]
     torch.set_num_threads(1)
-    write_result(target, net, task, rounds_s)
+    write_result(target, net, task, rounds_s, math.nan)

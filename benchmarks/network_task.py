@@ -92,12 +92,16 @@ def train_epoch(net: Net, task: Task, partner: int, round_number: int) -> None:
         optimizer.step()
 
 
-def write_result(path: str, net: Net, task: Task, rounds_s: float) -> None:
-    """Write the parameters, the scores of the test rows, and the seconds of all rounds."""
+def write_result(path: str, net: Net, task: Task, rounds_s: float, own_s: float) -> None:
+    """Write the parameters, the scores of the test rows, and the seconds of all rounds.
+
+    own_s: of the processor, where one process does all; else not a number.
+    """
     with torch.no_grad():
         scores = net(*task.test)
         parameters = nn.utils.parameters_to_vector(net.parameters())
-    np.savez(path, parameters=parameters.numpy(), scores=scores.numpy(), rounds_s=rounds_s)
+    spent = {"rounds_s": rounds_s, "own_s": own_s}
+    np.savez(path, parameters=parameters.numpy(), scores=scores.numpy(), **spent)
 
 
 def paths() -> tuple[str, str]:

@@ -17,8 +17,13 @@ IN_PROCESS = Pace(prompt_s=10.0, slow_s=0.6)
 WORKERS = Pace(prompt_s=20.0, slow_s=3.0)
 RAY = Pace(prompt_s=30.0, slow_s=5.0)
 START_S = 300.0
-with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed"
+with_ray = (
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed"
+    ),
+    # Ray forgets its processes before they have ended.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 )
 
 _SUPERLINK_CLIENT = """

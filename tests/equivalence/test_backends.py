@@ -24,8 +24,13 @@ JOBS = {
     "network": network_job(MEMBERS, trust="local", width=4, blocks=1, sampling_rate=0.5),
 }
 PATIENCE = Patience(connect_s=60, exchange_s=300, absent_s=120)
-with_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed"
+with_ray = (
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed"
+    ),
+    # Ray forgets its processes before they have ended.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 )
 
 
