@@ -53,7 +53,7 @@ SCHEMA = bundled.schema("adult")
 FEATURES = tuple(column.name for column in SCHEMA.columns if column.use == "feature")
 SHAPE = shape_from_schema(SCHEMA, FEATURES, width=64)
 ROWS_EACH, BATCH, LEARNING_RATE, START = 300, 30, 0.2, 0
-NOISE_AUC = 0.003  # two runs of one library with other batches differ by less
+NOISE_AUC = 0.003  # counts as the same: batches are drawn in other ways
 LIMIT_S = 900.0
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
