@@ -17,14 +17,14 @@ Berkhahn 2016, arXiv:1604.06737; residual connections, He et al. 2015, arXiv:151
 """
 
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedmkt.core.stages import FloatArray
 from fedmkt.data.scaling import NumberArray
-from fedmkt.models.network_shape import NetworkInputs, NetworkWeights
+from fedmkt.models.network_shape import NetworkInputs, NetworkShape, NetworkWeights
 from fedmkt.models.tasks import task_named
 from fedmkt.privacy.dp_sgd.library import torch
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
@@ -47,13 +47,7 @@ class Network(NetworkWeights):
         A slope at the score is minus the task's residual, so it is bounded whatever the score.
         """
         passed = self._forward(inputs)
-        residuals = task_named(self.shape.task).residuals(
-            target, passed.scores.numpy().astype(np.float64)
-        )
-        outer = torch.from_numpy(-residuals).to(torch.float32)[:, None]
-        slopes, before = self._backward(passed, outer)
-        sizes = [columns - 1 for _, columns in self.shape.tables]
-        looked_up = [torch.cat([outer, one], dim=1) for one in torch.split(before, sizes, dim=1)]
+        slopes, looked_up = self._backward(passed, self._outer(passed, target))
         tables = [
             EmbeddingTrace(codes, one, size)
             for codes, one, (size, _) in zip(
@@ -67,22 +61,42 @@ class Network(NetworkWeights):
 
         Not private: it is exact.
         """
+        total = np.zeros(self.shape.length, dtype=np.float32)
         if not len(target):
-            return np.zeros(self.shape.length, dtype=np.float32)
-        parts = [_summed(trace) for trace in self.traces(inputs, target)]
-        return torch.cat(parts).div_(len(target)).numpy()
+            return total
+        passed = self._forward(inputs)
+        slopes, looked_up = self._backward(passed, self._outer(passed, target))
+        tables, layers = _cut(total, self.shape)
+        for table, codes, one in zip(tables, passed.codes, looked_up, strict=True):
+            table.index_add_(0, codes, one)
+        for (weight, bias), taken, one in zip(layers, passed.taken, slopes, strict=True):
+            torch.mm(one.T, taken, out=weight)
+            torch.sum(one, 0, out=bias)
+        total /= np.float32(len(target))
+        return total
+
+    def _outer(self, passed: "_Passed", target: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the slopes of the rows' losses by their scores, shape (rows, 1)."""
+        residuals = task_named(self.shape.task).residuals(
+            target, passed.scores.numpy().astype(np.float64)
+        )
+        return torch.from_numpy(-residuals.astype(np.float32))[:, None]
 
     def _forward(self, inputs: NetworkInputs) -> "_Passed":
         """Return what the layers took and gave."""
-        numbers = torch.from_numpy(inputs.numbers)
-        codes = torch.from_numpy(inputs.codes.T.astype(np.int64))
-        tables, layers = self._pieces()
-        looked_up = [
-            torch.index_select(table, 0, column)
-            for column, table in zip(codes, tables, strict=True)
-        ]
-        parts = [*(vectors[:, 1:] for vectors in looked_up), numbers]
-        hidden = torch.cat(parts, dim=1) if looked_up else numbers
+        hidden = torch.from_numpy(inputs.numbers)
+        codes = list(torch.from_numpy(inputs.codes.T.astype(np.int64)))
+        tables, layers = self._pieces
+        direct: tuple[torch.Tensor, ...] = ()
+        if codes:
+            found = [
+                torch.index_select(table, 0, column)
+                for column, table in zip(codes, tables, strict=True)
+            ]
+            vectors = torch.cat(found, dim=1)
+            effects, rest = map(torch.from_numpy, self.shape.looked_up)
+            direct = torch.index_select(vectors, 1, effects).unbind(1)
+            hidden = torch.cat([torch.index_select(vectors, 1, rest), hidden], dim=1)
         taken, bent = [hidden], []
         for weight, bias in layers[:-1]:
             bent.append(torch.addmm(bias, hidden, weight.T).relu_())
@@ -90,46 +104,38 @@ class Network(NetworkWeights):
             taken.append(hidden)
         weight, bias = layers[-1]
         scores = torch.addmm(bias, hidden, weight.T)[:, 0]
-        for vectors in looked_up:
-            scores = scores + vectors[:, 0]
-        return _Passed(list(codes), taken, bent, scores)
+        for effect in direct:
+            scores = scores + effect
+        return _Passed(codes, taken, bent, scores)
 
     def _backward(
         self, passed: "_Passed", outer: torch.Tensor
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return the slopes of each linear layer's outputs, and of the looked-up inputs.
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return the slopes of each linear layer's outputs, and of each looked-up vector.
 
         Args: outer: (rows, 1), the slopes of the scores. By the chain rule, written out: a layer
         costs one product and one pass over its slopes.
         """
-        _, layers = self._pieces()
-        slopes = [outer]
-        looked_up = sum(columns - 1 for _, columns in self.shape.tables)
-        if not passed.bent:
-            return slopes, outer.new_empty(len(outer), looked_up)
-        after = outer * layers[-1][0]  # (rows, width), by the last hidden layer
-        for (weight, _), bent in zip(layers[-2:0:-1], passed.bent[:0:-1], strict=True):
-            slopes.append(_unbent(after, bent))
-            after = torch.addmm(after, slopes[-1], weight)
-        slopes.append(_unbent(after, passed.bent[0]))
-        return slopes[::-1], slopes[-1] @ layers[0][0][:, :looked_up]
+        _, layers = self._pieces
+        widths = [columns for _, columns in self.shape.tables]
+        slopes, before = [outer], outer.new_empty(len(outer), sum(widths) - len(widths))
+        if passed.bent:
+            after = outer * layers[-1][0]  # (rows, width), by the last hidden layer
+            for (weight, _), bent in zip(layers[-2:0:-1], passed.bent[:0:-1], strict=True):
+                slopes.append(_unbent(after, bent))
+                after = torch.addmm(after, slopes[-1], weight)
+            slopes.append(_unbent(after, passed.bent[0]))
+            before = slopes[-1] @ layers[0][0][:, : before.shape[1]]
+        if not widths:
+            return slopes[::-1], []
+        embedded = torch.split(before, [columns - 1 for columns in widths], dim=1)
+        vectors = torch.cat([part for one in embedded for part in (outer, one)], dim=1)
+        return slopes[::-1], list(torch.split(vectors, widths, dim=1))
 
-    def _pieces(self) -> tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]:
-        """Return the tables, and the weight and bias of each layer, as views of the parameters."""
-        shape = self.shape
-        lengths = [size * columns for size, columns in shape.tables]
-        for rows, columns in shape.layers:
-            lengths += [rows * columns, rows]
-        whole = torch.from_numpy(self.parameters)
-        bounds = accumulate(lengths, initial=0)
-        pieces = [whole[start:end] for start, end in pairwise(bounds)]
-        count = len(shape.tables)
-        tables = [piece.view(one) for piece, one in zip(pieces[:count], shape.tables, strict=True)]
-        weights, biases = pieces[count::2], pieces[count + 1 :: 2]
-        return tables, [
-            (weight.view(one), bias)
-            for weight, bias, one in zip(weights, biases, shape.layers, strict=True)
-        ]
+    @cached_property
+    def _pieces(self) -> "_Pieces":
+        """Return the parameters, cut."""
+        return _cut(self.parameters, self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,10 +156,12 @@ def _unbent(slopes: torch.Tensor, bent: torch.Tensor) -> torch.Tensor:
     return through
 
 
-def _summed(trace: Trace) -> torch.Tensor:
-    """Return the sum of a layer's gradients over all rows, shape (its parameters,)."""
-    slopes = trace.slopes
-    if isinstance(trace, EmbeddingTrace):
-        table = torch.zeros((trace.size, slopes.shape[1]))
-        return table.index_add_(0, trace.codes, slopes).ravel()
-    return torch.cat([(slopes.T @ trace.inputs).ravel(), slopes.sum(0)])
+_Pieces = tuple[list[torch.Tensor], list[tuple[torch.Tensor, torch.Tensor]]]
+
+
+def _cut(whole: NumberArray, shape: NetworkShape) -> _Pieces:
+    """Return the tables, and the weight and bias of each layer, as views of one vector."""
+    # numpy's views cost a tenth of torch's, and there are many in every step.
+    pieces = [torch.from_numpy(whole[place].reshape(one)) for place, one in shape.pieces]
+    count = len(shape.tables)
+    return pieces[:count], list(zip(pieces[count::2], pieces[count + 1 :: 2], strict=True))

@@ -16,6 +16,8 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -24,7 +26,7 @@ from pydantic import ValidationError
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import MessageInvalid, SettingInvalid
 from fedmkt.core.frozen import Frozen, first_problem
-from fedmkt.core.stages import CodeArray
+from fedmkt.core.stages import CodeArray, IntArray
 from fedmkt.data.binning import Binning, FeatureBins, binning_from_schema, encode
 from fedmkt.data.scaling import NumberArray, NumberScale, scale_numbers, scales_from_schema
 from fedmkt.models.tasks import task_named
@@ -36,9 +38,11 @@ LARGEST_BLOCKS = 16
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NetworkShape:
     """The inputs and the layers of a network; public, made from the schema alone.
+
+    What follows from them is asked for in every step, so it is made once and kept.
 
     scales: the numbers. categories: the bins of the categories. width: of the hidden layers, 0 for
     the linear model. blocks: residual layers after the first. task: names the link and the loss.
@@ -62,17 +66,17 @@ class NetworkShape:
                 raise SettingInvalid(setting=f"the network's {name} {value}", problem=problem)
         task_named(self.task)
 
-    @property
+    @cached_property
     def numbers(self) -> int:
         """Return how many inputs the numbers become."""
         return sum(scale.columns for scale in self.scales)
 
-    @property
+    @cached_property
     def tables(self) -> tuple[tuple[int, int], ...]:
         """Return the shape of each category's table: (size, 1 + dim)."""
         return tuple((one.bins, 1 + self._dim(one)) for one in self.categories.features)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[tuple[int, int], ...]:
         """Return the shape of each linear layer's weight: (out, in)."""
         if not self.width:
@@ -80,17 +84,32 @@ class NetworkShape:
         first = (self.width, sum(columns - 1 for _, columns in self.tables) + self.numbers)
         return (first, *[(self.width, self.width)] * self.blocks, (1, self.width))
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Return the number of parameters."""
         tables = sum(size * columns for size, columns in self.tables)
         return tables + sum(rows * (columns + 1) for rows, columns in self.layers)
 
-    @property
+    @cached_property
     def head_length(self) -> int:
         """Return the number of parameters of the last layer, which stand last."""
         rows, columns = self.layers[-1]
         return rows * (columns + 1)
+
+    @cached_property
+    def pieces(self) -> tuple[tuple[slice, tuple[int, ...]], ...]:
+        """Return the place of each piece of the parameters, and its shape, in their order."""
+        layers = (piece for rows, columns in self.layers for piece in ((rows, columns), (rows,)))
+        shapes = (*self.tables, *layers)
+        ends = tuple(accumulate(map(math.prod, shapes), initial=0))
+        return tuple(zip(map(slice, ends, ends[1:]), shapes, strict=False))
+
+    @cached_property
+    def looked_up(self) -> tuple[IntArray, IntArray]:
+        """Return which columns of all looked-up vectors are direct effects, and which the rest."""
+        starts = list(accumulate((columns for _, columns in self.tables), initial=0))
+        direct = np.array(starts[:-1], dtype=np.int64)
+        return direct, np.setdiff1d(np.arange(starts[-1]), direct)
 
     def _dim(self, feature: FeatureBins) -> int:
         """Return half the number of bins, rounded up and at most 16: the embedding's size."""

@@ -1,7 +1,7 @@
 """A simulated collaboration on disk: home folders of a coordinator and its members' nodes.
 
 Everything is as in a deployment (keys, contract, signatures, ledgers, audit logs) except that one
-process plays all parts, and the nodes are marked `simulated`.
+process, or others that it starts, plays all parts, and the nodes are marked `simulated`.
 """
 
 import io
@@ -25,7 +25,6 @@ from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.identity.keys import Identity
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.models.network_shape import NetworkWeights
-from fedmkt.node.app import app as client_app
 from fedmkt.node.app import forget_nodes
 from fedmkt.storage.contract_files import (
     read_contract,
@@ -35,13 +34,16 @@ from fedmkt.storage.contract_files import (
 )
 from fedmkt.storage.key_file import read_key, write_key
 from fedmkt.storage.whole_file import unwritable, write_whole
+from fedmkt.transport.backends import IN_PROCESS, Backend
 from fedmkt.transport.flower import make_server_app
-from fedmkt.transport.in_process import run_in_process
 
+_CLIENT = "fedmkt.node.app:app"
 COORDINATOR = "coordinator"
 _TABLE_FILE = "customers.parquet"
 _CONSENT_FILE = "consent.parquet"
 _PATIENCE = Patience(connect_s=5, exchange_s=300, absent_s=5)
+_PATIENCE_ELSEWHERE = Patience(connect_s=60, exchange_s=300, absent_s=60)
+"""Where nodes run in other processes, which take seconds to start, and to start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The folders of a simulated collaboration."""
+    """The folders of a simulated collaboration, and where its nodes run."""
 
     folder: Path
     members: tuple[str, ...]
+    backend: Backend = IN_PROCESS
 
     @property
     def coordinator(self) -> Path:
@@ -83,9 +86,9 @@ class World:
         return self.coordinator / "orders" / f"{run}.json"
 
     def run(self, job: Job, run: str, watcher: Watcher) -> Outcome[AdditiveModel]:
-        """Train over the in-process grid: the nodes' own app, and the coordinator's main.
+        """Train with the nodes' own app and the coordinator's main, over this world's backend.
 
-        Raises: what `coordinator.app` raises.
+        Raises: what `coordinator.app` raises; ExtraMissing.
         """
         outcome = self._carried_out(job, run, watcher)
         assert isinstance(outcome, Outcome)
@@ -108,9 +111,10 @@ class World:
     def _carried_out(self, job: AnyJob, run: str, watcher: Watcher) -> AnyOutcome:
         self.order(job, run)
         outcomes: list[AnyOutcome] = []
-        run_in_process(
-            make_server_app(make_main(watcher, patience=_PATIENCE, keep=outcomes.append)),
-            client_app,
+        patience = _PATIENCE if self.backend == IN_PROCESS else _PATIENCE_ELSEWHERE
+        self.backend.run_apps(
+            make_server_app(make_main(watcher, patience=patience, keep=outcomes.append)),
+            _CLIENT,
             node_configs={
                 number: {"home": str(self.node(member))}
                 for number, member in enumerate(self.members, start=1)
@@ -131,14 +135,15 @@ def build_world(
     *,
     noise_seed: int | None,
     consents: Mapping[str, pl.DataFrame] | None = None,
+    backend: Backend = IN_PROCESS,
 ) -> World:
     """Make keys, contract, signatures, settings and tables below `folder`.
 
     Args: tables: each member's customers, for every dataset it holds. noise_seed: None draws noise
-    as a deployment does. consents: who agreed to what, by member.
+    as a deployment does. consents: who agreed to what, by member. backend: where nodes run.
     Raises: SettingInvalid when a world is already there; OutputUnwritable.
     """
-    world = World(folder, tuple(tables))
+    world = World(folder, tuple(tables), backend)
     identities = {name: Identity.generate() for name in (*world.members, COORDINATOR)}
     contract = Collaboration(
         name=terms.name,

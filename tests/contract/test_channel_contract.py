@@ -1,5 +1,6 @@
-"""Every Channel keeps the channel contract: in process, and over a real SuperLink."""
+"""Every Channel keeps the channel contract: on each backend, and over a real SuperLink."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -7,11 +8,23 @@ import pytest
 from contract.channel_contract import CHECKS, Check, Pace, open_contract_handler
 from end_to_end.superlink import app_files, running_superlink
 
+from fedmkt.transport.backends import Backend
 from fedmkt.transport.channel import Channel
 from fedmkt.transport.flower import Config, make_client_app, make_server_app
 from fedmkt.transport.in_process import run_in_process
 
 IN_PROCESS = Pace(prompt_s=10.0, slow_s=0.6)
+WORKERS = Pace(prompt_s=20.0, slow_s=3.0)
+RAY = Pace(prompt_s=30.0, slow_s=5.0)
+START_S = 300.0
+with_ray = (
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None, reason="the extra `simulation` is not installed"
+    ),
+    # Ray forgets its processes before they have ended.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+)
 
 _SUPERLINK_CLIENT = """
 from channel_contract import open_contract_handler
@@ -55,6 +68,34 @@ def test_in_process_channel_keeps(check: Check) -> None:
         run_config={},
     )
     assert kept == [check.__name__]
+
+
+@pytest.mark.parametrize(
+    ("backend", "pace"),
+    [
+        (Backend("workers", 3), WORKERS),
+        pytest.param(Backend("ray", 3), RAY, marks=with_ray),
+    ],
+    ids=["workers", "ray"],
+)
+def test_channels_to_other_processes_keep_the_same_contract(backend: Backend, pace: Pace) -> None:
+    kept: list[str] = []
+
+    def main(channel: Channel, _config: Config) -> None:
+        # A backend's processes take their time to start, which is none of the contract's.
+        nodes = channel.node_ids(at_least=3, deadline_s=START_S)
+        assert len(channel.exchange(dict.fromkeys(nodes, b"hello"), deadline_s=START_S)) == 3
+        for check in CHECKS:
+            check(channel, pace)
+            kept.append(check.__name__)
+
+    backend.run_apps(
+        make_server_app(main),
+        "contract.contract_app:app",
+        node_configs={11: {}, 12: {}, 13: {}},
+        run_config={},
+    )
+    assert kept == [check.__name__ for check in CHECKS]
 
 
 @pytest.mark.slow

@@ -6,28 +6,19 @@ Not guaranteed: that they suffice to keep every core busy; `usual_workers` were 
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
 from fedmkt.core.errors import WorkerLost
 from fedmkt.simulation.scenario.trials import Trial
+from fedmkt.transport.leash import begin_on, one_thread_each
 
 Work = Callable[[Trial, Path], float]
 Told = Callable[[Trial, float], None]
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "RAYON_NUM_THREADS",
-)
 
 
 class RunAll(Protocol):
@@ -54,9 +45,9 @@ def worker_pool(workers: int) -> Iterator[RunAll]:
         return
     context = multiprocessing.get_context("spawn")
     leash, held = context.Pipe(duplex=False)
-    with _environment(dict.fromkeys(_THREADS, "1")):
+    with one_thread_each():
         pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_begin, initargs=(leash,)
+            workers, mp_context=context, initializer=begin_on, initargs=(leash,)
         )
         try:
             yield _Pooled(pool)
@@ -88,30 +79,3 @@ class _Pooled:
                 told(begun[future], future.result())
         except BrokenProcessPool:
             raise WorkerLost from None
-
-
-def _begin(leash: Connection) -> None:
-    """Prepare a worker: deaf to Ctrl-C, which is the sweep's to answer, and on a leash."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-
-
-def _end_with(leash: Connection) -> None:
-    """End this process at once when the other end of `leash` closes, as it does with its owner."""
-    leash.poll(None)
-    os._exit(1)
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables while the block runs; what it starts inherits them."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
