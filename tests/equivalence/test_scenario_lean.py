@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fedmkt.core.errors import SettingInvalid
 from fedmkt.horizontal.pooled import train_pooled
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
@@ -83,6 +84,17 @@ def test_a_lean_network_measures_what_the_full_one_does_to_the_last_bit(
     asked = values.get("privacy", {}).get("epsilon")
     assert full[-1].epsilon == (asked if asked is None else pytest.approx(asked, rel=2e-3))
     assert len(full) == 2
+
+
+def test_worker_processes_measure_what_one_process_does_to_the_last_bit() -> None:
+    values = {"model": {"rounds": 2}, "privacy": {"trust": "local", "epsilon": 2}}
+    workers = rows_of({**values, "backend": {"kind": "workers", "workers": 2}})
+    assert workers == rows_of(values)
+    study = scenario_of(
+        {"name": "a", "protocol": "lean", "backend": {"kind": "workers"}}, source="test"
+    )
+    with pytest.raises(SettingInvalid, match="protocol = lean"):
+        family(study).check(study)
 
 
 def test_with_everybody_away_a_training_ends_by_name_and_with_some_it_goes_on() -> None:

@@ -24,7 +24,7 @@ from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import Event
 from fedmkt.simulation.partitions.participation import RoundDraw, draw_round
 from fedmkt.simulation.scenario.clock import Clock, clock_of
-from fedmkt.simulation.scenario.parts import ParticipationPart
+from fedmkt.simulation.scenario.parts import BackendPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Method, Row, Ruler, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.world import Terms, World, build_world
@@ -92,6 +92,9 @@ def check_horizontal(setting: Setting) -> None:
         if partners < MINIMUM_MEMBERS:
             problem = f"protocol = full sums over {MINIMUM_MEMBERS} partners or more; say lean"
             raise SettingInvalid(setting=f"partition.partners = {partners}", problem=problem)
+    elif setting.backend != BackendPart():
+        problem = "with protocol = lean nothing runs at nodes; say full, or leave it out"
+        raise SettingInvalid(setting="backend", problem=problem)
     if setting.privacy.trust == "distributed" and takes_part != ParticipationPart():
         # Privacy: shares of noise are sized for those who are there.
         problem = "with it everybody takes part in every round; say trust = local"
@@ -192,7 +195,13 @@ class _Draws:
 
 def _in_full(task: Task, trainer: Trainer[JobT], job: JobT, watcher: Rounds) -> None:
     """Train as deployed, and write what was sent into the last row."""
-    world = build_world(task.folder, _terms(task, job), task.parts, noise_seed=task.seed)
+    world = build_world(
+        task.folder,
+        _terms(task, job),
+        task.parts,
+        noise_seed=task.seed,
+        backend=task.setting.backend.chosen,
+    )
     try:
         outcome = trainer.full(world, job, task.run, watcher)
     finally:

@@ -14,6 +14,7 @@ from fedmkt.core.frozen import Frozen
 from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
 from fedmkt.simulation.partitions.participation import Participation
 from fedmkt.simulation.partitions.value_groups import PRESETS
+from fedmkt.transport.backends import Backend
 
 MOST_PARTNERS = 10_000
 
@@ -285,6 +286,28 @@ class LinkPart(Frozen):
         description="Seconds that a partner works in a round, on the simulated clock; a slow one "
         "takes longer.",
     )
+
+
+class BackendPart(Frozen):
+    """Where the nodes of protocol = full run; the results are the same."""
+
+    kind: Literal["in_process", "workers", "ray"] = Field(
+        default="in_process",
+        description="in_process: threads of the trial's process. workers: processes of this "
+        "machine. ray: Flower's own simulation, also over several machines; needs the extra "
+        "`simulation`.",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Processes that nodes run in. Default: as many as there are cores.",
+    )
+
+    @property
+    def chosen(self) -> Backend:
+        """Return the backend."""
+        return Backend(self.kind, self.workers)
 
 
 class PrivacyPart(Frozen):

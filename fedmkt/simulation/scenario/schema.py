@@ -15,6 +15,7 @@ from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.schema import Identifier
 from fedmkt.core.frozen import Frozen
 from fedmkt.simulation.scenario.parts import (
+    BackendPart,
     DataPart,
     LinkPart,
     ParticipationPart,
@@ -55,6 +56,9 @@ class Setting(Frozen):
         description="full: as deployed, with keys, signatures, masks, ledgers and audit logs; at "
         "least 3 partners, and at most some hundreds, since every two of them share a mask. lean: "
         "the same sums, noise and steps without any of that, for many partners.",
+    )
+    backend: BackendPart = Field(
+        default=BackendPart(), description="Where nodes run with protocol = full."
     )
     compare: tuple[Literal["pooled", "alone"], ...] = Field(
         default=("pooled", "alone"),
