@@ -30,6 +30,8 @@ NETWORKS = (
     "fedmkt.simulation.poisoning.adult",
     "fedmkt.simulation.poisoning.loop",
     "fedmkt.simulation.poisoning.study",
+    "fedmkt.simulation.scenario.attack_networks",
+    "fedmkt.simulation.scenario.attack_poisoning",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""

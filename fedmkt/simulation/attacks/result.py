@@ -73,20 +73,23 @@ def mean_result(results: Sequence[AttackResult]) -> AttackResult:
     mean = _mean(values)
     error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
     half = float(student.ppf(0.975, len(values) - 1)) * error
-    alike = all(
-        [one.x for one in other.series] == [one.x for one in first.series] for other in results
-    )
-    averaged = tuple(
-        series(one.name, one.x, np.mean([other.series[place].y for other in results], axis=0))
-        for place, one in enumerate(first.series)
-    )
     return replace(
         first,
         value=mean,
         low=max(first.least, mean - half),
         high=min(first.most, mean + half),
         chance=_mean(one.chance for one in results),
-        series=averaged if alike else first.series,
+        series=_mean_series([one.series for one in results]),
+    )
+
+
+def _mean_series(runs: Sequence[tuple[Series, ...]]) -> tuple[Series, ...]:
+    """Return the means of curves over the same x; the first run's, where these differ."""
+    if any([one.x for one in run] != [one.x for one in runs[0]] for run in runs):
+        return runs[0]
+    return tuple(
+        series(same[0].name, same[0].x, np.mean([one.y for one in same], axis=0))
+        for same in zip(*runs, strict=True)
     )
 
 

@@ -83,9 +83,8 @@ def render_attack(scenario: AttackScenario, found: Found) -> str:
 def attack_headline(scenario: AttackScenario, found: Found) -> str:
     """Return the result in a sentence: the main figure with the defence off, and on."""
     off, on = extremes(found)
-    unit = f" ({off.unit})" if off.unit else ""
     return (
-        f"{kind_of(scenario.attack).title}: {off.figure}{unit} {off.value:.3f} with "
+        f"{kind_of(scenario.attack).title}, {off.figure}: {off.value:.3f} with "
         f"{_defence(off, found)}, {on.value:.3f} with {_defence(on, found)}; {_beside(found)} "
         f"{on.chance:.3f}."
     )

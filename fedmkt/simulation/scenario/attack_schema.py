@@ -167,6 +167,9 @@ class PoisoningPart(Frozen):
     def _fits(self) -> "PoisoningPart":
         if 2 * self.hostile >= self.partners:
             raise ValueError("hostile partners must be fewer than half of all")
+        krum = {"Krum", "multi-Krum"} & set(self.rules)
+        if krum and self.partners < 2 * self.hostile + 3:
+            raise ValueError("Krum needs three partners more than twice the hostile ones")
         if self.partners * self.rows_each + self.test_rows > _ADULT_ROWS:
             raise ValueError(f"partners and test together need more than {_ADULT_ROWS:,} rows")
         return self

@@ -1,8 +1,8 @@
 """Attacks on the sums of an additive training as trials: inspection, and collusion.
 
 Guarantee: sums, noise, masks and opening are those of a node and of a coordinator; a protection
-that is off is left out. The same seed gives the same figures: noise follows from it; masks and keys,
-drawn anew each time, are in none of them.
+that is off is left out. The same seed gives the same figures: noise follows from it; masks and
+keys, drawn anew each time, are in none of them.
 Not guaranteed: privacy.
 """
 
