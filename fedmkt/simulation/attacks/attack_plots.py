@@ -92,6 +92,9 @@ def membership_plot(results: Sequence[AttackResult]) -> Plot:
             axes.plot(curve.x, np.maximum(curve.y, 1e-3), color=colour, label=one.defence)
         axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1.05))
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        # The scale's own labels are formulas, which the plot style leaves as they are written.
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks([0.001, 0.01, 0.1, 1.0], ["0.1%", "1%", "10%", "100%"])
         figure.legend(loc="outside lower center", ncols=2)
         svg = to_svg(figure, key=key, title=title, description=description)
     return Plot(key, title, description, svg, *_table(results))

@@ -12,16 +12,18 @@ from fedmkt import __version__
 from fedmkt.simulation.attacks.result import AttackResult, interval_words
 from fedmkt.simulation.report_page import palettes, template_environment
 from fedmkt.simulation.scenario.attack_kinds import kind_of
-from fedmkt.simulation.scenario.attack_parts import Measured
-from fedmkt.simulation.scenario.attack_pooling import DIVERGED
+from fedmkt.simulation.scenario.attack_parts import STATED, Measured
+from fedmkt.simulation.scenario.attack_pooling import DIVERGED, TAKEN
 from fedmkt.simulation.scenario.attack_schema import AttackScenario, PoisoningPart
 from fedmkt.simulation.scenario.attack_view import Found
+from fedmkt.simulation.scenario.attack_words import NOISE_LEFT
 from fedmkt.simulation.scenario.page_plots import value_words
 from fedmkt.simulation.scenario.report import PAGE
 from fedmkt.simulation.svg import standalone
 from fedmkt.storage.whole_file import write_whole
 
 PICTURE = "picture.svg"
+_BESIDE = {NOISE_LEFT: "Counted on", STATED: "", TAKEN: "", DIVERGED: ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One figure for each defence."""
+    """One figure for each defence. beside: what stands in `chance`, or nothing."""
 
     figure: str
     unit: str
+    beside: str
     lines: tuple[Line, ...]
 
 
@@ -107,8 +110,15 @@ def tables_of(found: Found) -> tuple[Table, ...]:
         if figure == DIVERGED and not any(one.result.value for one in rows):
             continue
         lines = tuple(_line(one, found) for one in rows)
-        tables.append(Table(figure, rows[0].result.unit, lines))
+        tables.append(Table(figure, rows[0].result.unit, _column(figure, found), lines))
     return tuple(tables)
+
+
+def _column(figure: str, found: Found) -> str:
+    """Return the heading of what a figure stands beside."""
+    if isinstance(found.attack, PoisoningPart) and figure == found.figures[0]:
+        return "Nobody hostile"
+    return _BESIDE.get(figure, "By chance")
 
 
 def _line(one: Measured, found: Found) -> Line:
@@ -136,7 +146,7 @@ def _beside(found: Found) -> str:
 def _asked(scenario: AttackScenario) -> Iterator[tuple[str, str]]:
     """Yield every key of the attack, since what was found holds for these settings."""
     yield "seeds", ", ".join(map(str, scenario.seeds))
-    for key, value in scenario.attack.model_dump(mode="json").items():
+    for key, value in scenario.attack.model_dump(mode="json", exclude_none=True).items():
         words = (
             ", ".join(map(value_words, value)) if isinstance(value, list) else value_words(value)
         )

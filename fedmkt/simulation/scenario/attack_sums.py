@@ -35,6 +35,8 @@ from fedmkt.simulation.scenario.customers import draws
 
 _LEVELS = levels(("noise",), ("masks",), ("masks", "noise"))
 _COUNT_WEIGHT = 0.2
+_COPIES = 20
+"""How often sums are noised for the spread of what is left: a single one has few entries."""
 _BY = "occupation"
 
 
@@ -65,6 +67,14 @@ class _Sums:
             )
             for name, one in self.exact.items()
         }
+
+    def repeated(self, copies: int) -> "_Sums":
+        """Return the same sums so many times over, each with noise of its own."""
+        exact = {
+            name: LocalUpdate(np.tile(one.values, copies), one.l2_bound)
+            for name, one in self.exact.items()
+        }
+        return _Sums(exact, self.multiplier, self.seed)
 
     @property
     def values(self) -> dict[str, IntArray]:
@@ -134,12 +144,13 @@ def run_collusion(part: CollusionPart, seed: int) -> tuple[Measured, ...]:
 
 def _noise_left(part: CollusionPart, sums: _Sums) -> tuple[Measured, ...]:
     """Return the shared noise that is left when as many collude as may, and when all but one do."""
-    shares = sums.noised(part.partners - part.may_collude)
+    often = sums.repeated(_COPIES)
+    shares = often.noised(part.partners - part.may_collude)
     bound = next(iter(sums.exact.values())).l2_bound
 
     def left(colluding: int) -> AttackResult:
         return remaining_noise(
-            shares, sums.values, colluding, l2_bound=bound, stated=sums.multiplier
+            shares, often.values, colluding, l2_bound=bound, stated=sums.multiplier
         )
 
     return (

@@ -21,7 +21,7 @@ def membership_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001 - 
     share = f"Of 1,000 members {1000 * one.value:.0f} are found, for 10 false alarms in 1,000"
     if one.low > one.chance:
         return f"{share}: the model gives members away."
-    return f"{share}: no more than guessing."
+    return f"{share}: not shown to be more than guessing."
 
 
 def canary_words(one: AttackResult, found: Found) -> str:
