@@ -156,7 +156,7 @@ def test_list_and_explain_tell_of_attacks() -> None:
 def test_bundled_attacks_do_more_with_their_defence_off(kind, tmp_path) -> None:
     table = fedmkt.simulate(f"attack-{kind.replace('_', '-')}", out=tmp_path)
     off, on = main_figure(table, "off"), main_figure(table, "on")
-    if kind == "free_riders":
-        assert abs(off) < 0.02  # they take without giving, and spoil next to nothing
+    if kind in ("label_flips", "free_riders"):
+        assert abs(off) < 0.02  # three of ten such partners spoil next to nothing
     else:
         assert (on > off) == (kind == "update_inspection")

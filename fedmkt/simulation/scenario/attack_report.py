@@ -134,9 +134,9 @@ def _line(one: Measured, found: Found) -> Line:
 
 
 def _defence(one: AttackResult, found: Found) -> str:
-    if not isinstance(found.attack, PoisoningPart):
+    if not isinstance(found.attack, PoisoningPart) or "Krum" in one.defence:
         return one.defence
-    return f"the {'plain mean' if one.defence == 'mean' else one.defence}"
+    return "the plain mean" if one.defence == "mean" else f"the {one.defence}"
 
 
 def _beside(found: Found) -> str:
