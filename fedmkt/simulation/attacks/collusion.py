@@ -238,4 +238,6 @@ def _fisher(correlation: float, count: int) -> tuple[float, float]:
     """Return Fisher's 95% limits. Source: Fisher 1921, Metron 1."""
     centre = math.atanh(min(max(correlation, -1 + 1e-12), 1 - 1e-12))
     half = _Z95 / math.sqrt(max(count - 3, 1))
-    return math.tanh(centre - half), math.tanh(centre + half)
+    # A correlation of 1 has no transform; its interval still holds it.
+    low, high = math.tanh(centre - half), math.tanh(centre + half)
+    return min(low, correlation), max(high, correlation)

@@ -6,6 +6,8 @@ chance, it says that nothing more than guessing was shown.
 
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.scenario.attack_parts import STATED
+from fedmkt.simulation.scenario.attack_pooling import poisoning_result
+from fedmkt.simulation.scenario.attack_schema import PoisoningPart
 from fedmkt.simulation.scenario.attack_view import Found
 
 READ, NOISE_LEFT = "correlation with an honest member's own part", "noise multiplier left"
@@ -77,8 +79,13 @@ def poisoning_words(one: AttackResult, found: Found) -> str:
     """Say what the attack adds under a rule."""
     if one.figure != found.figures[0]:
         return ""
-    added = one.value - one.chance
-    return f"With nobody hostile {one.chance:.3f}: the attack adds {added:+.3f}."
+    added = f"The attack adds {one.value - one.chance:+.3f}"
+    if not isinstance(found.attack, PoisoningPart) or len(found.seeds) < 2:
+        return f"{added}."
+    result = poisoning_result(found.attack, found.seeds)
+    verdict = result.verdict(result.outcome(one.defence))
+    held = "whether the rule holds is not told" if verdict == "not told" else f"the rule {verdict}"
+    return f"{added}: {held}, by a tolerance of {result.tolerance:g}."
 
 
 def _partly(partly: bool) -> str:

@@ -153,7 +153,9 @@ def _tag(part: type[BaseModel]) -> str:
 
 
 def _key(model: type[BaseModel], place: str, name: str, field: FieldInfo, only: str) -> Key:
-    meaning = MEANINGS[model][name] if model in MEANINGS else field.description
+    # What tells one sort of a part from another means what the part is.
+    described = field.description or model.__doc__
+    meaning = MEANINGS[model][name] if model in MEANINGS else described
     kind, limits = _type(field.annotation), _limits(field.metadata)
     return Key(place, f"{kind}, {limits}" if limits else kind, _default(field), meaning or "", only)
 
