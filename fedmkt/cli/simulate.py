@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -14,6 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from fedmkt.core.errors import SettingInvalid
+
+if TYPE_CHECKING:
+    from fedmkt.simulation.scenario.attack_schema import AttackScenario
+    from fedmkt.simulation.scenario.folder import ResultsFolder
+    from fedmkt.simulation.scenario.schema import Scenario
 
 _FOLDER = "fedmkt-simulations"
 
@@ -58,7 +63,7 @@ def simulate(
         ),
     ] = None,
 ) -> None:
-    """Simulate a SCENARIO: partners, a model, privacy, and a sweep over any of them.
+    """Simulate a SCENARIO: partners, a model, privacy, and a sweep over any of them; or an attack.
 
     Writes results.parquet, timings.parquet and report.html. A run that was stopped goes on where
     it stopped; finished trials are not run again.
@@ -76,23 +81,55 @@ def simulate(
 
 def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: str | None) -> None:
     # Imported here so that --help and mistakes answer at once.
-    from fedmkt.simulation.scenario.api import run_scenario
+    from fedmkt.simulation.scenario.attack_schema import AttackScenario
     from fedmkt.simulation.scenario.folder import ResultsFolder
-    from fedmkt.simulation.scenario.loading import load_scenario
-    from fedmkt.simulation.scenario.report import PAGE, headline
-    from fedmkt.simulation.scenario.summary import lines_of
+    from fedmkt.simulation.scenario.loading import load_any
+    from fedmkt.simulation.scenario.report import PAGE
     from fedmkt.simulation.scenario.workers import usual_workers
 
-    scenario = load_scenario(Path(given))
+    scenario = load_any(Path(given))
     folder = ResultsFolder(out or Path(_FOLDER) / scenario.name)
-    console = Console()
+    console, many = Console(), workers or usual_workers()
     with _live(console, yes=yes) as watcher:
-        results = run_scenario(
-            scenario, folder, workers=workers or usual_workers(), watcher=watcher, log=log
-        )
-    lines = lines_of(results, tuple(scenario.sweep))
-    console.print(headline(scenario, lines), markup=False, highlight=False, soft_wrap=True)
+        if isinstance(scenario, AttackScenario):
+            if log is not None:
+                raise SettingInvalid(setting="--log", problem="attacks are not written to trackers")
+            lines = _attack(scenario, folder, many, watcher)
+        else:
+            lines = _sweep(scenario, folder, many, watcher, log)
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / PAGE}", highlight=False, soft_wrap=True)
+
+
+def _sweep(
+    scenario: "Scenario",
+    folder: "ResultsFolder",
+    workers: int,
+    watcher: "_Live",
+    log: str | None,
+) -> list[str]:
+    """Run a sweep and return its result in a sentence."""
+    from fedmkt.simulation.scenario.api import run_scenario
+    from fedmkt.simulation.scenario.report import headline
+    from fedmkt.simulation.scenario.summary import lines_of
+
+    results = run_scenario(scenario, folder, workers=workers, watcher=watcher, log=log)
+    return [headline(scenario, lines_of(results, tuple(scenario.sweep)))]
+
+
+def _attack(
+    scenario: "AttackScenario", folder: "ResultsFolder", workers: int, watcher: "_Live"
+) -> list[str]:
+    """Run an attack and return its result in a sentence, and the main figure for each defence."""
+    from fedmkt.simulation.scenario.attack_report import attack_headline, tables_of
+    from fedmkt.simulation.scenario.attack_run import run_attack
+
+    _, found = run_attack(scenario, folder, workers=workers, watcher=watcher)
+    table = tables_of(found)[0]
+    width = max(len(line.defence) for line in table.lines)
+    rows = [f"  {line.defence:<{width}}  {line.value} ({line.interval})" for line in table.lines]
+    return [attack_headline(scenario, found), *rows]
 
 
 class _Live:
@@ -144,6 +181,7 @@ def _in_words(seconds: float) -> str:
 
 
 def _list() -> None:
+    from fedmkt.simulation.scenario.attack_kinds import KINDS as KINDS_OF_ATTACK
     from fedmkt.simulation.scenario.customers import SOURCES
     from fedmkt.simulation.scenario.dealing import KINDS
     from fedmkt.simulation.scenario.families import FAMILIES
@@ -153,7 +191,7 @@ def _list() -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print("[bold]Bundled scenarios[/]")
     for name, text in bundled_scenarios().items():
-        console.print(f"  {name:<12}", text.split("\n", 1)[0].removeprefix("# "), markup=False)
+        console.print(f"  {name:<26}", text.split("\n", 1)[0].removeprefix("# "), markup=False)
     for title, key, usable in (
         ("Customers", "data.kind", SOURCES),
         ("Data sets", "data.set", None),
@@ -161,6 +199,7 @@ def _list() -> None:
         ("Models", "model.family", FAMILIES),
         ("Algorithms of networks", "model.algorithm", None),
         ("Protocols", "protocol", None),
+        ("Attacks", "attack.kind", KINDS_OF_ATTACK),
     ):
         known = [one for one in choices(key) if usable is None or one in usable]
         console.print(f"[bold]{title}[/] ({key})")
@@ -182,8 +221,7 @@ def _explain(name: str) -> None:
     table.add_column(no_wrap=True)
     table.add_column()
     for key in found:
-        only = f" (where model.family = {key.only})" if key.only else ""
-        table.add_row(f"[bold]{key.name}[/]", only.strip() or None)
+        table.add_row(f"[bold]{key.name}[/]", f"({key.where})" if key.where else None)
         for title, words in (
             ("type", key.kind),
             ("default", key.default),

@@ -123,6 +123,19 @@ def to_svg(figure: Figure, *, key: str, title: str, description: str) -> str:
     return head + re.sub(r"\s*\n\s*", "\n", body).strip()
 
 
+def standalone(plot: Plot) -> str:
+    """Return a plot as an SVG file of its own, in both colour schemes, on the page's ground."""
+    light, dark = palette_css("light"), palette_css("dark")
+    style = (
+        f"<style>svg {{ --sans: sans-serif; --ground: #ffffff; {light} }} "
+        f"@media (prefers-color-scheme: dark) {{ svg {{ --ground: #1b1e22; {dark} }} }}</style>"
+        '<rect width="100%" height="100%" fill="var(--ground)"/>'
+    )
+    head = plot.svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    end = head.index("</desc>") + len("</desc>")
+    return head[:end] + style + head[end:] + "\n"
+
+
 def palette_css(scheme: Literal["light", "dark"]) -> str:
     """Return the CSS declarations of every role for one colour scheme."""
     index = 0 if scheme == "light" else 1

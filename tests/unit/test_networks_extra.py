@@ -35,6 +35,8 @@ NETWORKS = (
     "fedmkt.simulation.poisoning.study",
     "fedmkt.vertical.split_network",
     "fedmkt.vertical.split_twin",
+    "fedmkt.simulation.scenario.attack_networks",
+    "fedmkt.simulation.scenario.attack_poisoning",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""

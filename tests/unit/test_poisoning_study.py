@@ -13,7 +13,7 @@ from fedmkt.evaluation.metrics import Interval
 from fedmkt.simulation.poisoning.attackers import Backdoor, EchoRiders, LabelFlips, TurnedUpdates
 from fedmkt.simulation.poisoning.parts import Terms
 from fedmkt.simulation.poisoning.plots import attack_plots
-from fedmkt.simulation.poisoning.result import AttackResult, RuleOutcome, over_seeds
+from fedmkt.simulation.poisoning.result import PoisoningResult, RuleOutcome, over_seeds
 from fedmkt.simulation.poisoning.study import Study, run_study
 
 TERMS = Terms(rounds=6, steps=3, batch=32, rate=0.6)
@@ -21,7 +21,7 @@ STUDY = Study(population, TERMS, hostile=3, seeds=(1, 2), rules=("bounded mean",
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, AttackResult]:
+def results() -> dict[str, PoisoningResult]:
     attacks = {
         "turned": TurnedUpdates(2.0),
         "planted": Backdoor(trigger(), scale=3.0),
@@ -30,7 +30,7 @@ def results() -> dict[str, AttackResult]:
     return dict(zip(attacks, run_study(STUDY, list(attacks.values())), strict=True))
 
 
-def attacked(result: AttackResult, rule: str) -> float:
+def attacked(result: PoisoningResult, rule: str) -> float:
     return result.outcome(rule).attacked.value
 
 
@@ -120,7 +120,7 @@ def test_a_verdict_is_where_the_interval_lies_beside_the_tolerance(low, high, ve
     added = Interval((low + high) / 2, low, high)
     zero = Interval(0.0, 0.0, 0.0)
     outcome = RuleOutcome("median", added, zero, added, zero, 1.0, 1, (0.0,))
-    result = AttackResult("label flips", "AUC lost", 0.01, 9, 3, 5, outcome, ())
+    result = PoisoningResult("label flips", "AUC lost", 0.01, 9, 3, 5, outcome, ())
     assert result.verdict(outcome) == verdict
     (sentence,) = result.sentences()
     begun = {

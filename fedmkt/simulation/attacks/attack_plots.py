@@ -5,12 +5,13 @@ Guarantee: that of `fedmkt.simulation.svg`; plots compute nothing but layout.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from fedmkt.simulation.attacks.canaries import CanaryAudit
-from fedmkt.simulation.attacks.result import AttackResult
+from fedmkt.simulation.attacks.result import AttackResult, interval_words
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 400.0
@@ -20,12 +21,16 @@ _BINS = 30
 
 def canary_plot(audit: CanaryAudit) -> Plot:
     """Return the scores of the canaries that were in and of those that were not."""
-    key, title = "canary-scores", "Scores of the canaries"
+    return canary_heaps(audit.result, key="canary-scores", title="Scores of the canaries")
+
+
+def canary_heaps(result: AttackResult, *, key: str, title: str) -> Plot:
+    """Return the same of an audit's result, under a key and a title of its own."""
     description = (
         "Each canary was in the training by the toss of a coin. The further the two heaps stand "
         "apart, the better the coin can be guessed from what was released."
     )
-    heaps = [audit.result.series_named(name) for name in ("in", "out")]
+    heaps = [result.series_named(name) for name in ("in", "out")]
     edges = np.histogram_bin_edges(np.concatenate([heap.x for heap in heaps]), _BINS)
     counts = [np.histogram(heap.x, edges)[0] for heap in heaps]
     with plot_style(key):
@@ -41,6 +46,17 @@ def canary_plot(audit: CanaryAudit) -> Plot:
         for low, high, inside, outside in zip(edges, edges[1:], *counts, strict=False)
     )
     return Plot(key, title, description, svg, ("Score", "In", "Not in"), rows)
+
+
+def bounds_plot(results: Sequence[AttackResult], stated: float) -> Plot:
+    """Return the lower bounds on epsilon beside the statement, for each defence."""
+    description = (
+        "How much epsilon a training is shown to lose, at least. Bars: 95% intervals over seeds; "
+        "rings: what is stated. A dot right of its ring shows that the statement does not hold."
+    )
+    beside = [replace(one, chance=stated) for one in results]
+    plot = _comparison("canary-bounds", "Lower bounds on epsilon", description, beside)
+    return replace(plot, columns=(*plot.columns[:-1], "Stated"))
 
 
 def epsilon_bar(audit: CanaryAudit) -> Plot:
@@ -76,6 +92,9 @@ def membership_plot(results: Sequence[AttackResult]) -> Plot:
             axes.plot(curve.x, np.maximum(curve.y, 1e-3), color=colour, label=one.defence)
         axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1.05))
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        # The scale's own labels are formulas, which the plot style leaves as they are written.
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks([0.001, 0.01, 0.1, 1.0], ["0.1%", "1%", "10%", "100%"])
         figure.legend(loc="outside lower center", ncols=2)
         svg = to_svg(figure, key=key, title=title, description=description)
     return Plot(key, title, description, svg, *_table(results))
@@ -117,6 +136,12 @@ def noise_plot(results: Sequence[AttackResult]) -> Plot:
     return _comparison("collusion-noise", "Noise left to colluding members", description, results)
 
 
+def other_plot(results: Sequence[AttackResult]) -> Plot:
+    """Return any figure for each defence, where an attack has no plot of its own."""
+    description = "Bars: 95% intervals; rings: what guessing gives, or nobody hostile."
+    return _comparison("figure", results[0].name.capitalize(), description, results)
+
+
 def _comparison(key: str, title: str, description: str, results: Sequence[AttackResult]) -> Plot:
     with plot_style(key):
         figure, axes = new_axes(_WIDTH, 90 + 36 * len(results))
@@ -142,7 +167,7 @@ def _table(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     columns = ("Defence", results[0].figure, "95% interval", "By chance")
     rows = tuple(
-        (one.defence, f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}", f"{one.chance:.3f}")
+        (one.defence, f"{one.value:.3f}", interval_words(one), f"{one.chance:.3f}")
         for one in results
     )
     return columns, rows

@@ -115,6 +115,7 @@ def audit(audited: Audited, coins: BoolArray, *, defence: str) -> CanaryAudit:
             series("out", scores[~coins], np.zeros(int((~coins).sum()))),
             series("guesses", [float(made) for made, _ in counted], bounds),
         ),
+        least=0.0,
     )
     guesses, right = counted[best]
     return CanaryAudit(result, audited.epsilon, audited.delta, coins.size, guesses, right)

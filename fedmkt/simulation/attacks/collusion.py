@@ -143,12 +143,24 @@ def _seeds(roster: Sequence[str], replies: Mapping[str, bytes], needed: int) -> 
     return seeds
 
 
-def attack_collusion(updates: Mapping[str, Update], colluding: int) -> AttackResult:
+def attack_collusion(
+    updates: Mapping[str, Update],
+    colluding: int,
+    *,
+    exact: Mapping[str, IntArray] | None = None,
+    masks: bool = True,
+    largest: float = math.inf,
+    defence: str | None = None,
+) -> AttackResult:
     """Have so many members collude against the others in one secure sum.
 
+    Args: exact: the updates without noise, (length,) each, if what is to be learnt are these.
+        masks: False to send updates as they are, for comparison. largest: what no update's entry
+        passes; what is left and passes it can be no update, so the mean of the honest is guessed.
+        defence: in words.
     Returns: the correlation, over the entries of the update, of what is left of an honest member's
-        message with its update, less the mean of the honest if there are two or more of these. Its
-        95% interval is Fisher's. By chance 0.
+        message with its update, both less the mean of the honest if there are two or more of these.
+        Its 95% interval is Fisher's. By chance 0.
     Raises: SettingInvalid unless an honest member is left.
     """
     names = sorted(updates)
@@ -156,18 +168,21 @@ def attack_collusion(updates: Mapping[str, Update], colluding: int) -> AttackRes
         raise SettingInvalid(setting=f"{colluding} colluding", problem="leave an honest member")
     honest = names[colluding:]
     opened = run_sum(updates, names[:colluding])
-    rest = opened.total.astype(np.float64)
-    for name in names[:colluding]:
-        rest -= updates[name].values
-    target = updates[honest[0]].values.astype(np.float64)
+    seen = opened.stripped(honest[0]) if masks else updates[honest[0]].values
+    wanted = exact or {name: one.values for name, one in updates.items()}
+    target = wanted[honest[0]].astype(np.float64)
     # The sum of the honest is theirs to know; only what goes beyond it is an attack.
-    secret = target if len(honest) == 1 else target - rest / len(honest)
-    found = float(np.corrcoef(opened.stripped(honest[0]), secret)[0, 1])
+    known = np.mean([wanted[name] for name in honest], axis=0)
+    found = 0.0
+    if np.abs(seen).max() <= largest:
+        beyond = np.zeros_like(known) if len(honest) == 1 else known
+        found = float(np.corrcoef(seen - beyond, target - beyond)[0, 1])
     low, high = _fisher(found, len(target))
+    rest = opened.total - sum(updates[name].values for name in names[:colluding])
     off = float(np.linalg.norm(rest / len(honest) - target) / np.linalg.norm(target))
     return AttackResult(
         name="collusion in the secure sum",
-        defence=f"{colluding} of {len(names)} collude, {len(honest)} honest",
+        defence=defence or f"{colluding} of {len(names)} collude, {len(honest)} honest",
         figure="correlation with an honest member's own part",
         unit="",
         value=found,
@@ -175,6 +190,8 @@ def attack_collusion(updates: Mapping[str, Update], colluding: int) -> AttackRes
         high=high,
         chance=0.0,
         series=(series("error of the best guess", [float(colluding)], [off]),),
+        least=-1.0,
+        most=1.0,
     )
 
 
@@ -213,6 +230,7 @@ def remaining_noise(
         high=found / max(1 - spread, 1e-9),
         chance=stated,
         series=(series("left", [float(colluding)], [found]),),
+        least=0.0,
     )
 
 
@@ -220,4 +238,6 @@ def _fisher(correlation: float, count: int) -> tuple[float, float]:
     """Return Fisher's 95% limits. Source: Fisher 1921, Metron 1."""
     centre = math.atanh(min(max(correlation, -1 + 1e-12), 1 - 1e-12))
     half = _Z95 / math.sqrt(max(count - 3, 1))
-    return math.tanh(centre - half), math.tanh(centre + half)
+    # A correlation of 1 has no transform; its interval still holds it.
+    low, high = math.tanh(centre - half), math.tanh(centre + half)
+    return min(low, correlation), max(high, correlation)

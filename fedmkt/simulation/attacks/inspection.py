@@ -85,6 +85,8 @@ def attack_inspection(
         high=float(high),
         chance=chance,
         series=_series(seen, truth),
+        least=0.0,
+        most=1.0,
     )
 
 

@@ -79,21 +79,25 @@ def attack_inversion(
     *,
     defence: str,
     read: Reader | None = None,
+    guesses: int | None = None,
+    others: NetworkInputs | None = None,
 ) -> AttackResult:
     """Read an update back and count the cells of `truth` that were read right.
 
     Args: update: (parameters,), what the coordinator sees. truth: the rows of the partner.
-        read: another way to read an update than `read_rows`.
+        read: another way to read an update than `read_rows`. guesses: how many rows are read, of
+        which the best fit to `truth` count; as many as there are in it, unless told otherwise.
+        others: rows of other people to guess with, where somebody has such; made up otherwise.
     Returns: the share of cells (categories equal, numbers within `CLOSE`) that are right, rows
         being matched as they fit best, with Clopper and Pearson's 95% interval over cells. By
-        chance: the same for rows drawn at random.
+        chance: the same for as many rows drawn at random.
     """
     rows = len(truth.codes)
-    guessed = (read or read_rows)(update, network, rows=rows)
+    guesses = rows if guesses is None else guesses
+    guessed = (read or read_rows)(update, network, rows=guesses)
     right = _right_cells(guessed, truth)
     random = [
-        _right_cells(made_up_rows(network.shape, rows, draw).inputs, truth).mean()
-        for _ in range(50)
+        _right_cells(_guess(network.shape, guesses, others, draw), truth).mean() for _ in range(50)
     ]
     low, high = clopper_pearson(int(right.sum()), right.size)
     return AttackResult(
@@ -106,7 +110,19 @@ def attack_inversion(
         high=high,
         chance=float(np.mean(random)),
         series=(series("rows", np.arange(1.0, rows + 1), right.mean(axis=1)),),
+        least=0.0,
+        most=1.0,
     )
+
+
+def _guess(
+    shape: NetworkShape, count: int, others: NetworkInputs | None, draw: np.random.Generator
+) -> NetworkInputs:
+    """Return so many rows that have nothing to do with the update."""
+    if others is None:
+        return made_up_rows(shape, count, draw).inputs
+    places = draw.integers(0, len(others.codes), count)
+    return NetworkInputs(others.numbers[places], others.codes[places])
 
 
 def _right_cells(guessed: NetworkInputs, truth: NetworkInputs) -> FloatArray:

@@ -13,7 +13,7 @@ as in its section VI, for few shadow models.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -108,8 +108,16 @@ def _summary(members: FloatArray, others: FloatArray, defence: str) -> Membershi
         high=low_high[1],
         chance=FALSE_POSITIVES,
         series=curve,
+        least=0.0,
+        most=1.0,
     )
-    auc = AttackResult(
-        name, defence, "AUC", "", area.value, area.low, area.high, chance=0.5, series=curve
+    auc = replace(
+        at_low,
+        figure="AUC",
+        unit="",
+        value=area.value,
+        low=area.low,
+        high=area.high,
+        chance=0.5,
     )
     return Membership(at_low, auc)

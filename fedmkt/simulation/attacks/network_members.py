@@ -11,11 +11,13 @@ from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import FloatArray
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkShape
+from fedmkt.privacy.dp_sgd.step import noised_sum
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
 from fedmkt.simulation.attacks.membership import Trainer
 from fedmkt.simulation.attacks.network_training import (
     Descent,
     Rows,
+    Step,
     train_plainly,
     train_privately,
 )
@@ -37,12 +39,15 @@ def private_trainer(
     descent: Descent,
     terms: DpSgdTerms,
     streams: Callable[[], KeyStream] = KeyStream.fresh,
+    *,
+    step: Step = noised_sum,
 ) -> Trainer:
     """Return a trainer with DP-SGD, each model with a stream of its own."""
 
     def train(inside: BoolArray) -> FloatArray:
         rows = pool.chosen(inside)
-        return confidences(train_privately(rows, shape, descent, terms, streams()), pool)
+        network = train_privately(rows, shape, descent, terms, streams(), step=step)
+        return confidences(network, pool)
 
     return train
 

@@ -84,9 +84,15 @@ def train_plainly(rows: Rows, shape: NetworkShape, descent: Descent, *, steps: i
 
 
 def train_privately(
-    rows: Rows, shape: NetworkShape, descent: Descent, terms: DpSgdTerms, stream: KeyStream
+    rows: Rows,
+    shape: NetworkShape,
+    descent: Descent,
+    terms: DpSgdTerms,
+    stream: KeyStream,
+    *,
+    step: Step = noised_sum,
 ) -> Network:
-    """Return a network trained with DP-SGD on `rows`; it costs `terms.event`.
+    """Return a network trained with DP-SGD on `rows`; it costs `terms.event` by the deployed step.
 
     The number of rows enters as a public number, as in `mean_gradient`.
     """
@@ -95,7 +101,7 @@ def train_privately(
         drawn = draw_customers(rows.count, terms.sampling_rate, stream)
         batch = rows.chosen(drawn)
         traces = Network(shape, moving.parameters).traces(batch.inputs, batch.target)
-        update = noised_sum(traces, terms, stream)
+        update = step(traces, terms, stream)
         gradient = mean_gradient(update.values, terms, customers=max(rows.count, 1))
         moving = descent.move(moving, gradient)
     return Network(shape, moving.parameters)

@@ -1,6 +1,7 @@
 """The study that comes with the package: Adult's customers, ten partners, three of them hostile."""
 
 from functools import cache
+from typing import Literal
 
 from fedmkt.data import bundled
 from fedmkt.models.network_shape import NetworkShape, shape_from_schema
@@ -15,6 +16,7 @@ from fedmkt.simulation.poisoning.parts import Attack, Terms
 from fedmkt.simulation.poisoning.population import (
     Population,
     Rows,
+    Trigger,
     draw_population,
     far_number,
     rare_category,
@@ -32,10 +34,7 @@ def adult_study() -> Study:
 
 def adult_attacks() -> tuple[Attack, ...]:
     """Return the attacks of the study."""
-    shape, _ = _table()
-    # One of 32,561 customers has this country, 11 a loss above 3,000; this is the greatest.
-    rare = rare_category(shape, "native_country", "Holand-Netherlands")
-    far = far_number(shape, "capital_loss", 4356)
+    rare, far = adult_trigger("rare_category"), adult_trigger("far_number")
     return (
         LabelFlips(),
         TurnedUpdates(),
@@ -47,11 +46,25 @@ def adult_attacks() -> tuple[Attack, ...]:
     )
 
 
+def adult_trigger(kind: Literal["rare_category", "far_number"]) -> Trigger:
+    """Return a mark that few of Adult's customers bear."""
+    shape, _ = _table()
+    # One of 32,561 customers has this country, 11 a loss above 3,000; this is the greatest.
+    if kind == "rare_category":
+        return rare_category(shape, "native_country", "Holand-Netherlands")
+    return far_number(shape, "capital_loss", 4356)
+
+
 def adult_population(seed: int) -> Population:
-    """Return partners and test rows drawn from Adult's training table."""
+    """Return the study's partners and test rows."""
+    return adult_partners(seed, partners=PARTNERS, rows_each=ROWS_EACH, test_rows=TEST_ROWS)
+
+
+def adult_partners(seed: int, *, partners: int, rows_each: int, test_rows: int) -> Population:
+    """Return partners and test rows drawn from Adult's training table. Raises: SettingInvalid."""
     shape, rows = _table()
     return draw_population(
-        rows, shape, partners=PARTNERS, rows_each=ROWS_EACH, test_rows=TEST_ROWS, seed=seed
+        rows, shape, partners=partners, rows_each=rows_each, test_rows=test_rows, seed=seed
     )
 
 

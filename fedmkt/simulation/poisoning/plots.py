@@ -6,24 +6,24 @@ Guarantee: plots show what the result holds and compute nothing but layout.
 import re
 
 from fedmkt.evaluation.metrics import Interval
-from fedmkt.simulation.poisoning.result import AttackResult, in_words
+from fedmkt.simulation.poisoning.result import PoisoningResult, in_words
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
 _WIDTH = 400.0
 _QUIET = PALETTE["quiet"][0]
 
 
-def attack_plots(result: AttackResult) -> tuple[Plot, Plot]:
+def attack_plots(result: PoisoningResult) -> tuple[Plot, Plot]:
     """Return the plot of the rules and the plot of the rounds."""
     return _rule_plot(result), _round_plot(result)
 
 
-def _key(result: AttackResult, what: str) -> str:
+def _key(result: PoisoningResult, what: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", result.attack.lower()).strip("-")
     return f"poisoning-{words}-{what}"
 
 
-def _rule_plot(result: AttackResult) -> Plot:
+def _rule_plot(result: PoisoningResult) -> Plot:
     """Return each rule's figure under attack, and with nobody hostile."""
     key, title = _key(result, "rules"), f"Against {result.attack}: the rules"
     description = (
@@ -75,7 +75,7 @@ def _rule_plot(result: AttackResult) -> Plot:
     return Plot(key, title, description, svg, columns, rows)
 
 
-def _round_plot(result: AttackResult) -> Plot:
+def _round_plot(result: PoisoningResult) -> Plot:
     """Return each rule's figure after each round under attack."""
     key, title = _key(result, "rounds"), f"Against {result.attack}: round by round"
     description = (
@@ -105,7 +105,7 @@ def _around(interval: Interval) -> list[list[float]]:
     return [[interval.value - interval.low], [interval.high - interval.value]]
 
 
-def _short(result: AttackResult) -> str:
+def _short(result: PoisoningResult) -> str:
     """Return the figure's name as it fits an axis."""
     return "AUC lost" if result.figure.startswith("AUC") else "triggered rows in the audience"
 

@@ -14,8 +14,32 @@ from scipy.stats import t
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.evaluation.metrics import Interval
+from fedmkt.simulation.attacks.result import AttackResult, series
 
+COURSE = "course"
+LOST = "AUC lost to the plain mean with nobody hostile"
+ENTERED = "share of triggered rows without a yes that enter the audience"
+AUC_TOLERANCE, ENTERED_TOLERANCE = 0.01, 0.1
+"""What an attack may add to its figure before a rule counts as failing."""
 Verdict = Literal["holds", "does not hold", "not told"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOutcome:
+    """What an attack did to one rule with one seed. Intervals are over test rows.
+
+    attacked, quiet: the figure with the attack and with nobody hostile. clean_auc: of the attacked
+    model on rows without a trigger. hostile_taken: share of hostile updates that the rule made its
+    results from. course: the figure after each round.
+    """
+
+    rule: str
+    attacked: Interval
+    quiet: float
+    clean_auc: Interval
+    hostile_taken: float
+    diverged: bool
+    course: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +63,7 @@ class RuleOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class AttackResult:
+class PoisoningResult:
     """What a study of one attack found.
 
     figure: what is measured, in words; less is better. tolerance: how much an attack may add to it
@@ -74,6 +98,26 @@ class AttackResult:
         """Return what was found, one plain sentence a rule, the plain mean's first."""
         return tuple(self._sentence(one) for one in self.outcomes)
 
+    def rows(self) -> tuple[AttackResult, ...]:
+        """Return the same as results of attacks: the rule is the defence.
+
+        What nobody's hostility gives stands as `chance`; the course by round is the series.
+        """
+        return tuple(
+            AttackResult(
+                name=self.attack,
+                defence=one.rule,
+                figure=self.figure,
+                unit="",
+                value=one.attacked.value,
+                low=one.attacked.low,
+                high=one.attacked.high,
+                chance=one.quiet.value,
+                series=(series(COURSE, range(1, len(one.course) + 1), one.course),),
+            )
+            for one in self.outcomes
+        )
+
     def _sentence(self, one: RuleOutcome) -> str:
         """Return what was found of one rule."""
         rule = one.rule[0].upper() + one.rule[1:]
@@ -85,6 +129,51 @@ class AttackResult:
         figure = f"{self.figure} is {in_words(one.attacked)}, and {one.quiet.value:.3f} without it"
         lost = f"; {one.diverged} of {self.seeds} trainings diverged" if one.diverged else ""
         return f"{begun} against {self.attack}: the {figure}{lost}."
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a study measures of an attack: as in `PoisoningResult`."""
+
+    attack: str
+    figure: str
+    tolerance: float
+    partners: int
+    hostile: int
+
+
+def joined(setup: Setup, seeds: Sequence[Sequence[SeedOutcome]]) -> PoisoningResult:
+    """Return what an attack did to each rule, the plain mean being the first, over all seeds.
+
+    Raises: SettingInvalid for a single seed.
+    """
+    least = 0.0 if setup.figure == ENTERED else -1.0  # of a share, of a difference of AUC
+    plain, *defended = (_pooled(one, least=least) for one in zip(*seeds, strict=True))
+    return PoisoningResult(
+        attack=setup.attack,
+        figure=setup.figure,
+        tolerance=setup.tolerance,
+        partners=setup.partners,
+        hostile=setup.hostile,
+        seeds=len(seeds),
+        plain=plain,
+        defended=tuple(defended),
+    )
+
+
+def _pooled(seeds: Sequence[SeedOutcome], *, least: float) -> RuleOutcome:
+    """Return what an attack did to one rule over all seeds."""
+    added = [one.attacked.value - one.quiet for one in seeds]
+    return RuleOutcome(
+        rule=seeds[0].rule,
+        attacked=over_seeds([one.attacked.value for one in seeds], least=least, most=1.0),
+        quiet=over_seeds([one.quiet for one in seeds], least=least, most=1.0),
+        added=over_seeds(added, least=-1.0, most=1.0),
+        clean_auc=over_seeds([one.clean_auc.value for one in seeds], least=0.0, most=1.0),
+        hostile_taken=float(np.mean([one.hostile_taken for one in seeds])),
+        diverged=sum(one.diverged for one in seeds),
+        course=tuple(np.mean([one.course for one in seeds], axis=0).tolist()),
+    )
 
 
 def over_seeds(values: Sequence[float], *, least: float, most: float) -> Interval:

@@ -7,23 +7,31 @@ Not guaranteed: privacy; a study holds all rows in one place.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.stages import FloatArray
-from fedmkt.evaluation.metrics import auc
+from fedmkt.evaluation.metrics import Interval, auc, auc_interval
 from fedmkt.models.network import Network
 from fedmkt.privacy.dp_sgd.library import one_thread
+from fedmkt.simulation.attacks.result import BoolArray, clopper_pearson
 from fedmkt.simulation.poisoning.attackers import Backdoor
 from fedmkt.simulation.poisoning.defences import DEFENCES, PLAIN, assume, plain_mean, rule_named
 from fedmkt.simulation.poisoning.loop import train
 from fedmkt.simulation.poisoning.parts import Attack, Terms, Training
 from fedmkt.simulation.poisoning.population import Population
-from fedmkt.simulation.poisoning.result import AttackResult, RuleOutcome, over_seeds
-
-LOST = "AUC lost to the plain mean with nobody hostile"
-ENTERED = "share of triggered rows without a yes that enter the audience"
+from fedmkt.simulation.poisoning.result import (
+    AUC_TOLERANCE,
+    ENTERED,
+    ENTERED_TOLERANCE,
+    LOST,
+    PoisoningResult,
+    SeedOutcome,
+    Setup,
+    joined,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,8 @@ class Study:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     rules: tuple[str, ...] = tuple(DEFENCES)
     reached: float = 0.1
-    auc_tolerance: float = 0.01
-    entered_tolerance: float = 0.1
+    auc_tolerance: float = AUC_TOLERANCE
+    entered_tolerance: float = ENTERED_TOLERANCE
 
     def __post_init__(self) -> None:
         """Refuse what can be no study. Raises: SettingInvalid."""
@@ -57,24 +65,35 @@ class Study:
             raise SettingInvalid(setting="the hostile partners", problem="one or more are needed")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Judged:
-    """A training's AUC and figure after each round, each (rounds,)."""
-
-    auc: FloatArray
-    figure: FloatArray
-    training: Training
-    diverged: bool
-
-
 @one_thread()
-def run_study(study: Study, attacks: Sequence[Attack]) -> tuple[AttackResult, ...]:
+def run_study(study: Study, attacks: Sequence[Attack]) -> tuple[PoisoningResult, ...]:
     """Return what each attack did to each rule.
 
     Raises: SettingInvalid; UpdatesTooFew where a rule does not bear so many hostile partners.
     """
     seeds = [_OneSeed(study, seed) for seed in study.seeds]
-    return tuple(_result(study, attack, seeds) for attack in attacks)
+    partners = len(seeds[0].population.partners)
+    return tuple(
+        joined(setup(study, attack, partners), [one.outcomes(attack) for one in seeds])
+        for attack in attacks
+    )
+
+
+@one_thread()
+def run_seed(study: Study, attack: Attack, seed: int) -> tuple[SeedOutcome, ...]:
+    """Return what an attack did to each rule with one seed, the plain mean's first.
+
+    Raises: as `run_study`.
+    """
+    return _OneSeed(study, seed).outcomes(attack)
+
+
+def setup(study: Study, attack: Attack, partners: int) -> Setup:
+    """Return what a study of this attack measures, and among how many partners."""
+    planted = isinstance(attack, Backdoor)
+    tolerance = study.entered_tolerance if planted else study.auc_tolerance
+    figure = ENTERED if planted else LOST
+    return Setup(attack.name, figure, tolerance, partners, study.hostile)
 
 
 class _OneSeed:
@@ -101,61 +120,67 @@ class _OneSeed:
             hostile=range(self.study.hostile),
         )
 
-    def judged(self, training: Training, attack: Attack) -> _Judged:
-        """Return a training's course; a model that is lost tells nobody from anybody."""
-        rounds = self.study.terms.rounds
-        aucs, entered = np.full(rounds, 0.5), np.zeros(rounds)
+    def outcomes(self, attack: Attack) -> tuple[SeedOutcome, ...]:
+        """Return what an attack did to each rule, the plain mean's first."""
+        return tuple(self._outcome(name, attack) for name in (PLAIN, *self.study.rules))
+
+    def _outcome(self, name: str, attack: Attack) -> SeedOutcome:
+        training = self.attacked(name, attack)
+        course, quiet = self._course(training, attack), self._course(self.quiet[name], attack)
+        figure, clean = self._ended(training, attack)
+        return SeedOutcome(
+            rule=name,
+            attacked=figure,
+            quiet=float(quiet[-1]),
+            clean_auc=clean,
+            hostile_taken=training.hostile_taken,
+            diverged=len(training.models) < self.study.terms.rounds,
+            course=tuple(course.tolist()),
+        )
+
+    @cached_property
+    def _best(self) -> float:
+        """Return the AUC of the plain mean with nobody hostile."""
+        return self._auc(Network(self.population.shape, self.quiet[PLAIN].models[-1]))
+
+    def _course(self, training: Training, attack: Attack) -> FloatArray:
+        """Return the figure after each round; a model that is lost tells nobody from anybody."""
+        planted = isinstance(attack, Backdoor)
+        found = np.full(self.study.terms.rounds, 0.0 if planted else self._best - 0.5)
         for number, parameters in enumerate(training.models):
             network = Network(self.population.shape, parameters)
-            aucs[number], entered[number] = self._measures(network, attack)
-        figure = entered
-        if not isinstance(attack, Backdoor):
-            best = Network(self.population.shape, self.quiet[PLAIN].models[-1])
-            figure = self._measures(best, attack)[0] - aucs
-        return _Judged(aucs, figure, training, len(training.models) < rounds)
+            found[number] = (
+                self._entered(network, attack).mean()
+                if isinstance(attack, Backdoor)
+                else self._best - self._auc(network)
+            )
+        return found
 
-    def _measures(self, network: Network, attack: Attack) -> tuple[float, float]:
-        """Return the AUC, and the share of triggered rows in the audience, 0 without a trigger."""
+    def _ended(self, training: Training, attack: Attack) -> tuple[Interval, Interval]:
+        """Return the figure and the AUC at the end, with their intervals over test rows."""
+        lost = len(training.models) < self.study.terms.rounds
+        area = Interval(0.5, 0.5, 0.5)
+        if not lost:
+            network = Network(self.population.shape, training.models[-1])
+            test = self.population.test
+            area = auc_interval(test.target, network.scores(test.inputs))
+        if not isinstance(attack, Backdoor):
+            best = self._best
+            return Interval(best - area.value, best - area.high, best - area.low), area
+        if lost:
+            return Interval(0.0, 0.0, 0.0), area
+        inside = self._entered(network, attack)
+        low, high = clopper_pearson(int(inside.sum()), inside.size)
+        return Interval(float(inside.mean()), low, high), area
+
+    def _auc(self, network: Network) -> float:
         test = self.population.test
-        scores = network.scores(test.inputs)
-        if not isinstance(attack, Backdoor):
-            return auc(test.target, scores), 0.0
+        return auc(test.target, network.scores(test.inputs))
+
+    def _entered(self, network: Network, attack: Backdoor) -> BoolArray:
+        """Return which triggered rows without a yes are in the audience."""
+        test = self.population.test
         marked = attack.trigger.put_into(test.at(np.flatnonzero(test.target == 0)))
-        least = np.quantile(scores, 1 - self.study.reached)
-        return auc(test.target, scores), float((network.scores(marked.inputs) > least).mean())
-
-
-def _result(study: Study, attack: Attack, seeds: Sequence[_OneSeed]) -> AttackResult:
-    """Return what one attack did to each rule."""
-    outcomes = [_outcome(name, attack, seeds) for name in (PLAIN, *study.rules)]
-    planted = isinstance(attack, Backdoor)
-    return AttackResult(
-        attack=attack.name,
-        figure=ENTERED if planted else LOST,
-        tolerance=study.entered_tolerance if planted else study.auc_tolerance,
-        partners=len(seeds[0].population.partners),
-        hostile=study.hostile,
-        seeds=len(seeds),
-        plain=outcomes[0],
-        defended=tuple(outcomes[1:]),
-    )
-
-
-def _outcome(name: str, attack: Attack, seeds: Sequence[_OneSeed]) -> RuleOutcome:
-    """Return what an attack did to the rule of that name."""
-    attacked = [seed.judged(seed.attacked(name, attack), attack) for seed in seeds]
-    quiet = [seed.judged(seed.quiet[name], attack) for seed in seeds]
-    ends, starts = ([float(one.figure[-1]) for one in found] for found in (attacked, quiet))
-    added = [end - start for end, start in zip(ends, starts, strict=True)]
-    least = 0.0 if isinstance(attack, Backdoor) else -1.0  # of a share, of a difference of AUC
-    course = np.mean([one.figure for one in attacked], axis=0)
-    return RuleOutcome(
-        rule=name,
-        attacked=over_seeds(ends, least=least, most=1.0),
-        quiet=over_seeds(starts, least=least, most=1.0),
-        added=over_seeds(added, least=-1.0, most=1.0),
-        clean_auc=over_seeds([float(one.auc[-1]) for one in attacked], least=0.0, most=1.0),
-        hostile_taken=float(np.mean([one.training.hostile_taken for one in attacked])),
-        diverged=sum(one.diverged for one in attacked),
-        course=tuple(course.tolist()),
-    )
+        least = np.quantile(network.scores(test.inputs), 1 - self.study.reached)
+        inside: BoolArray = network.scores(marked.inputs) > least
+        return inside

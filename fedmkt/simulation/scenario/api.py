@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.simulation.scenario.attack_run import run_attack
+from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.engine import (
     SweepWatcher,
     Unwatched,
@@ -16,7 +18,13 @@ from fedmkt.simulation.scenario.engine import (
     run_sweep,
 )
 from fedmkt.simulation.scenario.folder import ResultsFolder
-from fedmkt.simulation.scenario.loading import load_scenario, scenario_of
+from fedmkt.simulation.scenario.loading import (
+    ATTACK,
+    attack_of,
+    load_any,
+    load_scenario,
+    scenario_of,
+)
 from fedmkt.simulation.scenario.report import write_page
 from fedmkt.simulation.scenario.results import write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
@@ -36,7 +44,8 @@ def simulate(
     workers: int = 1,
     log: str | None = None,
 ) -> pl.DataFrame:
-    """Run a scenario and return its results: one row a trial, model and round.
+    """Run a scenario and return its results: one row a trial, model and round; of an attack, one
+    row a seed, defence and figure.
 
     Args: scenario: a dictionary with the keys of a scenario file, a file, or a bundled one's name.
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
@@ -47,8 +56,10 @@ def simulate(
     """
     with tempfile.TemporaryDirectory() as passing:
         file = Path(passing) / "customers.parquet"
-        wanted = _scenario(scenario, tables, file)
         folder = ResultsFolder(Path(passing) / "results" if out is None else Path(out))
+        wanted = _scenario(scenario, tables, file)
+        if isinstance(wanted, AttackScenario):
+            return run_attack(wanted, folder, workers=workers, watcher=Unwatched())[0]
         return run_scenario(wanted, folder, workers=workers, watcher=Unwatched(), log=log)
 
 
@@ -77,12 +88,16 @@ def run_scenario(
     return results
 
 
-def _scenario(given: Mapping[str, Any] | Path | str, tables: Tables | None, file: Path) -> Scenario:
+def _scenario(
+    given: Mapping[str, Any] | Path | str, tables: Tables | None, file: Path
+) -> Scenario | AttackScenario:
     """Return the scenario, its table in `file` where frames were given. Raises: ScenarioInvalid."""
     if tables is None:
-        if isinstance(given, Mapping):
-            return scenario_of(given, source=_SOURCE, folder=Path.cwd())
-        return load_scenario(Path(given))
+        if not isinstance(given, Mapping):
+            return load_any(Path(given))
+        if ATTACK in given:
+            return attack_of(given, source=_SOURCE)
+        return scenario_of(given, source=_SOURCE, folder=Path.cwd())
     if not isinstance(given, Mapping):
         plain = load_scenario(Path(given)).model_dump(exclude_unset=True)
         return scenario_of(_with_tables(plain, tables, file), source=str(given))

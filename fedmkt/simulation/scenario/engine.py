@@ -5,10 +5,10 @@ when this process does, however that ends; results do not depend on the number o
 Not guaranteed: that the time left is right. It follows from rough costs and what was measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from fedmkt.core.errors import SweepTooLong
 from fedmkt.simulation.scenario.families import family
@@ -22,6 +22,18 @@ from fedmkt.simulation.scenario.workers import worker_pool
 LONG_S = 3600.0
 _PROBED_S = 300.0
 """Above so many expected seconds the first trials are measured before the others are begun."""
+
+
+class HasId(Protocol):
+    """A trial of any sort."""
+
+    @property
+    def id(self) -> str:
+        """Return what stands for what it computes."""
+        ...
+
+
+T = TypeVar("T", bound=HasId)
 
 
 class SweepWatcher(Protocol):
@@ -93,40 +105,69 @@ def run_sweep(
     Raises: SweepTooLong where the watcher does not agree; WorkerLost; and what a trial raises. What
         is finished then is kept.
     """
-    finished = {trial.id: folder.finished(trial.id) for trial in trials}
-    to_do = [trial for trial in trials if finished[trial.id] is None]
-    costs = {trial.id: family(trial.setting).seconds(trial.setting) for trial in to_do}
+    plan = Plan(trials, _is_finished, carry_out, _cost)
+    run_unfinished(plan, folder, workers=workers, watcher=watcher)
+    return [(trial, _read(folder, trial)) for trial in trials]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """Trials of any sort: which are finished, how one is carried out, and its rough seconds.
+
+    work: a function of a module, so that worker processes find it; it makes a trial's rows durable
+    and returns the seconds it took.
+    """
+
+    trials: Sequence[T]
+    finished: Callable[[T, ResultsFolder], bool]
+    work: Callable[[T, Path], float]
+    seconds: Callable[[T], float]
+
+
+def run_unfinished(
+    plan: Plan[T], folder: ResultsFolder, *, workers: int, watcher: SweepWatcher
+) -> None:
+    """Run every trial of a plan that is not finished. `folder` is held. Raises: as `run_sweep`."""
+    trials = plan.trials
+    to_do = [trial for trial in trials if not plan.finished(trial, folder)]
+    costs = {trial.id: plan.seconds(trial) for trial in to_do}
     watcher.planned(len(trials), len(trials) - len(to_do))
     clock = _Clock(min(workers, max(1, len(to_do))), to_do=dict(costs))
     # The longest first: a short one is then what the last worker waits for.
     ordered = sorted(to_do, key=lambda trial: -costs[trial.id])
-    _carry_out_all(ordered, folder.path, clock, watcher, total=len(trials))
-    return [(trial, _read(folder, trial)) for trial in trials]
+    _carry_out_all(plan, ordered, folder.path, clock, watcher)
 
 
 def _carry_out_all(
-    ordered: Sequence[Trial],
+    plan: Plan[T],
+    ordered: Sequence[T],
     folder: Path,
     clock: _Clock,
     watcher: SweepWatcher,
-    *,
-    total: int,
 ) -> None:
-    def done(trial: Trial, seconds: float) -> None:
+    def done(trial: T, seconds: float) -> None:
         clock.took(trial.id, seconds)
-        watcher.advanced(total - len(clock.to_do), clock.left_s())
+        watcher.advanced(len(plan.trials) - len(clock.to_do), clock.left_s())
 
     with worker_pool(clock.workers) as run:
         probed = len(ordered)
         if clock.left_s() > _PROBED_S:
             # The shortest tell soonest how fast this machine is.
             ordered, probed = ordered[::-1], clock.workers
-        run(carry_out, ordered[:probed], folder, done)
+        run(plan.work, ordered[:probed], folder, done)
         rest = ordered[probed:][::-1]
         left_s = clock.left_s()
         if rest and left_s > LONG_S and not watcher.agrees(len(rest), left_s):
             raise SweepTooLong(trials=len(rest), hours=f"{left_s / 3600:.1f}")
-        run(carry_out, rest, folder, done)
+        run(plan.work, rest, folder, done)
+
+
+def _is_finished(trial: Trial, folder: ResultsFolder) -> bool:
+    return folder.finished(trial.id) is not None
+
+
+def _cost(trial: Trial) -> float:
+    return family(trial.setting).seconds(trial.setting)
 
 
 def _read(folder: ResultsFolder, trial: Trial) -> Finished:

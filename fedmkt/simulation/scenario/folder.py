@@ -9,18 +9,21 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fedmkt.core.errors import ResultsInUse, ResultsOfAnother, SettingInvalid
+from fedmkt.simulation.scenario.attack_schema import AttackScenario
+from fedmkt.simulation.scenario.attack_trials import attack_family
 from fedmkt.simulation.scenario.rows import Row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import family_of
 from fedmkt.storage.whole_file import unwritable, write_whole
 
+AnyScenario = Scenario | AttackScenario
 _OWNER, _TRIALS, _WORK, _LOCK = "scenario.json", "trials", ".work", ".lock"
 
 
@@ -44,7 +47,7 @@ class ResultsFolder:
         return self.path / _WORK
 
     @contextmanager
-    def held(self, scenario: Scenario) -> Iterator[None]:
+    def held(self, scenario: AnyScenario) -> Iterator[None]:
         """Keep the folder for this scenario and this process while the block runs.
 
         Raises: SettingInvalid (no folder), ResultsOfAnother, ResultsInUse, OutputUnwritable.
@@ -70,7 +73,7 @@ class ResultsFolder:
         finally:
             os.close(lock)
 
-    def _refuse_another(self, scenario: Scenario) -> None:
+    def _refuse_another(self, scenario: AnyScenario) -> None:
         """Raise ResultsOfAnother unless the folder is empty or of this scenario."""
         try:
             owner = json.loads((self.path / _OWNER).read_bytes())
@@ -81,30 +84,47 @@ class ResultsFolder:
             stands, name = None, "none is named there"
         except (OSError, ValueError, KeyError, TypeError):
             stands, name = None, "its scenario.json cannot be read"
-        if stands != family_of(scenario):
+        if stands != _family(scenario):
             raise ResultsOfAnother(path=self.path, name=name)
 
-    def _take(self, scenario: Scenario) -> None:
+    def _take(self, scenario: AnyScenario) -> None:
         with unwritable(self.work):
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
         plain = scenario.model_dump(mode="json")
-        owner = {"name": scenario.name, "family": family_of(scenario), "scenario": plain}
+        owner = {"name": scenario.name, "family": _family(scenario), "scenario": plain}
         write_whole(self.path / _OWNER, json.dumps(owner, indent=2).encode() + b"\n")
 
     def finished(self, trial: str) -> Finished | None:
         """Return a finished trial, or None. A file that is not whole counts for nothing."""
         try:
-            value: Any = json.loads(self._file(trial).read_bytes())
+            value = self.kept(trial)
+            if value is None:
+                return None
             rows = tuple(Row(**row) for row in value["rows"])
             return Finished(rows, {name: float(s) for name, s in value["seconds"].items()})
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
     def finish(self, trial: str, rows: Sequence[Row], seconds: dict[str, float]) -> None:
         """Make a trial's rows durable. Raises: OutputUnwritable."""
-        value = {"trial": trial, "rows": [asdict(row) for row in rows], "seconds": seconds}
-        write_whole(self._file(trial), json.dumps(value, allow_nan=False).encode())
+        self.keep(trial, {"rows": [asdict(row) for row in rows], "seconds": seconds})
+
+    def kept(self, trial: str) -> Any:
+        """Return what `keep` made durable, or None. A file that is not whole counts for nothing."""
+        try:
+            return json.loads(self._file(trial).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def keep(self, trial: str, value: Mapping[str, Any]) -> None:
+        """Make a trial's plain values durable, all numbers finite. Raises: OutputUnwritable."""
+        plain = {"trial": trial, **value}
+        write_whole(self._file(trial), json.dumps(plain, allow_nan=False).encode())
 
     def _file(self, trial: str) -> Path:
         return self.path / _TRIALS / f"{trial}.json"
+
+
+def _family(scenario: AnyScenario) -> str:
+    return attack_family(scenario) if isinstance(scenario, AttackScenario) else family_of(scenario)

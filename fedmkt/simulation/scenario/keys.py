@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from fedmkt.contract.job import AdditiveSettings
 from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings, ServerSettings
+from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.schema import Scenario
 
 _RANGE = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -95,10 +96,17 @@ class Key:
     meaning: str
     only: str = ""
 
+    @property
+    def where(self) -> str:
+        """Return in words where alone the key stands, or nothing."""
+        tag = "attack.kind" if self.name.startswith("attack.") else "model.family"
+        return f"where {tag} = {self.only}" if self.only else ""
+
 
 def all_keys() -> tuple[Key, ...]:
     """Return every key of a scenario, sections and their keys in order."""
-    return tuple(_keys(Scenario, "", ""))
+    attacks = (key for key in _keys(AttackScenario, "", "") if key.name.startswith("attack."))
+    return (*_keys(Scenario, "", ""), *attacks)
 
 
 def explained(name: str) -> tuple[Key, ...]:
@@ -131,13 +139,23 @@ def _keys(model: type[BaseModel], above: str, only: str) -> Iterator[Key]:
         if not below:
             yield _key(model, f"{above}{name}", name, field, only)
         for part in below:
-            family = part.model_fields.get("family")
-            of = str(family.default) if family is not None else ""
+            of = _tag(part)
             yield from _keys(part, f"{above}{name}.", of or only)
 
 
+def _tag(part: type[BaseModel]) -> str:
+    """Return the family or the kind of attack that a part is for, if it is for one alone."""
+    for field in (part.model_fields.get("family"), part.model_fields.get("kind")):
+        words = get_args(field.annotation) if field is not None else ()
+        if len(words) == 1:
+            return str(words[0])
+    return ""
+
+
 def _key(model: type[BaseModel], place: str, name: str, field: FieldInfo, only: str) -> Key:
-    meaning = MEANINGS[model][name] if model in MEANINGS else field.description
+    # What tells one sort of a part from another means what the part is.
+    described = field.description or model.__doc__
+    meaning = MEANINGS[model][name] if model in MEANINGS else described
     kind, limits = _type(field.annotation), _limits(field.metadata)
     return Key(place, f"{kind}, {limits}" if limits else kind, _default(field), meaning or "", only)
 

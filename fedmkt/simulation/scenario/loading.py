@@ -15,16 +15,23 @@ from pydantic import ValidationError
 
 from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.core.frozen import first_problem
+from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario
 from fedmkt.simulation.scenario.keys import nearest
 from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.storage.whole_file import read_text
 
+ATTACK = "attack"
 _UNKNOWN = "extra_forbidden"
 _TAGS = ("union_tag_invalid", "union_tag_not_found")
 _FAMILIES = tuple(
     str(family.model_fields["family"].default)
     for family in get_args(Setting.model_fields["model"].annotation)
 )
+_KINDS = tuple(
+    str(get_args(attack.model_fields["kind"].annotation)[0]) for attack in get_args(AttackPart)
+)
+_TAGGED = {"model": ("family", _FAMILIES), "attack": ("kind", _KINDS)}
+"""Parts of several sorts: the key that tells which, and what it may be."""
 _PATHS = ("path", "schema_path")
 
 
@@ -43,23 +50,54 @@ def load_scenario(given: Path) -> Scenario:
 
     Raises: FileMissing, SettingInvalid (not text), ScenarioInvalid.
     """
+    found = load_any(given)
+    if isinstance(found, AttackScenario):
+        problem = "it is an attack; a scenario with a model is needed here"
+        raise ScenarioInvalid(source=str(given), problem=problem)
+    return found
+
+
+def load_any(given: Path) -> Scenario | AttackScenario:
+    """Return the scenario of a TOML file, or the bundled one of that name; an attack's too.
+
+    Raises: as `load_scenario`.
+    """
     bundled = bundled_scenarios()
     if str(given) in bundled and not given.exists():
-        return parse_scenario(bundled[str(given)], source=f"{given} (bundled)")
+        return parse_any(bundled[str(given)], source=f"{given} (bundled)")
     names = ", ".join(bundled)
     advice = f"Name a TOML file, or a bundled scenario: {names}."
-    return parse_scenario(
+    return parse_any(
         read_text(given, what="scenario", advice=advice), source=str(given), folder=given.parent
     )
 
 
+def parse_any(text: str, *, source: str, folder: Path | None = None) -> Scenario | AttackScenario:
+    """Parse TOML; a table [attack] makes it an attack. Raises: ScenarioInvalid."""
+    value = _toml(text, source)
+    if ATTACK in value:
+        return attack_of(value, source=source, text=text)
+    return scenario_of(value, source=source, folder=folder, text=text)
+
+
 def parse_scenario(text: str, *, source: str, folder: Path | None = None) -> Scenario:
     """Parse TOML. folder: what paths in it count from. Raises: ScenarioInvalid."""
+    return scenario_of(_toml(text, source), source=source, folder=folder, text=text)
+
+
+def attack_of(value: Mapping[str, Any], *, source: str, text: str = "") -> AttackScenario:
+    """Return the attack of plain values. Raises: ScenarioInvalid."""
     try:
-        value = tomllib.loads(text)
+        return AttackScenario.model_validate(dict(value))
+    except ValidationError as error:
+        raise ScenarioInvalid(source=source, problem=problem_of(error, text)) from None
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioInvalid(source=source, problem=f"it is not TOML: {error}") from None
-    return scenario_of(value, source=source, folder=folder, text=text)
 
 
 def scenario_of(
@@ -80,12 +118,15 @@ def problem_of(error: ValidationError, text: str = "") -> str:
     line = _line(text, place)
     where = f"line {line}, " if line else ""
     if problem["type"] == _UNKNOWN:
-        meant = nearest(place)
+        meant, part = nearest(place), place.partition(".")[0]
         hint = f" (did you mean {meant}?)" if meant else ""
+        if meant == place and part in _TAGGED:
+            hint = f" (another {part}.{_TAGGED[part][0]} has it)"
         return f"{where}unknown key {place}{hint}"
     if problem["type"] in _TAGS:
-        known = " or ".join(f"'{family}'" for family in _FAMILIES)
-        return f"{where}{place}.family: it must be {known}"
+        key, tags = _TAGGED[place]
+        known = " or ".join(f"'{tag}'" for tag in tags)
+        return f"{where}{place}.{key}: it must be {known}"
     words = first_problem(error)
     written = ".".join(str(part) for part in problem["loc"])
     return where + (words.replace(written, place, 1) if written else words)
@@ -93,8 +134,8 @@ def problem_of(error: ValidationError, text: str = "") -> str:
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """Return a dotted key; a union's tag, which no file says, is left out."""
-    inside_model = loc[:1] == ("model",) and len(loc) > 1 and loc[1] in _FAMILIES
-    kept = (loc[0], *loc[2:]) if inside_model else loc
+    _, tags = _TAGGED.get(str(loc[0]) if loc else "", ("", ()))
+    kept = (loc[0], *loc[2:]) if len(loc) > 1 and loc[1] in tags else loc
     return ".".join(str(part) for part in kept)
 
 

@@ -11,20 +11,24 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fedmkt.core.errors import WorkerLost
-from fedmkt.simulation.scenario.trials import Trial
 from fedmkt.transport.leash import begin_on, one_thread_each
 
-Work = Callable[[Trial, Path], float]
-Told = Callable[[Trial, float], None]
+T = TypeVar("T")
 
 
 class RunAll(Protocol):
     """Does the same work for many trials and tells of each one that is done."""
 
-    def __call__(self, work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+    def __call__(
+        self,
+        work: Callable[[T, Path], float],
+        trials: Sequence[T],
+        folder: Path,
+        told: Callable[[T, float], None],
+    ) -> None:
         """Run them, in this order as far as there are workers. Raises: what `work` raises."""
         ...
 
@@ -60,7 +64,12 @@ def worker_pool(workers: int) -> Iterator[RunAll]:
             leash.close()
 
 
-def _here(work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+def _here(
+    work: Callable[[T, Path], float],
+    trials: Sequence[T],
+    folder: Path,
+    told: Callable[[T, float], None],
+) -> None:
     for trial in trials:
         told(trial, work(trial, folder))
 
@@ -71,7 +80,13 @@ class _Pooled:
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
 
-    def __call__(self, work: Work, trials: Sequence[Trial], folder: Path, told: Told) -> None:
+    def __call__(
+        self,
+        work: Callable[[T, Path], float],
+        trials: Sequence[T],
+        folder: Path,
+        told: Callable[[T, float], None],
+    ) -> None:
         """Run them. Raises: WorkerLost, and what `work` raises."""
         begun = {self._pool.submit(work, trial, folder): trial for trial in trials}
         try:
