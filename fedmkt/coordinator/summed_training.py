@@ -26,6 +26,7 @@ from fedmkt.core.errors import (
     RunCancelled,
     RunRefused,
     TrainingDiverged,
+    UpdatesTooFew,
 )
 from fedmkt.core.stages import IntArray, RingArray
 from fedmkt.models.kept import AnyModel, model_bytes
@@ -43,6 +44,16 @@ from fedmkt.wire.training import (
     UpdateRequest,
     VoteReply,
     VoteRequest,
+)
+
+# Whoever resumes such a run meets the same again: what was answered is kept with its journal.
+_OVER = (
+    RunRefused,
+    RunCancelled,
+    MemberRevoked,
+    TrainingDiverged,
+    UpdatesTooFew,
+    ProtocolError,
 )
 
 
@@ -115,14 +126,15 @@ class SummedTraining(ABC, Generic[ModelT]):
     def train(self) -> Outcome[ModelT]:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError, NodeFailed
-            while opening or where a node found the protocol broken (the run is over; nodes are
-            told); NodesMissing, QuorumLost, NodeFailed otherwise (it may be resumed).
+        Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, UpdatesTooFew,
+            ProtocolError, NodeFailed while opening or where a node found the protocol broken (the
+            run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed otherwise (it may be
+            resumed).
         """
         started = time.monotonic()
         try:
             model = self._trained_or_over()
-        except (RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError):
+        except _OVER:
             abandon_run(self.talk)
             raise
         receipts = close_run(
