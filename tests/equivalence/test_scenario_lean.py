@@ -110,6 +110,15 @@ def test_with_everybody_away_a_training_ends_by_name_and_with_some_it_goes_on() 
         assert rows_of(some) == rows
 
 
+def test_a_robust_rule_has_twins_and_ends_where_too_few_answer() -> None:
+    model = {**NETWORK, "rounds": 8, "joining": {"rule": "trimmed_mean", "faulty": 1}}
+    few = {"protocol": "lean", "partition": {"partners": 4}, "model": model}
+    rows = rows_of({**few, "participation": {"dropout": 0.5}, "compare": ["pooled"]})
+    joint = [row for row in rows if row.method == "federated"]
+    assert (joint[-1].status, joint[-1].round) == (TOO_FEW, len(joint))
+    assert [row.status for row in rows if row.method == "pooled"] == ["trained"] * 8
+
+
 def test_the_clock_runs_longer_with_slower_lines_stragglers_and_masks() -> None:
     def passed(**values: Any) -> float:
         base = {"protocol": "lean", "model": {"rounds": 2}, "partition": {"partners": 5}}

@@ -230,6 +230,19 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
         family(two).check(two)
 
 
+def test_more_faulty_partners_than_a_rule_bears_are_refused_before_any_trial() -> None:
+    joining = {"rule": "krum", "faulty": 1}
+    for partners in (4, 5):
+        study = scenario(
+            model={"family": "network", "joining": joining}, partition={"partners": partners}
+        )
+        if partners == 5:
+            family(study).check(study)
+            continue
+        with pytest.raises(SettingInvalid, match=r"partition.partners = 5 or more"):
+            family(study).check(study)
+
+
 def test_no_test_row_is_a_training_row() -> None:
     for data in ({"set": "bank_marketing", "rows": 500}, {"set": "adult", "test_share": 0.3}):
         customers = read_customers(scenario(data=data).data, seed=3)

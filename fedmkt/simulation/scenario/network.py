@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from fedmkt.contract.job import NetworkJob, PrivacySettings
-from fedmkt.contract.network_settings import NetworkSettings
+from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings
 from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
@@ -45,6 +45,8 @@ class NetworkTrainer(Trainer[NetworkJob]):
         """Return the trial's job. Raises: SettingInvalid."""
         model, customers = task.setting.model, task.customers
         assert isinstance(model, NetworkSettings), "the table of families"
+        if len(members) == 1:  # a twin, whose one update is what any rule makes of it
+            model = model.model_copy(update={"joining": JoiningSettings()})
         return NetworkJob(
             name="trial",
             requester=members[0],
@@ -130,6 +132,11 @@ def check_network(setting: Setting) -> None:
     if trust == "distributed" and not model.sums_gradients:
         problem = "it needs model.algorithm = fedsgd; say trust = local"
         raise SettingInvalid(setting="privacy.trust = distributed", problem=problem)
+    joining = model.joining
+    if setting.partition.partners < joining.fewest:
+        problem = f"it needs partition.partners = {joining.fewest} or more"
+        named = f"model.joining.faulty = {joining.faulty} of {joining.rule}"
+        raise SettingInvalid(setting=named, problem=problem)
 
 
 def seconds_of(setting: Setting) -> float:
