@@ -80,6 +80,9 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
         ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
         ('[model]\nfamily = "tree"', "model.family: it must be 'additive' or 'network'"),
+        ("[partition]\nalpha = 1e-4", "line 3, partition.alpha: it must be at least 0.001"),
+        ('[data]\nfeatures = ["age", "age"]', "data: features names a column twice"),
+        ("[data.generator]\nnumbers = 0\nlevels = 0", "numbers and levels cannot both be 0"),
         ("seeds = [1, 1]", "seeds: seeds must differ"),
         ("seeds = []", "seeds: it needs 1 or more entries"),
         ('[sweep]\n"seeds" = [1]', "seeds cannot be swept over"),
@@ -240,6 +243,17 @@ def test_more_faulty_partners_than_a_rule_bears_are_refused_before_any_trial() -
             family(study).check(study)
             continue
         with pytest.raises(SettingInvalid, match=r"partition.partners = 5 or more"):
+            family(study).check(study)
+
+
+def test_a_quorum_of_more_than_a_round_asks_is_refused_before_any_trial() -> None:
+    for quorum in (3, 4):
+        takes_part = {"share": 0.5, "quorum": quorum}
+        study = scenario(protocol="lean", partition={"partners": 6}, participation=takes_part)
+        if quorum == 3:
+            family(study).check(study)
+            continue
+        with pytest.raises(SettingInvalid, match="no round asks more than 3 partners"):
             family(study).check(study)
 
 

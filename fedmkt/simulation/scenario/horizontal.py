@@ -104,6 +104,10 @@ def check_horizontal(setting: Setting) -> None:
     elif setting.backend != BackendPart():
         problem = "with protocol = lean nothing runs at nodes; say full, or leave it out"
         raise SettingInvalid(setting="backend", problem=problem)
+    asked = takes_part.drawn.asked(partners)
+    if takes_part.quorum > asked:
+        problem = f"no round asks more than {asked} partners"
+        raise SettingInvalid(setting=f"participation.quorum = {takes_part.quorum}", problem=problem)
     if setting.privacy.trust == "distributed" and takes_part != ParticipationPart():
         # Privacy: shares of noise are sized for those who are there.
         problem = "with it everybody takes part in every round; say trust = local"
