@@ -65,7 +65,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         ],
         worth=worth,
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
-        diverged=sum(line.diverged for line in lines),
+        unfinished=sum(line.unfinished for line in lines),
     )
 
 

@@ -1,7 +1,8 @@
 """What a sweep's results say: means over seeds, with intervals, for each combination of values.
 
-Guarantee: every figure is of the last round of trainings that did not diverge; those that did are
-counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other seeds.
+Guarantee: every figure is of the last round of trainings that came to their end; those that did
+not are counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other
+seeds.
 """
 
 import math
@@ -30,14 +31,14 @@ class Mean:
 class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
-    alone: the best partner's own model, by its mean. diverged: joint trainings that ended early.
+    alone: the best partner's own model, by its mean. unfinished: joint trainings that ended early.
     """
 
     values: Values
     joint: Mean | None
     pooled: Mean | None
     alone: Mean | None
-    diverged: int
+    unfinished: int
     epsilon: float | None
     exchanges: float | None
     size_bytes: float | None
@@ -77,7 +78,7 @@ def _line(values: Values, rows: pl.DataFrame) -> Line:
         joint=mean_of(kept["auc"].drop_nulls().to_list()),
         pooled=_aucs(rows.filter(pl.col("method") == "pooled")),
         alone=_best_alone(rows.filter(pl.col("method") == "alone")),
-        diverged=joint.height - kept.height,
+        unfinished=joint.height - kept.height,
         epsilon=_plain_mean(kept["epsilon"]),
         exchanges=_plain_mean(kept["exchanges"]),
         size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),
