@@ -1,7 +1,9 @@
 """What the coordinator does in every horizontal run: open, then secure sums, then close.
 
-Three exchanges for the run (open, shares, close) and three a sum (mask, vote, unmask).
+Three exchanges for the run (open, shares, close) and three a sum (mask, vote, unmask); where a job
+has updates seen, two for the run and one a sum.
 Guarantee: it only ever learns sums over at least three members, and whatever their noise leaves.
+Not guaranteed: that of a job whose `updates_seen` the contract allows. Then it learns each update.
 """
 
 import time
