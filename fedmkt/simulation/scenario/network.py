@@ -28,10 +28,9 @@ from fedmkt.simulation.scenario.horizontal import (
     full_seconds,
     run_horizontal,
 )
-from fedmkt.simulation.scenario.lean import member_seeds
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
-from fedmkt.simulation.world import World
+from fedmkt.simulation.world import World, member_seeds
 
 _FLOAT32, _INT64 = 4, 8
 # Rough seconds on one core: a step, and a row of a step for each million of parameters.
@@ -103,7 +102,7 @@ class NetworkTrainer(Trainer[NetworkJob]):
         def watch(state: NetworkState) -> None:
             watcher.finished_round(state.round, rounds, result(state, job))
 
-        seeds = member_seeds(tuple(parts), seed)
+        seeds = member_seeds(parts, seed)
         noise = {member: ReproducibleNoise(one) for member, one in seeds.items()}
         train_together(tables, job, shape, noise, run=task.run, present=present, watch=watch)
 
