@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from scipy.stats import t as student
 
+from fedmkt.evaluation.metrics import student_half
 from fedmkt.simulation.scenario.rows import TRAINED
 
 Values = tuple[object, ...]
-_LEVEL = 0.975
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,8 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     count = len(values)
     if not count:
         return None
-    mean = math.fsum(values) / count
-    if count == 1:
-        return Mean(mean, None, 1)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    return Mean(mean, float(student.ppf(_LEVEL, count - 1)) * spread / math.sqrt(count), count)
+    half = student_half(values) if count > 1 else None
+    return Mean(math.fsum(values) / count, half, count)
 
 
 def last_rounds(results: pl.DataFrame) -> pl.DataFrame:
