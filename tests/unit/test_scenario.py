@@ -1,5 +1,6 @@
 """A scenario is read whole or refused with its file, its place and the nearest right key."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fedmkt.simulation.scenario.loading import (
 from fedmkt.simulation.scenario.parts import PartitionPart
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import expand, family_of
+from fedmkt.simulation.world import COORDINATOR
 
 SWEPT = """
 name = "swept"
@@ -202,6 +204,24 @@ def test_written_out_groups_are_dealt_out_whole() -> None:
     assert sum(len(one) for one in held) == len(set.union(*held))
     with pytest.raises(ValueError, match="need partners = 7"):
         PartitionPart(kind="column", groups="adult_by_occupation", partners=6)
+
+
+@pytest.mark.parametrize(
+    ("north", "names"),
+    [
+        ("north", {"north", "south"}),
+        (COORDINATOR, {"partner-0001", "partner-0002"}),
+        ("south!", {"partner-0001", "partner-0002"}),  # as a name the same as south
+    ],
+)
+def test_partners_bear_their_values_where_names_differ_and_none_is_the_coordinators(
+    north: str, names: set[str]
+) -> None:
+    customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
+    place = pl.Series("place", [north] * 60 + ["south"] * 40)
+    placed = replace(customers, training=customers.training.with_columns(place))
+    part = PartitionPart(kind="column", column="place", partners=2)
+    assert set(deal(placed, part, seed=1)) == names
 
 
 def test_generated_customers_follow_the_seed() -> None:
