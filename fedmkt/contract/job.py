@@ -161,6 +161,10 @@ class NetworkJob(HorizontalJob):
         if self.privacy.trust == "distributed" and not self.model.sums_gradients:
             # Every step within a partner is seen by its own next step, so its noise stands alone.
             raise ValueError("privacy.trust distributed needs model.algorithm fedsgd")
+        joining = self.model.joining
+        if len(self.members) < joining.fewest:
+            needs = f"{joining.fewest} members or more for {joining.faulty} faulty ones"
+            raise ValueError(f"model.joining.rule {joining.rule} needs {needs}")
         return self
 
 

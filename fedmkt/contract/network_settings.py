@@ -49,6 +49,12 @@ class JoiningSettings(Frozen):
             raise ValueError("faulty belongs to trimmed_mean and krum")
         return self
 
+    @property
+    def fewest(self) -> int:
+        """Return how many updates the rule needs, whatever `faulty` of them hold."""
+        needed = {"trimmed_mean": 2 * self.faulty + 1, "krum": 2 * self.faulty + 3}
+        return needed.get(self.rule, 1)
+
 
 class NetworkSettings(Frozen):
     """A network and its training.

@@ -1,7 +1,9 @@
 """What the coordinator does in every horizontal run: open, then secure sums, then close.
 
-Three exchanges for the run (open, shares, close) and three a sum (mask, vote, unmask).
+Three exchanges for the run (open, shares, close) and three a sum (mask, vote, unmask); where a job
+has updates seen, two for the run and one a sum.
 Guarantee: it only ever learns sums over at least three members, and whatever their noise leaves.
+Not guaranteed: that of a job whose `updates_seen` the contract allows. Then it learns each update.
 """
 
 import time
@@ -26,6 +28,7 @@ from fedmkt.core.errors import (
     RunCancelled,
     RunRefused,
     TrainingDiverged,
+    UpdatesTooFew,
 )
 from fedmkt.core.stages import IntArray, RingArray
 from fedmkt.models.kept import AnyModel, model_bytes
@@ -43,6 +46,16 @@ from fedmkt.wire.training import (
     UpdateRequest,
     VoteReply,
     VoteRequest,
+)
+
+# Whoever resumes such a run meets the same again: what was answered is kept with its journal.
+_OVER = (
+    RunRefused,
+    RunCancelled,
+    MemberRevoked,
+    TrainingDiverged,
+    UpdatesTooFew,
+    ProtocolError,
 )
 
 
@@ -115,14 +128,15 @@ class SummedTraining(ABC, Generic[ModelT]):
     def train(self) -> Outcome[ModelT]:
         """Run the job to its end; a run that was begun before goes on where it stopped.
 
-        Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError, NodeFailed
-            while opening or where a node found the protocol broken (the run is over; nodes are
-            told); NodesMissing, QuorumLost, NodeFailed otherwise (it may be resumed).
+        Raises: RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, UpdatesTooFew,
+            ProtocolError, NodeFailed while opening or where a node found the protocol broken (the
+            run is over; nodes are told); NodesMissing, QuorumLost, NodeFailed otherwise (it may be
+            resumed).
         """
         started = time.monotonic()
         try:
             model = self._trained_or_over()
-        except (RunRefused, RunCancelled, MemberRevoked, TrainingDiverged, ProtocolError):
+        except _OVER:
             abandon_run(self.talk)
             raise
         receipts = close_run(

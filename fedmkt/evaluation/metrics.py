@@ -5,11 +5,14 @@ Not guaranteed: that an interval covers what training noise would change; it spe
 scores on other evaluation rows.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
 from fedmkt.core.errors import OneClassOnly
 from fedmkt.core.stages import FloatArray
@@ -35,6 +38,15 @@ class RocBand:
     tpr: FloatArray
     low: FloatArray
     high: FloatArray
+
+
+def student_half(values: Sequence[float]) -> float:
+    """Return half the width of the 95% interval of a mean, by Student's t; of two values or more.
+
+    Source: Student 1908, doi:10.2307/2331554.
+    """
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(student.ppf(0.975, len(values) - 1)) * error
 
 
 def auc(target: Target, scores: FloatArray) -> float:

@@ -1,7 +1,7 @@
 """What will leave a node in a network's training, known before any row is read.
 
-Guarantee: `planned_network` states the length of every sum of the job and `releases_of` what each
-costs one customer of one partner; both follow from the job and the public shape alone.
+Guarantee: `planned_network` states the length of every sum of the job and `network_releases` what
+each costs one customer of one partner; both follow from the job and the public shape alone.
 
     sum 0      the partner's customers, counted with noise
     sum r      round r: the sum of clipped gradients (fedsgd), or the change that the partner's own

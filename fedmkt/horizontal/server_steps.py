@@ -21,15 +21,14 @@ arXiv:1909.06335, section 4.3.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmkt.contract.network_settings import ServerRule
 from fedmkt.core.errors import SettingInvalid, TrainingDiverged
 from fedmkt.core.stages import FloatArray
-
-ServerRule = Literal["fedavg", "fedavgm", "fedadam", "fedyogi"]
 
 
 @dataclass(frozen=True, slots=True)

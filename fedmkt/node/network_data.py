@@ -4,23 +4,17 @@ Guarantee: none by itself; `fedmkt.node.network_training` makes both, in that or
 no library for networks.
 """
 
-import math
 from dataclasses import dataclass
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.contract.permissions import allow
-from fedmkt.core.errors import ClaimedEpsilonWrong
-from fedmkt.horizontal.local_update import LARGEST_SUM
 from fedmkt.horizontal.network_plan import NetworkSum, network_releases, planned_network
 from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
-from fedmkt.node.secure_sums import RING
-from fedmkt.node.training_data import BYTES_A_VALUE, EPSILON_ROUNDING
+from fedmkt.node.training_data import BYTES_A_VALUE, checked_epsilon
 from fedmkt.node.wording import noise_words
-from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import GaussianEvent, PoissonGaussianEvent, Release
-from fedmkt.security.secure_sum.ring import check_headroom
+from fedmkt.privacy.events import Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +36,7 @@ def price_network(home: NodeHome, job: NetworkJob) -> PricedNetwork:
     model = job.model
     shape = shape_from_schema(dataset.table, job.features, width=model.width, blocks=model.blocks)
     releases = network_releases(job, shape)
-    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
-    claimed = job.privacy.epsilon
-    if claimed is not None and epsilon > claimed + EPSILON_ROUNDING:
-        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
-    for release in releases:
-        noise = _sigma(release) * math.sqrt(len(job.members))
-        check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
+    epsilon = checked_epsilon(job, releases)
     sums = planned_network(job, shape)
     return PricedNetwork(
         job=job,
@@ -62,14 +50,6 @@ def price_network(home: NodeHome, job: NetworkJob) -> PricedNetwork:
         shape=shape,
         sums=sums,
     )
-
-
-def _sigma(release: Release) -> float:
-    """Return the standard deviation of the noise in a release, in grid units."""
-    event = release.event
-    if isinstance(event, PoissonGaussianEvent):
-        return event.noise.sigma
-    return event.sigma if isinstance(event, GaussianEvent) else 0.0
 
 
 def _leaves(one: NetworkSum, release: Release, *, seen: bool) -> str:

@@ -1,4 +1,7 @@
-"""The node's side of a network's training: a count, then one update a round, each summed securely.
+"""The node's side of a network's training: a count, then one update a round.
+
+Each is masked for the secure sum; where job and contract let updates be seen, it is given out as it
+is.
 
 Guarantee: nothing here sends, stores or spends, as in `fedmkt.node.training`. A round's update is
 made once, under a reservation for it, from a stream of its own.

@@ -2,6 +2,7 @@
 
 Guarantee: nothing here sends, stores or spends; that of `security.secure_sum.member` holds for
 every sum.
+Not guaranteed: anything of what `show_update` gives out. It is not masked.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,7 @@ Guarantee: none by itself; `fedmkt.node.training` makes both, in that order.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedmkt.contract.collaboration import Dataset
@@ -22,7 +23,7 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.secure_sums import RING
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import GaussianEvent, Release
+from fedmkt.privacy.events import GaussianEvent, PoissonGaussianEvent, Release
 from fedmkt.security.secure_sum.ring import check_headroom
 
 BYTES_A_VALUE = 8
@@ -51,14 +52,7 @@ def price(home: NodeHome, job: Job) -> PricedJob:
     dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
     binning = public_binning(job, dataset.table)
     releases = planned_releases(job, binning)
-    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
-    claimed = job.privacy.epsilon
-    if claimed is not None and epsilon > claimed + EPSILON_ROUNDING:
-        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
-    for release in releases:
-        if isinstance(release.event, GaussianEvent):
-            noise = release.event.sigma * math.sqrt(len(job.members))
-            check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
+    epsilon = checked_epsilon(job, releases)
     sums = planned_sums(job, binning)
     return PricedJob(
         job=job,
@@ -70,6 +64,30 @@ def price(home: NodeHome, job: Job) -> PricedJob:
         binning=binning,
         sums=sums,
     )
+
+
+def checked_epsilon(job: HorizontalJob, releases: Sequence[Release]) -> float:
+    """Return what releases cost a customer together.
+
+    Raises: ClaimedEpsilonWrong where that is more than the job states; RangeExceeded where noise
+        could wrap a sum.
+    """
+    epsilon = epsilon_of([release.event for release in releases], job.privacy.delta)
+    claimed = job.privacy.epsilon
+    if claimed is not None and epsilon > claimed + EPSILON_ROUNDING:
+        raise ClaimedEpsilonWrong(claimed=claimed, actual=epsilon)
+    for release in releases:
+        noise = _sigma(release) * math.sqrt(len(job.members))
+        check_headroom(len(job.members) * LARGEST_SUM, noise, RING)
+    return epsilon
+
+
+def _sigma(release: Release) -> float:
+    """Return the standard deviation of the noise in a release, in grid units."""
+    event = release.event
+    if isinstance(event, PoissonGaussianEvent):
+        return event.noise.sigma
+    return event.sigma if isinstance(event, GaussianEvent) else 0.0
 
 
 def _leaves(plan: SumPlan, release: Release) -> str:

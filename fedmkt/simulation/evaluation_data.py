@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.stages import Examples, FloatArray
 from fedmkt.data.binning import Binning, binning_from_schema, encode
+from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import Interval, RocBand, auc_interval, log_loss, roc_band
 from fedmkt.models.additive import AdditiveModel
 
@@ -27,9 +28,8 @@ class PublicTable:
 
     def examples(self, binning: Binning) -> Examples:
         """Return the rows as bin codes and targets."""
-        positive = self.frame[self.target] == self.schema.target_positive
         codes = encode(self.frame, binning, dataset="the public table")
-        return Examples(codes, positive.to_numpy().astype(np.uint8))
+        return Examples(codes, positives(self.frame, self.schema, self.target))
 
     def scores(self, model: AdditiveModel) -> tuple[NDArray[np.uint8], FloatArray]:
         """Return targets and scores of every row, each of shape (rows,)."""

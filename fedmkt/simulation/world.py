@@ -5,7 +5,7 @@ process, or others that it starts, plays all parts, and the nodes are marked `si
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -128,6 +128,11 @@ class World:
         forget_nodes([self.node(member) for member in self.members])
 
 
+def member_seeds(members: Collection[str], seed: int) -> dict[str, int]:
+    """Return the seed of each member's noise in a world of that seed."""
+    return {member: seed * len(members) + number for number, member in enumerate(members)}
+
+
 def build_world(
     folder: Path,
     terms: Terms,
@@ -160,14 +165,14 @@ def build_world(
             home.mkdir(parents=True, exist_ok=True)
             write_key(home / "identity.key", identity)
         write_contract(home, contract, signatures)
-    for number, (member, table) in enumerate(tables.items()):
-        seed = None if noise_seed is None else noise_seed * len(tables) + number
+    seeds = {} if noise_seed is None else member_seeds(tables, noise_seed)
+    for member, table in tables.items():
         home = world.node(member)
         write_table(home / _TABLE_FILE, table)
         consent = (consents or {}).get(member)
         if consent is not None:
             write_table(home / _CONSENT_FILE, consent)
-        _write_settings(home, member, terms, seed, consented=consent is not None)
+        _write_settings(home, member, terms, seeds.get(member), consented=consent is not None)
     return world
 
 

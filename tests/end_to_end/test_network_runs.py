@@ -19,6 +19,7 @@ from fedmkt.core.errors import (
     RunRefused,
     StepOutOfOrder,
     TrainingDiverged,
+    UpdatesTooFew,
 )
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.network_shape import NetworkWeights, first_parameters, parameter_bytes
@@ -44,6 +45,15 @@ def entries_of(world: World, member: str) -> list[Any]:
 def receipts(world: World, run: str) -> list[dict[str, Any]]:
     folder = world.coordinator / "runs" / run / "receipts"
     return [json.loads(path.read_bytes())["receipt"] for path in sorted(folder.glob("*.json"))]
+
+
+def _sent(message: Any) -> bytes:
+    return b"".join(
+        value
+        for record in message.content.config_records.values()
+        for value in record.values()
+        if isinstance(value, bytes)
+    )
 
 
 @pytest.fixture
@@ -92,13 +102,7 @@ def test_a_member_lost_in_a_round_is_left_out_of_its_mean_and_is_back_in_the_nex
     job = network_job(world.members, trust="local", **{**MODEL, "rounds": 3})
 
     def lose(node: int, message: Any) -> bool:
-        sent = b"".join(
-            value
-            for record in message.content.config_records.values()
-            for value in record.values()
-            if isinstance(value, bytes)
-        )
-        return node == 4 and b"update/2" in sent
+        return node == 4 and b"update/2" in _sent(message)
 
     outcome = Trial(world, grid={"lose": lose}).run(job, "run-1")
     assert outcome.rounds == 3
@@ -153,6 +157,8 @@ def test_a_dry_run_says_what_would_leave(world: World):
         ({"model": {"algorithm": "fedavg", "proximal": 1.0, "clip_norm": 1}}, "fedprox"),
         ({"model": {"blocks": 2, "clip_norm": 1}}, "width"),
         ({"model": {"algorithm": "fedsdg", "clip_norm": 1}}, "algorithm"),
+        ({"model": {"joining": {"rule": "krum", "faulty": 1}, "clip_norm": 1}}, "needs 5 members"),
+        ({"model": {"joining": {"rule": "trimmed_mean", "faulty": 2}, "clip_norm": 1}}, "needs 5"),
     ],
 )
 def test_a_job_that_cannot_keep_its_word_is_refused_by_name(change: dict[str, Any], says: str):
@@ -267,6 +273,24 @@ def test_updates_are_seen_only_where_the_contract_lets_them_and_receipts_say_so(
     home = node_at(open_world.node(job.members[0])).home
     assert all("seen by the coordinator" in line for line in dry_run(home, job).leaves)
     open_world.close()
+
+
+def test_a_round_with_fewer_updates_than_its_rule_needs_ends_the_run_at_every_node(
+    tmp_path: Path,
+):
+    world = small_world(tmp_path, members=5, updates_seen=True)
+    job = network_job(world.members, trust="local", joining={"rule": "krum", "faulty": 1})
+
+    def lose(node: int, message: Any) -> bool:
+        return node == 5 and b"update/1" in _sent(message)
+
+    with pytest.raises(UpdatesTooFew):
+        Trial(world, grid={"lose": lose}).run(job, "run-1")
+    for member in world.members[:4]:
+        states = [entry.state for entry in entries_of(world, member)]
+        # The count and the round that was sent; what the rounds after would have cost is back.
+        assert states == ["spent", "spent", "returned", "returned"]
+    world.close()
 
 
 def test_where_updates_are_masked_no_node_shows_one(asked):

@@ -8,6 +8,7 @@ import pytest
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.horizontal.pooled import train_pooled
+from fedmkt.simulation.scenario.clock import clock_of
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.families import family
@@ -110,6 +111,15 @@ def test_with_everybody_away_a_training_ends_by_name_and_with_some_it_goes_on() 
         assert rows_of(some) == rows
 
 
+def test_a_robust_rule_has_twins_and_ends_where_too_few_answer() -> None:
+    model = {**NETWORK, "rounds": 8, "joining": {"rule": "trimmed_mean", "faulty": 1}}
+    few = {"protocol": "lean", "partition": {"partners": 4}, "model": model}
+    rows = rows_of({**few, "participation": {"dropout": 0.5}, "compare": ["pooled"]})
+    joint = [row for row in rows if row.method == "federated"]
+    assert (joint[-1].status, joint[-1].round) == (TOO_FEW, len(joint))
+    assert [row.status for row in rows if row.method == "pooled"] == ["trained"] * 8
+
+
 def test_the_clock_runs_longer_with_slower_lines_stragglers_and_masks() -> None:
     def passed(**values: Any) -> float:
         base = {"protocol": "lean", "model": {"rounds": 2}, "partition": {"partners": 5}}
@@ -126,6 +136,19 @@ def test_the_clock_runs_longer_with_slower_lines_stragglers_and_masks() -> None:
     slow = {"straggler_share": 1.0, "straggler_slowdown": 3.0}
     assert passed(link=line, participation=slow) > 2 * plain
     assert passed(link=line, protocol="full") > plain
+
+
+def test_a_round_of_updates_that_are_seen_is_one_exchange_on_the_clock() -> None:
+    def passed(rule: str, protocol: str) -> float:
+        model = {"family": "network", "joining": {"rule": rule}}
+        values = {"model": model, "protocol": protocol, "link": {"mbit_s": 100.0}}
+        study = scenario_of({"name": "study", **values}, source="test")
+        clock = clock_of(study, ("a", "b", "c"), (800, 800), None)
+        assert clock is not None
+        return clock.after(1)
+
+    assert passed("median", "full") == passed("median", "lean") == passed("sum", "lean")
+    assert passed("sum", "full") > 2 * passed("median", "full")
 
 
 def test_the_pooled_twin_is_that_of_train_pooled() -> None:

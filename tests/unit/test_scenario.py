@@ -1,5 +1,6 @@
 """A scenario is read whole or refused with its file, its place and the nearest right key."""
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from fedmkt.simulation.scenario.loading import (
 from fedmkt.simulation.scenario.parts import PartitionPart
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import expand, family_of
+from fedmkt.simulation.world import COORDINATOR
 
 SWEPT = """
 name = "swept"
@@ -81,6 +83,9 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
         ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
         ('[model]\nfamily = "tree"', "model.family: it must be 'additive' or 'network'"),
+        ("[partition]\nalpha = 1e-4", "line 3, partition.alpha: it must be at least 0.001"),
+        ('[data]\nfeatures = ["age", "age"]', "data: features names a column twice"),
+        ("[data.generator]\nnumbers = 0\nlevels = 0", "numbers and levels cannot both be 0"),
         ("seeds = [1, 1]", "seeds: seeds must differ"),
         ("seeds = []", "seeds: it needs 1 or more entries"),
         ('[sweep]\n"seeds" = [1]', "seeds cannot be swept over"),
@@ -204,6 +209,24 @@ def test_written_out_groups_are_dealt_out_whole() -> None:
         PartitionPart(kind="column", groups="adult_by_occupation", partners=6)
 
 
+@pytest.mark.parametrize(
+    ("north", "names"),
+    [
+        ("north", {"north", "south"}),
+        (COORDINATOR, {"partner-0001", "partner-0002"}),
+        ("south!", {"partner-0001", "partner-0002"}),  # as a name the same as south
+    ],
+)
+def test_partners_bear_their_values_where_names_differ_and_none_is_the_coordinators(
+    north: str, names: set[str]
+) -> None:
+    customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
+    place = pl.Series("place", [north] * 60 + ["south"] * 40)
+    placed = replace(customers, training=customers.training.with_columns(place))
+    part = PartitionPart(kind="column", column="place", partners=2)
+    assert set(deal(placed, part, seed=1)) == names
+
+
 def test_generated_customers_follow_the_seed() -> None:
     data = {"kind": "generated", "generator": {"rows": 500, "parties": 2}}
     one, same, other = (read_customers(scenario(data=data).data, seed=seed) for seed in (1, 1, 2))
@@ -231,6 +254,30 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     two = scenario(partition={"partners": 2})
     with pytest.raises(SettingInvalid, match="say lean"):
         family(two).check(two)
+
+
+def test_more_faulty_partners_than_a_rule_bears_are_refused_before_any_trial() -> None:
+    joining = {"rule": "krum", "faulty": 1}
+    for partners in (4, 5):
+        study = scenario(
+            model={"family": "network", "joining": joining}, partition={"partners": partners}
+        )
+        if partners == 5:
+            family(study).check(study)
+            continue
+        with pytest.raises(SettingInvalid, match=r"partition.partners = 5 or more"):
+            family(study).check(study)
+
+
+def test_a_quorum_of_more_than_a_round_asks_is_refused_before_any_trial() -> None:
+    for quorum in (3, 4):
+        takes_part = {"share": 0.5, "quorum": quorum}
+        study = scenario(protocol="lean", partition={"partners": 6}, participation=takes_part)
+        if quorum == 3:
+            family(study).check(study)
+            continue
+        with pytest.raises(SettingInvalid, match="no round asks more than 3 partners"):
+            family(study).check(study)
 
 
 def test_no_test_row_is_a_training_row() -> None:

@@ -11,7 +11,7 @@ from fedmkt.simulation.scenario.folder import Finished
 from fedmkt.simulation.scenario.loading import scenario_of
 from fedmkt.simulation.scenario.report import headline, render
 from fedmkt.simulation.scenario.results import results_of
-from fedmkt.simulation.scenario.rows import DIVERGED, Row
+from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.summary import lines_of, mean_of
 from fedmkt.simulation.scenario.trials import expand
@@ -72,15 +72,18 @@ def test_a_line_holds_the_last_rounds_and_the_best_partner_alone() -> None:
     assert first.alone.value == pytest.approx(0.65)
 
 
-def test_diverged_trainings_are_counted_and_left_out_of_means() -> None:
+@pytest.mark.parametrize("status", [DIVERGED, TOO_FEW])
+def test_trainings_that_ended_early_are_counted_and_left_out_of_means(status: str) -> None:
     (first, second, third) = expand(study(sweep={}, privacy={}))
-    good, bad = Row("federated", 1, auc=0.7), Row("federated", 1, status=DIVERGED)
+    good, bad = Row("federated", 1, auc=0.7), Row("federated", 1, status=status)
     done = [(first, Finished((good,), {})), (second, Finished((bad,), {})),
             (third, Finished((good,), {}))]  # fmt: skip
     (line,) = lines_of(results_of(done), ())
-    assert line.diverged == 1
+    assert line.unfinished == 1
     assert line.joint is not None
     assert line.joint.seeds == 2
+    page = render(study(sweep={}, privacy={}), results_of(done))
+    assert "1 training ended early" in page
 
 
 def test_the_headline_names_the_best_setting() -> None:

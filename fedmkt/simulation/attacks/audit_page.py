@@ -4,12 +4,9 @@ Guarantee: that of `report_page`: the page is self-contained, everything is esca
 audits give equal bytes.
 """
 
-import jinja2
-from markupsafe import Markup
-
 from fedmkt.simulation.attacks.attack_plots import canary_plot, epsilon_bar
 from fedmkt.simulation.attacks.canaries import CanaryAudit
-from fedmkt.simulation.svg import Plot, palette_css
+from fedmkt.simulation.report_page import palettes, template_environment
 
 
 def audit_lines(audit: CanaryAudit) -> tuple[str, ...]:
@@ -43,23 +40,13 @@ def audit_lines(audit: CanaryAudit) -> tuple[str, ...]:
 
 def audit_page(audit: CanaryAudit, what: str) -> str:
     """Return the page of an audit as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fedmkt.simulation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        template_environment()
+        .get_template("canaries.html.j2")
+        .render(
+            palettes(),
+            what=what[:1].upper() + what[1:],
+            lines=audit_lines(audit),
+            plots=[epsilon_bar(audit), canary_plot(audit)],
+        )
     )
-    environment.filters["svg"] = _svg
-    return environment.get_template("canaries.html.j2").render(
-        what=what[:1].upper() + what[1:],
-        lines=audit_lines(audit),
-        plots=[epsilon_bar(audit), canary_plot(audit)],
-        light=Markup(palette_css("light")),  # noqa: S704 - our own constants
-        dark=Markup(palette_css("dark")),  # noqa: S704 - our own constants
-    )
-
-
-def _svg(plot: Plot) -> Markup:
-    # Security: the drawing library and `to_svg` escape every text they put into the SVG.
-    return Markup(plot.svg)  # noqa: S704

@@ -40,6 +40,10 @@ class Participation:
         if self.quorum < 1:
             raise _invalid("quorum", "it must be at least 1")
 
+    def asked(self, partners: int) -> int:
+        """Return how many of so many partners a round asks."""
+        return max(1, round(self.share * partners))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundDraw:
@@ -60,8 +64,7 @@ def draw_round(
     """Return who takes part in one round. Raises: NobodyLeft (fewer than the quorum)."""
     names = np.array(sorted(partners))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(round_number,)))
-    count = max(1, round(settings.share * names.size))
-    asked = names[np.sort(rng.permutation(names.size)[:count])]
+    asked = names[np.sort(rng.permutation(names.size)[: settings.asked(names.size)])]
     stays = rng.random(asked.size) >= settings.dropout
     slow = rng.random(asked.size) < settings.stragglers
     answering = asked[stays]

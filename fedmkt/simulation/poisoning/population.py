@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import SettingInvalid
+from fedmkt.data.tables import positives
 from fedmkt.models.network_shape import (
     NetworkInputs,
     NetworkShape,
@@ -51,9 +52,8 @@ class Population:
 
 def rows_of(frame: pl.DataFrame, schema: TableSchema, target: str, shape: NetworkShape) -> Rows:
     """Return a table's rows. Raises: ColumnMissing, SchemaViolated."""
-    positive = frame[target] == schema.target_positive
     inputs = network_inputs(frame, shape, dataset="of the study")
-    return Rows(inputs, positive.to_numpy().astype(np.uint8))
+    return Rows(inputs, positives(frame, schema, target))
 
 
 def draw_population(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t
 
 from fedmkt.core.errors import SettingInvalid
-from fedmkt.evaluation.metrics import Interval
+from fedmkt.evaluation.metrics import Interval, student_half
 from fedmkt.simulation.attacks.result import AttackResult, series
 
 COURSE = "course"
@@ -177,16 +176,14 @@ def _pooled(seeds: Sequence[SeedOutcome], *, least: float) -> RuleOutcome:
 
 
 def over_seeds(values: Sequence[float], *, least: float, most: float) -> Interval:
-    """Return the mean with its 95% interval by Student's t, cut to what is possible.
+    """Return the mean with its 95% interval by `student_half`, cut to what is possible.
 
     Args: values: one a seed, two or more. least, most: between which every value lies.
-    Raises: SettingInvalid. Source: Student 1908, doi:10.2307/2331554.
+    Raises: SettingInvalid.
     """
     if len(values) < 2:
         raise SettingInvalid(setting="the seeds", problem="an interval needs two or more")
-    mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    half = float(t.ppf(0.975, len(values) - 1)) * error
+    mean, half = float(np.mean(values)), student_half(values)
     return Interval(mean, max(least, mean - half), min(most, mean + half))
 
 

@@ -1,7 +1,8 @@
 """The simulated clock of a trial: how long its rounds would take over its partners' lines.
 
 Guarantee: it follows from the scenario and the draws of participation alone, so equal seeds give
-equal times. With protocol `full` a round is three exchanges (masks, votes, openings), else one.
+equal times. With protocol `full` a round is three exchanges (masks, votes, openings); with `lean`,
+or where updates are seen, one.
 Not guaranteed: that it is what a deployment takes; `partitions.link` says what is in the formula.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.core.stages import FloatArray
 from fedmkt.simulation.partitions.link import (
     ExchangeLoad,
@@ -77,12 +79,13 @@ def clock_of(
     part = setting.link
     if part.mbit_s is None:
         return None
+    seen = isinstance(setting.model, NetworkSettings) and setting.model.updates_seen
     return Clock(
         link=Link(mbit_s=part.mbit_s, latency_ms=part.latency_ms),
         partners=len(partners),
         down=sizes[0] + _SIGNED,
         up=sizes[1] + _SIGNED,
         compute_s=part.compute_s,
-        masked=setting.protocol == "full",
+        masked=setting.protocol == "full" and not seen,
         draws=draws,
     )

@@ -18,7 +18,13 @@ from fedmkt.contract.collaboration import Cap, Dataset
 from fedmkt.contract.job import HorizontalJob, PrivacySettings
 from fedmkt.contract.permissions import MINIMUM_MEMBERS
 from fedmkt.coordinator.summed_training import Outcome, Watcher
-from fedmkt.core.errors import NobodyLeft, ScenarioPartMissing, SettingInvalid, TrainingDiverged
+from fedmkt.core.errors import (
+    NobodyLeft,
+    ScenarioPartMissing,
+    SettingInvalid,
+    TrainingDiverged,
+    UpdatesTooFew,
+)
 from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import Event
@@ -73,7 +79,10 @@ class Trainer(ABC, Generic[JobT]):
         watcher: Watcher,
         present: Present | None,
     ) -> None:
-        """Train without keys, masks and ledgers. Raises: TrainingDiverged, NobodyLeft."""
+        """Train without keys, masks and ledgers.
+
+        Raises: TrainingDiverged, NobodyLeft, UpdatesTooFew.
+        """
 
     @abstractmethod
     def full(self, world: World, job: JobT, run: str, watcher: Watcher) -> Outcome[AnyModel]:
@@ -95,6 +104,10 @@ def check_horizontal(setting: Setting) -> None:
     elif setting.backend != BackendPart():
         problem = "with protocol = lean nothing runs at nodes; say full, or leave it out"
         raise SettingInvalid(setting="backend", problem=problem)
+    asked = takes_part.drawn.asked(partners)
+    if takes_part.quorum > asked:
+        problem = f"no round asks more than {asked} partners"
+        raise SettingInvalid(setting=f"participation.quorum = {takes_part.quorum}", problem=problem)
     if setting.privacy.trust == "distributed" and takes_part != ParticipationPart():
         # Privacy: shares of noise are sized for those who are there.
         problem = "with it everybody takes part in every round; say trust = local"
@@ -174,6 +187,8 @@ def _joint(task: Task, trainer: Trainer[JobT]) -> list[Row]:
         watcher.ended(_round(error), DIVERGED)
     except NobodyLeft as error:
         watcher.ended(_round(error), TOO_FEW)
+    except UpdatesTooFew:
+        watcher.ended(len(watcher.rows) + 1, TOO_FEW)
     return watcher.rows
 
 

@@ -23,6 +23,7 @@ from fedmkt.horizontal.plan import honest_shares, noise_in_sum, planned_sums
 from fedmkt.horizontal.survey import edges_from_survey, public_binning, survey_counts
 from fedmkt.privacy.mechanisms import ReproducibleNoise, add_noise
 from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.world import member_seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,6 @@ class _Noise:
         return private.values
 
 
-def member_seeds(members: tuple[str, ...], seed: int) -> dict[str, int]:
-    """Return the seed of each member's noise, as `build_world` gives them."""
-    return {member: seed * len(members) + number for number, member in enumerate(members)}
-
-
 def train_lean(
     job: Job,
     schema: TableSchema,
@@ -72,7 +68,7 @@ def train_lean(
     """
     binning = public_binning(job, schema)
     tables = _encoded(job, schema, parts, binning)
-    noise = _Noise(job, run, member_seeds(tuple(parts), seed))
+    noise = _Noise(job, run, member_seeds(parts, seed))
     plans = planned_sums(job, binning)
     if job.model.surveys:
         binning, tables = _surveyed(job, schema, binning, tables, noise)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from fedmkt.contract.job import NetworkJob, PrivacySettings
-from fedmkt.contract.network_settings import NetworkSettings
+from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings
 from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
@@ -28,10 +28,9 @@ from fedmkt.simulation.scenario.horizontal import (
     full_seconds,
     run_horizontal,
 )
-from fedmkt.simulation.scenario.lean import member_seeds
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
-from fedmkt.simulation.world import World
+from fedmkt.simulation.world import World, member_seeds
 
 _FLOAT32, _INT64 = 4, 8
 # Rough seconds on one core: a step, and a row of a step for each million of parameters.
@@ -45,6 +44,8 @@ class NetworkTrainer(Trainer[NetworkJob]):
         """Return the trial's job. Raises: SettingInvalid."""
         model, customers = task.setting.model, task.customers
         assert isinstance(model, NetworkSettings), "the table of families"
+        if len(members) == 1:  # a twin, whose one update is what any rule makes of it
+            model = model.model_copy(update={"joining": JoiningSettings()})
         return NetworkJob(
             name="trial",
             requester=members[0],
@@ -101,7 +102,7 @@ class NetworkTrainer(Trainer[NetworkJob]):
         def watch(state: NetworkState) -> None:
             watcher.finished_round(state.round, rounds, result(state, job))
 
-        seeds = member_seeds(tuple(parts), seed)
+        seeds = member_seeds(parts, seed)
         noise = {member: ReproducibleNoise(one) for member, one in seeds.items()}
         train_together(tables, job, shape, noise, run=task.run, present=present, watch=watch)
 
@@ -130,6 +131,11 @@ def check_network(setting: Setting) -> None:
     if trust == "distributed" and not model.sums_gradients:
         problem = "it needs model.algorithm = fedsgd; say trust = local"
         raise SettingInvalid(setting="privacy.trust = distributed", problem=problem)
+    joining = model.joining
+    if setting.partition.partners < joining.fewest:
+        problem = f"it needs partition.partners = {joining.fewest} or more"
+        named = f"model.joining.faulty = {joining.faulty} of {joining.rule}"
+        raise SettingInvalid(setting=named, problem=problem)
 
 
 def seconds_of(setting: Setting) -> float:

@@ -13,10 +13,9 @@ from fedmkt.contract.schema import Name
 from fedmkt.core.frozen import Frozen
 from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
 from fedmkt.simulation.partitions.participation import Participation
+from fedmkt.simulation.partitions.rows import ALPHAS, MOST_PARTNERS
 from fedmkt.simulation.partitions.value_groups import PRESETS
 from fedmkt.transport.backends import Backend
-
-MOST_PARTNERS = 10_000
 
 
 class GeneratorPart(Frozen):
@@ -70,6 +69,12 @@ class GeneratorPart(Frozen):
     positive_share: float = Field(
         default=0.2, gt=0, lt=1, description="Share of customers whose target is yes."
     )
+
+    @model_validator(mode="after")
+    def _columns(self) -> "GeneratorPart":
+        if not self.numbers + self.levels:
+            raise ValueError("numbers and levels cannot both be 0")
+        return self
 
     @property
     def drawn(self) -> GeneratorSettings:
@@ -156,6 +161,8 @@ class DataPart(Frozen):
             raise ValueError("kind = file needs path")
         if self.kind == "file" and self.schema_path is None and self.target is None:
             raise ValueError("a file without schema_path needs target")
+        if len(set(self.features)) != len(self.features):
+            raise ValueError("features names a column twice")
         return self
 
 
@@ -174,13 +181,13 @@ class PartitionPart(Frozen):
     column: Name | None = Field(
         default=None,
         description="The column that decides; needed where kind = column. Where it has more "
-        "values than there are partners, the commonest value goes to the emptiest partner, and "
-        "so on.",
+        "values than there are partners, the two rarest are put together, and so on. With kind = "
+        "dirichlet its shares differ; by default the target's.",
     )
     alpha: float = Field(
         default=0.5,
-        gt=0,
-        le=1e6,
+        ge=ALPHAS[0],
+        le=ALPHAS[1],
         description="How alike partners are where kind = dirichlet: at 0.1 each has mostly one "
         "class, at 100 all are alike.",
     )

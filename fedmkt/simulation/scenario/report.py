@@ -6,7 +6,6 @@ Guarantee: everything taken from the scenario is escaped; equal results give equ
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from fedmkt.simulation.scenario.page_plots import (
     setting_words,
     value_words,
 )
-from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.schema import Scenario, flat
 from fedmkt.simulation.scenario.summary import Line, lines_of
 from fedmkt.simulation.scenario.vertical_summary import gain_plots, worth_of
 from fedmkt.storage.whole_file import write_whole
@@ -65,7 +64,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         ],
         worth=worth,
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
-        diverged=sum(line.diverged for line in lines),
+        unfinished=sum(line.unfinished for line in lines),
     )
 
 
@@ -91,17 +90,11 @@ def _asked(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Yield what the scenario states, key by key, swept ones with their values."""
     plain = scenario.model_dump(mode="json", exclude_unset=True, exclude={"name", "sweep"})
     swept = {key: ", ".join(map(value_words, values)) for key, values in scenario.sweep.items()}
-    stated = {key: value_words(value) for key, value in _dotted(plain, "")}
+    stated = {key: _words(value) for key, value in flat(plain).items()}
     if scenario.data.path is not None:
         stated["data.path"] = scenario.data.path.name
     yield from (stated | swept).items()
 
 
-def _dotted(value: dict[str, Any], above: str) -> Iterator[tuple[str, object]]:
-    for key, one in value.items():
-        if isinstance(one, dict):
-            yield from _dotted(one, f"{above}{key}.")
-        elif isinstance(one, list):
-            yield f"{above}{key}", ", ".join(map(value_words, one))
-        else:
-            yield f"{above}{key}", one
+def _words(value: object) -> str:
+    return ", ".join(map(value_words, value)) if isinstance(value, list) else value_words(value)

@@ -125,10 +125,10 @@ class Scenario(Setting):
         return sweep
 
 
-def flat(sweep: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return dotted keys: TOML reads an unquoted privacy.epsilon as tables within tables."""
     found: dict[str, Any] = {}
-    for key, value in sweep.items():
+    for key, value in nested.items():
         place = f"{above}{key}"
         found |= flat(value, f"{place}.") if isinstance(value, Mapping) else {place: value}
     return found

@@ -1,7 +1,8 @@
 """What a sweep's results say: means over seeds, with intervals, for each combination of values.
 
-Guarantee: every figure is of the last round of trainings that did not diverge; those that did are
-counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other seeds.
+Guarantee: every figure is of the last round of trainings that came to their end; those that did
+not are counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other
+seeds.
 """
 
 import math
@@ -9,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from scipy.stats import t as student
 
+from fedmkt.evaluation.metrics import student_half
 from fedmkt.simulation.scenario.rows import TRAINED
 
 Values = tuple[object, ...]
-_LEVEL = 0.975
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Mean:
 class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
-    alone: the best partner's own model, by its mean. diverged: joint trainings that ended early.
+    alone: the best partner's own model, by its mean. unfinished: joint trainings that ended early.
     """
 
     values: Values
     joint: Mean | None
     pooled: Mean | None
     alone: Mean | None
-    diverged: int
+    unfinished: int
     epsilon: float | None
     exchanges: float | None
     size_bytes: float | None
@@ -48,11 +48,8 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     count = len(values)
     if not count:
         return None
-    mean = math.fsum(values) / count
-    if count == 1:
-        return Mean(mean, None, 1)
-    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    return Mean(mean, float(student.ppf(_LEVEL, count - 1)) * spread / math.sqrt(count), count)
+    half = student_half(values) if count > 1 else None
+    return Mean(math.fsum(values) / count, half, count)
 
 
 def last_rounds(results: pl.DataFrame) -> pl.DataFrame:
@@ -77,7 +74,7 @@ def _line(values: Values, rows: pl.DataFrame) -> Line:
         joint=mean_of(kept["auc"].drop_nulls().to_list()),
         pooled=_aucs(rows.filter(pl.col("method") == "pooled")),
         alone=_best_alone(rows.filter(pl.col("method") == "alone")),
-        diverged=joint.height - kept.height,
+        unfinished=joint.height - kept.height,
         epsilon=_plain_mean(kept["epsilon"]),
         exchanges=_plain_mean(kept["exchanges"]),
         size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),

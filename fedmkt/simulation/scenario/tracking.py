@@ -10,13 +10,13 @@ Not guaranteed: that a tracker is private. Whoever reads it reads the study.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fedmkt.core.errors import ExtraMissing, SettingInvalid
 from fedmkt.simulation.scenario.folder import Finished
 from fedmkt.simulation.scenario.results import Done
 from fedmkt.simulation.scenario.rows import Row
-from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.schema import Scenario, flat
 from fedmkt.simulation.scenario.trials import Trial
 
 _EXTRA = "tracking"
@@ -117,15 +117,7 @@ def _joint(finished: Finished) -> list[Row]:
 def _settings(trial: Trial) -> Mapping[str, object]:
     """Return what a trial was set to, by dotted keys."""
     stated = trial.setting.model_dump(mode="json", exclude_unset=True)
-    return {**dict(_dotted(stated, "")), **trial.swept, "seed": trial.seed}
-
-
-def _dotted(value: Mapping[str, Any], above: str) -> Iterator[tuple[str, object]]:
-    for key, one in value.items():
-        if isinstance(one, Mapping):
-            yield from _dotted(one, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", one
+    return {**flat(stated), **trial.swept, "seed": trial.seed}
 
 
 def _name(trial: Trial) -> str:
