@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 IMAGES = HERE.parent / "docs" / "images"
 STUDIES = {
     "accuracy": ("adult_additive", "adult_linear"),
-    "drift": ("adult_fedavg", "adult_steps", "bank_by_job"),
+    "drift": ("adult_fedavg", "adult_steps", "bank_by_job", "bank_proximal"),
 }
 Found = dict[str, tuple[tuple[str, ...], tuple[Line, ...]]]
 

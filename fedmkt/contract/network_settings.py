@@ -92,8 +92,8 @@ class NetworkSettings(Frozen):
             raise ValueError("personal_head needs local steps, which fedsgd has none of")
         if self.sums_gradients and self.updates_seen:
             raise ValueError("a robust joining.rule needs local steps, which fedsgd has none of")
-        if self.proximal and self.algorithm != "fedprox":
-            raise ValueError("proximal belongs to fedprox")
+        if bool(self.proximal) != (self.algorithm == "fedprox"):
+            raise ValueError("proximal, above 0, belongs to fedprox and to it alone")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""What is refused, and in which words; the studies' groups; data sets for trials."""
+"""What is refused, and in which words; the studies' groups."""
 
 from dataclasses import replace
 
@@ -8,28 +8,16 @@ import pytest
 
 from fedmkt.contract.schema import Column, TableSchema
 from fedmkt.core.errors import (
-    FileMissing,
     NobodyLeft,
-    OneClassOnly,
     PartitionImpossible,
-    SchemaViolated,
     SettingInvalid,
-    TableEmpty,
 )
 from fedmkt.data import bundled
-from fedmkt.evaluation.metrics import auc
 from fedmkt.simulation.partitions.columns import PartyColumns, partition_columns
 from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
 from fedmkt.simulation.partitions.link import ExchangeLoad, Link, exchange_time
 from fedmkt.simulation.partitions.participation import Participation, draw_round
 from fedmkt.simulation.partitions.rows import RowPartition, partition_rows
-from fedmkt.simulation.partitions.tables import (
-    BundledTable,
-    OwnTable,
-    load_trial,
-    read_schema,
-    split_rows,
-)
 from fedmkt.simulation.partitions.value_groups import (
     ADULT_BY_OCCUPATION,
     BANK_BY_JOB,
@@ -314,117 +302,3 @@ def test_a_generator_out_of_range_is_refused(wrong) -> None:
 
 
 # Data sets.
-
-
-def test_adult_comes_in_its_official_split_unless_a_share_is_asked_for() -> None:
-    data = load_trial(BundledTable("adult"), seed=1)
-    assert (data.train.height, data.test.height) == (32_561, 16_281)
-    assert data.target == "income"
-    assert {"race", "sex", "income"}.isdisjoint(data.features)
-    again = load_trial(BundledTable("adult"), seed=1, test_share=0.25, features=("age", "sex"))
-    assert again.train.height + again.test.height == 32_561 + 16_281
-    assert again.features == ("age", "sex")
-    customers = pl.concat([again.train, again.test])["customer"]
-    assert customers.n_unique() == customers.len()
-
-
-def test_the_split_keeps_the_share_of_positives_and_follows_the_seed() -> None:
-    one, same, other = (load_trial(BundledTable("bank_marketing"), seed=seed) for seed in (1, 1, 2))
-    assert one.test.equals(same.test)
-    assert one.train.equals(same.train)
-    assert not one.test.equals(other.test)
-    shares = [(half["y"] == "yes").mean() for half in (one.train, one.test)]
-    assert shares[0] == pytest.approx(shares[1], abs=1e-3)
-    assert one.test.height == pytest.approx(0.3 * 4521, abs=1)
-
-
-def test_each_half_has_both_classes_or_the_table_is_refused() -> None:
-    for share in (0.001, 0.999):
-        halves = split_rows(np.array([True, True, False, False, False]), share, seed=1)
-        positive = np.array([True, True, False, False, False])
-        assert all(set(positive[half]) == {True, False} for half in halves)
-    with pytest.raises(OneClassOnly):
-        split_rows(np.array([True, False, False]), 0.5, seed=1)
-    with pytest.raises(SettingInvalid, match="test_share"):
-        split_rows(np.array([True, False] * 3), 1.0, seed=1)
-
-
-def test_a_generated_trial_brings_the_truth_about_its_test_rows() -> None:
-    data = load_trial(replace(TWO, customers=20_000), seed=4)
-    assert data.truth is not None
-    assert data.truth.score.size == data.test.height == 6000
-    target = (data.test["target"] == "yes").to_numpy().astype(np.uint8)
-    assert auc(target, data.truth.score) == pytest.approx(data.truth.bayes_auc, abs=0.02)
-    shuffled = np.random.default_rng(1).permutation(data.truth.score)
-    assert auc(target, shuffled) < 0.6
-
-
-OWN_SCHEMA = """
-customer_key = "id"
-target_positive = "yes"
-[[columns]]
-name = "spend"
-kind = "number"
-bounds = [0, 100]
-[[columns]]
-name = "buys"
-kind = "category"
-use = "target"
-categories = ["no", "yes"]
-"""
-
-
-@pytest.fixture
-def own(tmp_path) -> OwnTable:
-    table, schema = tmp_path / "shop.csv", tmp_path / "shop.schema.toml"
-    rows = [f"c{n % 18},{n},{'yes' if n % 3 else 'no'}" for n in range(20)]
-    table.write_text("\n".join(["id,spend,buys", *rows]) + "\n")
-    schema.write_text(OWN_SCHEMA)
-    return OwnTable(table, schema)
-
-
-def test_an_own_table_is_read_alike_from_csv_and_parquet_one_row_a_customer(own) -> None:
-    data = load_trial(own, seed=1, test_share=0.5)
-    both = pl.concat([data.train, data.test])
-    assert sorted(both["id"]) == sorted(f"c{n}" for n in range(18))
-    assert data.features == ("spend",)
-    parquet = own.path.with_suffix(".parquet")
-    pl.read_csv(own.path).write_parquet(parquet)
-    again = load_trial(replace(own, path=parquet), seed=1, test_share=0.5)
-    assert again.train.equals(data.train)
-    assert again.test.equals(data.test)
-
-
-def test_an_own_table_that_breaks_its_schema_is_refused_without_its_cells(own) -> None:
-    text = own.path.read_text()
-    own.path.write_text(text + "c77,5,perhaps\n")
-    with pytest.raises(SchemaViolated) as caught:
-        load_trial(own, seed=1)
-    assert "perhaps" not in str(caught.value)
-    own.path.write_text("id,spend,buys\n")
-    with pytest.raises(TableEmpty):
-        load_trial(own, seed=1)
-    with pytest.raises(SettingInvalid, match=r"no \.csv or \.parquet"):
-        load_trial(replace(own, path=own.schema), seed=1)
-
-
-def test_a_schema_that_cannot_be_used_is_refused(own) -> None:
-    with pytest.raises(FileMissing, match="schema"):
-        read_schema(own.schema.with_name("other.toml"))
-    for text, problem in (
-        ("a = [", "not TOML"),
-        ("a = 1", "schema shop.schema.toml"),
-        (OWN_SCHEMA.replace('use = "target"\n', ""), "exactly one target"),
-    ):
-        own.schema.write_text(text)
-        with pytest.raises(SettingInvalid, match=problem):
-            load_trial(own, seed=1)
-    own.schema.write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingInvalid, match="UTF-8"):
-        read_schema(own.schema)
-
-
-@pytest.mark.parametrize("features", [(), ("spend", "spend"), ("age",), ("buys",)])
-def test_features_that_are_not_there_or_twice_are_refused(own, features) -> None:
-    with pytest.raises(SettingInvalid, match="feature"):
-        load_trial(own, seed=1, features=features)
