@@ -56,7 +56,7 @@ NETWORK: Mapping[str, str] = {
     "noise each.",
     "local_steps": "Steps that a partner takes on its own rows in a round. fedsgd takes one.",
     "learning_rate": "Step size of a partner's local steps.",
-    "proximal": "How strongly fedprox pulls local models to the common one; it needs a value above 0.",
+    "proximal": "How strongly fedprox pulls local models to the common one; above 0 with it alone.",
     "sampling_rate": "Every customer's chance to be in a step.",
     "clip_norm": "L2 norm that a customer's gradient is clipped to; needed where there is noise.",
     "personal_head": "Whether the last layer stays at each partner.",
