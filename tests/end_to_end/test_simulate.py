@@ -176,8 +176,12 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path)
 
 def test_a_folder_that_another_sweep_writes_is_refused(whole: Path) -> None:
     folder, scenario = ResultsFolder(whole), scenario_of(SMALL, source="test")
-    with folder.held(scenario), pytest.raises(ResultsInUse):
-        run(SMALL, whole)
+    with folder.held(scenario):
+        passing = folder.work / "of-a-trial"
+        passing.mkdir()
+        with pytest.raises(ResultsInUse):
+            run(SMALL, whole)
+        assert passing.is_dir(), "the refused sweep took away what the other one works on"
 
 
 def test_a_diverging_training_is_a_row_and_the_others_go_on(

@@ -61,10 +61,12 @@ class ResultsFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ResultsInUse(path=self.path) from None
-            self._take(scenario)
-            yield
+            try:
+                self._take(scenario)
+                yield
+            finally:  # only here: before the lock is had, these are another simulation's files
+                shutil.rmtree(self.work, ignore_errors=True)
         finally:
-            shutil.rmtree(self.work, ignore_errors=True)
             os.close(lock)
 
     def _refuse_another(self, scenario: Scenario) -> None:
