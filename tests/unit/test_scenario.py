@@ -80,6 +80,14 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
         ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
         ('[model]\nfamily = "tree"', "model.family: it must be 'additive' or 'network'"),
+        (
+            "[model]\nlearning_rate = 0.1",
+            "line 3, model.learning_rate is a key of another model; say model.family = 'network'",
+        ),
+        (
+            '[model]\nfamily = "network"\nridge = 1',
+            "line 4, model.ridge is a key of another model; say model.family = 'additive'",
+        ),
         ("seeds = [1, 1]", "seeds: seeds must differ"),
         ("seeds = []", "seeds: it needs 1 or more entries"),
         ('[sweep]\n"seeds" = [1]', "seeds cannot be swept over"),

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.core.frozen import first_problem
-from fedmkt.simulation.scenario.keys import nearest
+from fedmkt.simulation.scenario.keys import explained, nearest
 from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.storage.whole_file import read_text
 
@@ -81,6 +81,9 @@ def problem_of(error: ValidationError, text: str = "") -> str:
     where = f"line {line}, " if line else ""
     if problem["type"] == _UNKNOWN:
         meant = nearest(place)
+        if meant == place:  # a key, but of the other family of models
+            only = " or ".join(f"'{key.only}'" for key in explained(place))
+            return f"{where}{place} is a key of another model; say model.family = {only}"
         hint = f" (did you mean {meant}?)" if meant else ""
         return f"{where}unknown key {place}{hint}"
     if problem["type"] in _TAGS:
