@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from fedmkt.contract.job import NetworkJob, PrivacySettings
-from fedmkt.contract.network_settings import NetworkSettings
+from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings
 from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
@@ -45,6 +45,9 @@ class NetworkTrainer(Trainer[NetworkJob]):
         """Return the trial's job. Raises: SettingInvalid."""
         model, customers = task.setting.model, task.customers
         assert isinstance(model, NetworkSettings), "the table of families"
+        if len(members) == 1:  # a twin: nobody to be joined with, nor to keep a head from
+            whole = {"joining": JoiningSettings(), "personal_head": False}
+            model = model.model_copy(update=whole)
         return NetworkJob(
             name="trial",
             requester=members[0],
