@@ -203,7 +203,7 @@ def test_a_diverging_training_is_a_row_and_the_others_go_on(
     diverged = ends.filter(pl.col("privacy.epsilon") == 8)
     assert diverged["status"].to_list() == ["diverged"] * 2
     assert diverged["auc"].null_count() == 2
-    assert "2 trainings left the finite numbers" in (tmp_path / "report.html").read_text()
+    assert "2 trainings ended early: diverged" in (tmp_path / "report.html").read_text()
 
 
 def test_what_is_finished_before_a_failure_is_kept(

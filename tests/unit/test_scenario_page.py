@@ -11,7 +11,7 @@ from fedmkt.simulation.scenario.folder import Finished
 from fedmkt.simulation.scenario.loading import scenario_of
 from fedmkt.simulation.scenario.report import headline, render
 from fedmkt.simulation.scenario.results import results_of
-from fedmkt.simulation.scenario.rows import DIVERGED, Row
+from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.summary import lines_of, mean_of
 from fedmkt.simulation.scenario.trials import expand
@@ -78,9 +78,18 @@ def test_diverged_trainings_are_counted_and_left_out_of_means() -> None:
     done = [(first, Finished((good,), {})), (second, Finished((bad,), {})),
             (third, Finished((good,), {}))]  # fmt: skip
     (line,) = lines_of(results_of(done), ())
-    assert line.diverged == 1
+    assert (line.ended, line.first_end) == (1, "diverged in round 1")
     assert line.joint is not None
     assert line.joint.seeds == 2
+
+
+def test_a_training_with_too_few_partners_is_named_so_and_not_diverged() -> None:
+    scenario = study(sweep={}, privacy={})
+    away = Finished((Row("federated", 3, status=TOO_FEW),), {})
+    frame = results_of([(trial, away) for trial in expand(scenario)])
+    said = headline(scenario, lines_of(frame, ()))
+    assert said.endswith("no joint model was trained to the end (too few partners in round 3).")
+    assert "too few partners in round 3" in render(scenario, frame)
 
 
 def test_the_headline_names_the_best_setting() -> None:

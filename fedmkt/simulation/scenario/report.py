@@ -59,7 +59,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         asked=list(_asked(scenario)),
         plots=[*key_plots(lines, keys), *([rounds] if rounds else [])],
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
-        diverged=sum(line.diverged for line in lines),
+        ended=sum(line.ended for line in lines),
     )
 
 
@@ -67,7 +67,8 @@ def headline(scenario: Scenario, lines: Sequence[Line]) -> str:
     """Return the result in a sentence."""
     joint = [(line.joint.value, line) for line in lines if line.joint is not None]
     if not joint:
-        return f"{scenario.name}: no joint model was trained to the end."
+        why = next((f" ({line.first_end})" for line in lines if line.first_end), "")
+        return f"{scenario.name}: no joint model was trained to the end{why}."
     low, high = (choose(joint, key=lambda one: one[0]) for choose in (min, max))
     if f"{low[0]:.3f}" == f"{high[0]:.3f}":
         said = f"{scenario.name}: trained together, an AUC of {high[0]:.3f}"
