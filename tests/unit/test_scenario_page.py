@@ -92,6 +92,19 @@ def test_a_training_with_too_few_partners_is_named_so_and_not_diverged() -> None
     assert "too few partners in round 3" in render(scenario, frame)
 
 
+def test_the_simulated_clock_stands_on_the_page_where_a_line_was_stated() -> None:
+    scenario = study(sweep={}, privacy={})
+
+    def page(**values: float) -> str:
+        row = Row("federated", 1, auc=0.7, **values)
+        return render(
+            scenario, results_of([(one, Finished((row,), {})) for one in expand(scenario)])
+        )
+
+    assert "Clock, s" not in page()
+    assert '<td class="n">12.5</td>' in page(clock_s=12.5)
+
+
 def test_the_headline_names_the_best_setting() -> None:
     scenario = study()
     said = headline(scenario, lines_of(results(scenario), ("privacy.epsilon",)))

@@ -23,7 +23,7 @@ from fedmkt.simulation.scenario.summary import Line, lines_of
 from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
-_COLUMNS = ("pooled", "alone", "epsilon", "exchanges")
+_COLUMNS = ("pooled", "alone", "epsilon", "exchanges", "clock_s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
     alone: the best partner's own model, by its mean. ended: how many joint trainings ended early.
-    first_end: why and in which round the first of those did.
+    first_end: why and in which round the first of those did. clock_s: simulated seconds of a whole
+    training.
     """
 
     values: Values
@@ -45,6 +46,7 @@ class Line:
     epsilon: float | None
     exchanges: float | None
     size_bytes: float | None
+    clock_s: float | None
 
 
 def mean_of(values: Sequence[float]) -> Mean | None:
@@ -86,6 +88,7 @@ def _line(values: Values, rows: pl.DataFrame) -> Line:
         epsilon=_plain_mean(kept["epsilon"]),
         exchanges=_plain_mean(kept["exchanges"]),
         size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),
+        clock_s=_plain_mean(kept["clock_s"]),
     )
 
 
