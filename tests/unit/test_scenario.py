@@ -236,6 +236,9 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     two = scenario(partition={"partners": 2})
     with pytest.raises(SettingInvalid, match="say lean"):
         family(two).check(two)
+    few = scenario(protocol="lean", participation={"quorum": 4})
+    with pytest.raises(SettingInvalid, match="there are 3 partners"):
+        family(few).check(few)
 
 
 def test_no_test_row_is_a_training_row() -> None:

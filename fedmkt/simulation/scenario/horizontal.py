@@ -92,6 +92,9 @@ def check_horizontal(setting: Setting) -> None:
         if partners < MINIMUM_MEMBERS:
             problem = f"protocol = full sums over {MINIMUM_MEMBERS} partners or more; say lean"
             raise SettingInvalid(setting=f"partition.partners = {partners}", problem=problem)
+    if takes_part.quorum > partners:
+        problem = f"there are {partners} partners; no round could have so many"
+        raise SettingInvalid(setting=f"participation.quorum = {takes_part.quorum}", problem=problem)
     if setting.privacy.trust == "distributed" and takes_part != ParticipationPart():
         # Privacy: shares of noise are sized for those who are there.
         problem = "with it everybody takes part in every round; say trust = local"
