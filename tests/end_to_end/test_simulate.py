@@ -320,6 +320,28 @@ def test_a_frame_for_each_partner_keeps_their_names_and_rows() -> None:
         fedmkt.simulate({**values, "partition": {"partners": 2}}, tables=tables)
 
 
+BOUGHT = pl.DataFrame({"visits": [float(n) for n in range(120)], "bought": [False, True] * 60})
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (BOUGHT.with_columns(bought=pl.lit(None, pl.Boolean)), "120 rows of bought have no value"),
+        (BOUGHT.with_columns(bought=pl.lit(True)), "all rows of bought have the same value"),
+        (BOUGHT.with_columns(visits=pl.lit(float("inf"))).vstack(BOUGHT), "visits: not finite"),
+        ({"north": BOUGHT, "south": BOUGHT.rename({"visits": "calls"})}, "calls is a column of"),
+        ({"north": BOUGHT, "south": BOUGHT.head(0)}, "the frame of south has no rows"),
+    ],
+    ids=["gaps", "one value", "infinite", "columns", "empty"],
+)
+def test_a_frame_that_nothing_can_be_learnt_from_is_refused_in_words(
+    tables: pl.DataFrame | dict[str, pl.DataFrame], said: str
+) -> None:
+    values = {"name": "own", "protocol": "lean", "data": {"target": "bought"}}
+    with pytest.raises(FedmktError, match=said):
+        fedmkt.simulate(values, tables=tables)
+
+
 def test_importing_fedmkt_imports_none_of_the_simulation() -> None:
     code = "import sys, fedmkt; print(fedmkt.simulate.__name__, 'polars' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -98,6 +98,22 @@ def test_worker_processes_measure_what_one_process_does_to_the_last_bit() -> Non
         family(study).check(study)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"joining": {"rule": "krum", "faulty": 1}}, {"width": 4, "personal_head": True}],
+    ids=["krum", "personal_head"],
+)
+def test_the_twins_of_a_network_know_nothing_of_how_partners_would_be_joined(
+    values: dict[str, Any],
+) -> None:
+    def pooled(**more: Any) -> float | None:
+        model = {**NETWORK, "width": values.get("width", 0), **more}
+        asked = {"protocol": "lean", "partition": {"partners": 5}, "compare": ["pooled"]}
+        return [row for row in rows_of({**asked, "model": model}) if row.method == "pooled"][-1].auc
+
+    assert pooled(**values) == pooled() is not None
+
+
 def test_with_everybody_away_a_training_ends_by_name_and_with_some_it_goes_on() -> None:
     many = {"protocol": "lean", "partition": {"partners": 30}, "model": {"rounds": 6}}
     away = rows_of({**many, "participation": {"dropout": 0.5, "quorum": 14}})

@@ -86,6 +86,14 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
         ("[partition]\nalpha = 1e-4", "line 3, partition.alpha: it must be at least 0.001"),
         ('[data]\nfeatures = ["age", "age"]', "data: features names a column twice"),
         ("[data.generator]\nnumbers = 0\nlevels = 0", "numbers and levels cannot both be 0"),
+        (
+            "[model]\nlearning_rate = 0.1",
+            "line 3, model.learning_rate is a key of another model; say model.family = 'network'",
+        ),
+        (
+            '[model]\nfamily = "network"\nridge = 1',
+            "line 4, model.ridge is a key of another model; say model.family = 'additive'",
+        ),
         ("seeds = [1, 1]", "seeds: seeds must differ"),
         ("seeds = []", "seeds: it needs 1 or more entries"),
         ('[sweep]\n"seeds" = [1]', "seeds cannot be swept over"),
@@ -254,6 +262,9 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     two = scenario(partition={"partners": 2})
     with pytest.raises(SettingInvalid, match="say lean"):
         family(two).check(two)
+    few = scenario(protocol="lean", participation={"quorum": 4})
+    with pytest.raises(SettingInvalid, match="there are 3 partners"):
+        family(few).check(few)
 
 
 def test_more_faulty_partners_than_a_rule_bears_are_refused_before_any_trial() -> None:

@@ -79,11 +79,33 @@ def test_trainings_that_ended_early_are_counted_and_left_out_of_means(status: st
     done = [(first, Finished((good,), {})), (second, Finished((bad,), {})),
             (third, Finished((good,), {}))]  # fmt: skip
     (line,) = lines_of(results_of(done), ())
-    assert line.unfinished == 1
+    assert (line.ended, line.first_end) == (1, "diverged in round 1")
     assert line.joint is not None
     assert line.joint.seeds == 2
     page = render(study(sweep={}, privacy={}), results_of(done))
     assert "1 training ended early" in page
+
+
+def test_a_training_with_too_few_partners_is_named_so_and_not_diverged() -> None:
+    scenario = study(sweep={}, privacy={})
+    away = Finished((Row("federated", 3, status=TOO_FEW),), {})
+    frame = results_of([(trial, away) for trial in expand(scenario)])
+    said = headline(scenario, lines_of(frame, ()))
+    assert said.endswith("no joint model was trained to the end (too few partners in round 3).")
+    assert "too few partners in round 3" in render(scenario, frame)
+
+
+def test_the_simulated_clock_stands_on_the_page_where_a_line_was_stated() -> None:
+    scenario = study(sweep={}, privacy={})
+
+    def page(**values: float) -> str:
+        row = Row("federated", 1, auc=0.7, **values)
+        return render(
+            scenario, results_of([(one, Finished((row,), {})) for one in expand(scenario)])
+        )
+
+    assert "Clock, s" not in page()
+    assert '<td class="n">12.5</td>' in page(clock_s=12.5)
 
 
 def test_the_headline_names_the_best_setting() -> None:

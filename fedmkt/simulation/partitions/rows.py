@@ -100,11 +100,7 @@ def _refuse_too_many(rows: int, settings: RowPartition) -> None:
     if wanted <= rows:
         return
     most = rows // settings.minimum_rows
-    advice = (
-        f"Use at most {most} partners, or a smaller minimum_rows."
-        if most >= 2
-        else "Use a larger table."
-    )
+    advice = f"Use at most {most} partners, or more rows." if most >= 2 else "Use a larger table."
     raise PartitionImpossible(
         problem=(
             f"{settings.partners} partners with at least {settings.minimum_rows} rows need "
@@ -209,7 +205,7 @@ def _by_owner(owner: IntArray, settings: RowPartition) -> dict[str, IntArray]:
         raise PartitionImpossible(
             problem=f"the smallest group of {settings.column} has {sizes.min()} rows, "
             f"{settings.minimum_rows} are asked for",
-            advice="Use fewer partners, other groups or a smaller minimum_rows.",
+            advice="Use fewer partners, other groups or more rows.",
         )
     rows = np.argsort(owner, kind="stable")
     parts = np.split(rows, np.cumsum(sizes)[:-1])

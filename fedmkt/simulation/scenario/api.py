@@ -113,6 +113,7 @@ def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[s
         if "partition" in given:
             problem = "[partition] cannot stand beside a frame for each partner"
             raise ScenarioInvalid(source=_SOURCE, problem=problem)
+        _refuse_unlike(tables)
         frame = pl.concat(
             (
                 one.with_columns(pl.lit(partner).alias(PARTNER_COLUMN))
@@ -129,3 +130,16 @@ def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[s
     frame.write_parquet(data)
     write_whole(file, data.getvalue())
     return replaced(given, values)
+
+
+def _refuse_unlike(tables: Mapping[str, pl.DataFrame]) -> None:
+    """Raise ScenarioInvalid where partners' frames have not the same columns, or no rows."""
+    first, *others = tables
+    for partner, one in tables.items():
+        if not one.height:
+            raise ScenarioInvalid(source=_SOURCE, problem=f"the frame of {partner} has no rows")
+    for partner in others:
+        unlike = sorted({*tables[first].columns} ^ {*tables[partner].columns})
+        if unlike:
+            problem = f"{unlike[0]} is a column of {first} or of {partner}, not of both"
+            raise ScenarioInvalid(source=_SOURCE, problem=problem)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario
-from fedmkt.simulation.scenario.keys import nearest
+from fedmkt.simulation.scenario.keys import explained, nearest
 from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.storage.whole_file import read_text
 
@@ -120,6 +120,9 @@ def problem_of(error: ValidationError, text: str = "") -> str:
     if problem["type"] == _UNKNOWN:
         meant, part = nearest(place), place.partition(".")[0]
         hint = f" (did you mean {meant}?)" if meant else ""
+        if meant == place and part == "model":  # a key, but of the other family of models
+            only = " or ".join(f"'{key.only}'" for key in explained(place))
+            return f"{where}{place} is a key of another model; say model.family = {only}"
         if meant == place and part in _TAGGED:
             hint = f" (another {part}.{_TAGGED[part][0]} has it)"
         return f"{where}unknown key {place}{hint}"

@@ -44,8 +44,9 @@ class NetworkTrainer(Trainer[NetworkJob]):
         """Return the trial's job. Raises: SettingInvalid."""
         model, customers = task.setting.model, task.customers
         assert isinstance(model, NetworkSettings), "the table of families"
-        if len(members) == 1:  # a twin, whose one update is what any rule makes of it
-            model = model.model_copy(update={"joining": JoiningSettings()})
+        if len(members) == 1:  # a twin: nobody to be joined with, nor to keep a head from
+            whole = {"joining": JoiningSettings(), "personal_head": False}
+            model = model.model_copy(update=whole)
         return NetworkJob(
             name="trial",
             requester=members[0],

@@ -23,7 +23,7 @@ from fedmkt.simulation.scenario.vertical_summary import gain_plots, worth_of
 from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
-_COLUMNS = ("pooled", "alone", "epsilon", "exchanges")
+_COLUMNS = ("pooled", "alone", "epsilon", "exchanges", "clock_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         ],
         worth=worth,
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
-        unfinished=sum(line.unfinished for line in lines),
+        ended=sum(line.ended for line in lines),
     )
 
 
@@ -72,7 +72,8 @@ def headline(scenario: Scenario, lines: Sequence[Line]) -> str:
     """Return the result in a sentence."""
     joint = [(line.joint.value, line) for line in lines if line.joint is not None]
     if not joint:
-        return f"{scenario.name}: no joint model was trained to the end."
+        why = next((f" ({line.first_end})" for line in lines if line.first_end), "")
+        return f"{scenario.name}: no joint model was trained to the end{why}."
     low, high = (choose(joint, key=lambda one: one[0]) for choose in (min, max))
     if f"{low[0]:.3f}" == f"{high[0]:.3f}":
         said = f"{scenario.name}: trained together, an AUC of {high[0]:.3f}"

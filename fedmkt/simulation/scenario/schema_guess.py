@@ -32,17 +32,30 @@ def guess_schema(
     """Return a schema of all columns that vary: numbers, true or false, or up to 1,000 categories.
 
     positive: the target's value that counts as yes; None takes true or 1.
-    Raises: SettingInvalid (no such target, or one whose yes is not known).
+    Raises: SettingInvalid (no such target, one with gaps or of one value, or one whose yes is not
+        known).
     """
     if target not in frame.columns:
         problem = f"the table has no column {target}"
         raise SettingInvalid(setting="data.target", problem=problem)
+    _refuse_unlearnable(frame.get_column(target))
     columns = tuple(_columns(frame.drop(key, PARTNER_COLUMN, strict=False), target))
     return TableSchema(
         customer_key=key,
         columns=columns,
         target_positive=_positive(frame.get_column(target), positive),
     )
+
+
+def _refuse_unlearnable(values: pl.Series) -> None:
+    """Raise SettingInvalid where the target is not known of every row, or the same of all."""
+    problem = None
+    if values.null_count():
+        problem = f"{values.null_count():,} rows of {values.name} have no value; leave them out"
+    elif values.n_unique() < 2:
+        problem = f"all rows of {values.name} have the same value; a model needs both"
+    if problem:
+        raise SettingInvalid(setting="data.target", problem=problem)
 
 
 def _columns(frame: pl.DataFrame, target: str) -> Iterator[Column]:
@@ -60,7 +73,8 @@ def _kind(values: pl.Series) -> dict[str, object]:
         return {"kind": "boolean"}
     if values.dtype.is_numeric():
         kind = "integer" if values.dtype.is_integer() else "number"
-        finite = values.cast(pl.Float64).drop_nulls().drop_nans()
+        numbers = values.cast(pl.Float64).drop_nulls()
+        finite = numbers.filter(numbers.is_finite())  # others are refused by their rows
         return {"kind": kind, "bounds": (finite.min(), finite.max())}
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         problem = f"its kind {values.dtype} is none of number, true or false, text"

@@ -1,8 +1,8 @@
 """What a sweep's results say: means over seeds, with intervals, for each combination of values.
 
-Guarantee: every figure is of the last round of trainings that came to their end; those that did
-not are counted beside it. Not guaranteed: that an interval speaks of other data; it speaks of other
-seeds.
+Guarantee: every figure is of the last round of trainings that did not diverge; those that did, or
+had too few partners, are counted beside it.
+Not guaranteed: that an interval speaks of other data; it speaks of other seeds.
 """
 
 import math
@@ -15,6 +15,7 @@ from fedmkt.evaluation.metrics import student_half
 from fedmkt.simulation.scenario.rows import TRAINED
 
 Values = tuple[object, ...]
+_TO_THE_END = pl.col("status") == TRAINED
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,21 @@ class Mean:
 class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
-    alone: the best partner's own model, by its mean. unfinished: joint trainings that ended early.
+    alone: the best partner's own model, by its mean. ended: how many joint trainings ended early.
+    first_end: why and in which round the first of those did. clock_s: simulated seconds of a whole
+    training.
     """
 
     values: Values
     joint: Mean | None
     pooled: Mean | None
     alone: Mean | None
-    unfinished: int
+    ended: int
+    first_end: str | None
     epsilon: float | None
     exchanges: float | None
     size_bytes: float | None
+    clock_s: float | None
 
 
 def mean_of(values: Sequence[float]) -> Mean | None:
@@ -68,16 +73,18 @@ def lines_of(results: pl.DataFrame, keys: Sequence[str]) -> tuple[Line, ...]:
 
 def _line(values: Values, rows: pl.DataFrame) -> Line:
     joint = rows.filter(pl.col("method") == "federated")
-    kept = joint.filter(pl.col("status") == TRAINED)
+    kept, early = (joint.filter(which) for which in (_TO_THE_END, ~_TO_THE_END))
     return Line(
         values=values,
         joint=mean_of(kept["auc"].drop_nulls().to_list()),
         pooled=_aucs(rows.filter(pl.col("method") == "pooled")),
         alone=_best_alone(rows.filter(pl.col("method") == "alone")),
-        unfinished=joint.height - kept.height,
+        ended=early.height,
+        first_end=f"{early['status'][0]} in round {early['round'][0]}" if early.height else None,
         epsilon=_plain_mean(kept["epsilon"]),
         exchanges=_plain_mean(kept["exchanges"]),
         size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),
+        clock_s=_plain_mean(kept["clock_s"]),
     )
 
 
