@@ -117,8 +117,8 @@ def test_a_training_that_diverges_stops_names_its_round_and_keeps_the_ledger_rig
     for member in world.members:
         states = [entry.state for entry in entries_of(world, member)]
         assert "planned" not in states
-        # The count and each finished round left; the sum that could not be made did not.
-        assert states.count("spent") == 1 + done
+        # The count and each finished round left. That the next could not be made tells of it.
+        assert states.count("spent") == 1 + done + 1
     last = read_progress(world.coordinator / "runs" / "run-1")[-1]
     assert (last.what, last.code) == ("ended", "training_diverged")
     world.close()
@@ -235,6 +235,21 @@ def test_a_round_is_made_once_for_one_network(asked):
     with pytest.raises(StepOutOfOrder):
         ask(3, parameter_bytes(good), control)
     assert states() == ["spent", "spent", "planned"]
+
+
+def test_a_round_that_could_not_be_made_is_spent_and_ends_the_run(asked):
+    # Free and repeatable, it would tell of a sum with fresh noise as often as somebody likes.
+    job, ask, states = asked
+    good = first_parameters(shape_of(job), 0)
+    far = parameter_bytes(np.full_like(good, 1e6))  # of a control variate
+    with pytest.raises(TrainingDiverged):
+        ask(2, parameter_bytes(good), far)
+    assert states() == ["planned", "planned", "spent"]
+    for index, parameters in ((2, good), (2, good + np.float32(1)), (0, None), (1, good)):
+        with pytest.raises(FedmktError) as refused:
+            ask(index, b"" if parameters is None else parameter_bytes(parameters), b"")
+        assert refused.value.code in ("run_not_open", "request_conflict")
+    assert states() == ["planned", "planned", "spent"]
 
 
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):
