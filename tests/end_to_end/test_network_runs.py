@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.network_trial import network_job, shape_of
-from end_to_end.small_world import Trial, small_world
+from end_to_end.network_trial import network_job, parts_of, shape_of
+from end_to_end.small_world import Trial, members_named, small_world
 
 from fedmkt.contract.job import PrivacySettings, parse_job_json
 from fedmkt.contract.order import sign_order
@@ -20,6 +20,8 @@ from fedmkt.core.errors import (
     StepOutOfOrder,
     TrainingDiverged,
 )
+from fedmkt.core.keystream import KeyStream
+from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.network_shape import NetworkWeights, first_parameters, parameter_bytes
 from fedmkt.node.app import forget_nodes, node_at
@@ -308,6 +310,18 @@ def test_a_personal_head_is_kept_at_its_node(world: World):
         np.testing.assert_array_equal(weights.parameters[:-head], outcome.model.parameters[:-head])
         assert (weights.parameters[-head:] != outcome.model.parameters[-head:]).any()
     assert len({weights.hash for weights in kept.values()}) == len(world.members)
+
+
+def test_a_head_that_a_node_could_not_keep_is_a_training_that_diverged():
+    model = {"algorithm": "scaffold", "width": 4, "learning_rate": 2.0, "personal_head": True}
+    job = network_job(members_named(3), trust="local", **model)
+    shape = shape_of(job)
+    rows = parts_of(job.members, shape)[job.members[0]]
+    control = np.zeros(shape.length, np.float32)
+    control[-shape.head_length :] = 3e38
+    asked = Asked(1, first_parameters(shape, 0), control)
+    with pytest.raises(TrainingDiverged), np.errstate(over="ignore", invalid="ignore"):
+        round_update(rows, job, shape, Memory(customers=100.0), asked, KeyStream.fresh())
 
 
 def test_privacy_settings_of_a_network_have_the_count_in_their_price(world: World):
