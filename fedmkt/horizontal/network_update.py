@@ -135,7 +135,9 @@ def round_update(
     drift = _drift(memory, asked)
     reached = _steps(rows, job, Network(shape, start), memory, drift, stream)
     change = reached.astype(np.float64) - start
-    weighted = _on_grid(np.append(change[:shared], 1.0), memory.customers, asked.number)
+    # The head is judged too, though it stays: a node could not keep one that is no numbers.
+    whole = _on_grid(np.append(change, 1.0), memory.customers, asked.number)
+    weighted = np.append(whole[:shared], whole[-1])
     kept = replace(memory, control=_control(job, memory, asked, change))
     if job.model.personal_head:
         kept = replace(kept, head=reached[shared:])

@@ -9,6 +9,8 @@ Guarantees, whatever the coordinator sends:
 - a run of whoever's key was revoked goes no further: it is looked for in every step;
 - over shared customers a step that fails is answered too: the run is over and counts one release
   more, whatever the cause, unless the cause is this node's own table or the contract's end;
+- so is a network's update that could not be made, unless what was asked breaks the protocol: the
+  run is over and the update's release is spent;
 - a refusal carries the rule's code alone; the reason stays in this node's audit log.
 It does not hide that the node took part, nor how long it took.
 """
@@ -28,6 +30,7 @@ from fedmkt.core.errors import (
     JobInvalid,
     NotAParty,
     ProtocolError,
+    RangeExceeded,
     Refusal,
     RequestConflict,
     RunNotOpen,
@@ -48,6 +51,7 @@ from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes
 from fedmkt.wire.steps import Request, parse_request
+from fedmkt.wire.training import UpdateRequest
 
 _log = logging.getLogger(__name__)
 _ANYBODY_COULD_TELL = (StepOutOfOrder, ContractExpired, ConsentWithdrawn, TableChanged, DataError)
@@ -127,7 +131,7 @@ class Node:
         except _ANYBODY_COULD_TELL:
             raise
         except Exception as error:
-            if isinstance(found.state.job, SharedJob):
+            if _could_tell(found, request, error):
                 # Privacy: whether a step fails can depend on customers and on what was sent, so a
                 # failure is an answer; free and repeatable, it would answer any question bit by bit
                 self._end(message, request_hash, found, sealed, error)
@@ -249,17 +253,21 @@ class Node:
         home, run = self._home, message.run
         with home.store.transaction() as tx:
             entries = home.ledger.entries(tx, run)
-        planned = [entry.release for entry in entries if entry.state == "planned"][:1]
+        planned = [entry.release for entry in entries if entry.state == "planned"]
+        # Privacy: sums cost differently; the one that was asked for is the one that was made.
+        request = parse_request(message.step, message.body)
+        asked = request.sum_index if isinstance(request, UpdateRequest) else None
+        spent = [asked] if asked in planned else planned[:1]
         code = error.code if isinstance(error, FedmktError) else "internal_error"
         head = home.audit.append(
-            "ended", {"run": run, "step": message.step, "code": code, "releases": planned}
+            "ended", {"run": run, "step": message.step, "code": code, "releases": spent}
         )
         over = seal(self._state_key(), over_bytes(found.state), context=run.encode())
         with home.store.transaction() as tx:
             # Security: another process may have answered meanwhile; then the run goes on there.
             if home.runs.load(tx, run) != sealed:
                 raise RequestConflict(step=message.step, run=run)
-            for release in planned:
+            for release in spent:
                 home.ledger.commit(tx, run, release)
             home.runs.save(tx, run, over)
             home.runs.remember_head(tx, home.member, head.sequence, head.hash)
@@ -355,6 +363,17 @@ class Node:
             # Security: two records under one number are a fork.
             if head.sequence == before.sequence:
                 raise AuditCut(path=f"the audit log of {member}", record=before.sequence)
+
+
+def _could_tell(found: OpenedRun, request: Request, error: Exception) -> bool:
+    """Tell whether that a step failed can depend on customers."""
+    if isinstance(found.state.job, SharedJob):
+        return True
+    # A partner's own steps can go astray, which their noised sums decide.
+    about_request = isinstance(error, Refusal | ProtocolError) and not isinstance(
+        error, RangeExceeded
+    )
+    return isinstance(request, UpdateRequest) and not about_request
 
 
 def _job_named(message: Envelope, request: Request) -> str:

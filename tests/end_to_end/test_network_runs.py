@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.network_trial import network_job, shape_of
-from end_to_end.small_world import Trial, small_world
+from end_to_end.network_trial import network_job, parts_of, shape_of
+from end_to_end.small_world import Trial, members_named, small_world
 
 from fedmkt.contract.job import PrivacySettings, parse_job_json
 from fedmkt.contract.order import sign_order
@@ -21,6 +21,8 @@ from fedmkt.core.errors import (
     TrainingDiverged,
     UpdatesTooFew,
 )
+from fedmkt.core.keystream import KeyStream
+from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.network_shape import NetworkWeights, first_parameters, parameter_bytes
 from fedmkt.node.app import forget_nodes, node_at
@@ -121,8 +123,8 @@ def test_a_training_that_diverges_stops_names_its_round_and_keeps_the_ledger_rig
     for member in world.members:
         states = [entry.state for entry in entries_of(world, member)]
         assert "planned" not in states
-        # The count and each finished round left; the sum that could not be made did not.
-        assert states.count("spent") == 1 + done
+        # The count and each finished round left. That the next could not be made tells of it.
+        assert states.count("spent") == 1 + done + 1
     last = read_progress(world.coordinator / "runs" / "run-1")[-1]
     assert (last.what, last.code) == ("ended", "training_diverged")
     world.close()
@@ -243,6 +245,21 @@ def test_a_round_is_made_once_for_one_network(asked):
     assert states() == ["spent", "spent", "planned"]
 
 
+def test_a_round_that_could_not_be_made_is_spent_and_ends_the_run(asked):
+    # Free and repeatable, it would tell of a sum with fresh noise as often as somebody likes.
+    job, ask, states = asked
+    good = first_parameters(shape_of(job), 0)
+    far = parameter_bytes(np.full_like(good, 1e6))  # of a control variate
+    with pytest.raises(TrainingDiverged):
+        ask(2, parameter_bytes(good), far)
+    assert states() == ["planned", "planned", "spent"]
+    for index, parameters in ((2, good), (2, good + np.float32(1)), (0, None), (1, good)):
+        with pytest.raises(FedmktError) as refused:
+            ask(index, b"" if parameters is None else parameter_bytes(parameters), b"")
+        assert refused.value.code in ("run_not_open", "request_conflict")
+    assert states() == ["planned", "planned", "spent"]
+
+
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):
     job = network_job(world.members, trust="local", **MODEL)
     model = Trial(world).run(job, "run-1").model
@@ -317,6 +334,18 @@ def test_a_personal_head_is_kept_at_its_node(world: World):
         np.testing.assert_array_equal(weights.parameters[:-head], outcome.model.parameters[:-head])
         assert (weights.parameters[-head:] != outcome.model.parameters[-head:]).any()
     assert len({weights.hash for weights in kept.values()}) == len(world.members)
+
+
+def test_a_head_that_a_node_could_not_keep_is_a_training_that_diverged():
+    model = {"algorithm": "scaffold", "width": 4, "learning_rate": 2.0, "personal_head": True}
+    job = network_job(members_named(3), trust="local", **model)
+    shape = shape_of(job)
+    rows = parts_of(job.members, shape)[job.members[0]]
+    control = np.zeros(shape.length, np.float32)
+    control[-shape.head_length :] = 3e38
+    asked = Asked(1, first_parameters(shape, 0), control)
+    with pytest.raises(TrainingDiverged), np.errstate(over="ignore", invalid="ignore"):
+        round_update(rows, job, shape, Memory(customers=100.0), asked, KeyStream.fresh())
 
 
 def test_privacy_settings_of_a_network_have_the_count_in_their_price(world: World):

@@ -225,20 +225,26 @@ def test_the_owner_measures_what_partners_add_and_knows_that_it_saw_them(
         assert not (folder / "value").exists()
 
 
-def test_noise_on_activations_is_counted_all_the_same_and_changes_the_scores(
-    aligned: World, parties: dict[str, PartyData], outcomes: dict[str, SharedOutcome]
+@pytest.mark.parametrize("at", ["activation_noise", "gradient_noise"])
+def test_noise_is_counted_all_the_same_and_changes_the_scores(
+    aligned: World, parties: dict[str, PartyData], at: str
 ) -> None:
     plain = split_job(parties, "split_shared_labels")
-    settings = SETTINGS.model_copy(update={"activation_noise": 1.0, "gradient_noise": 0.1})
-    job = plain.model_copy(update={"model": settings})
-    run(aligned, job, "noised")
-    events = [entry.event for entry in entries_of(aligned, PARTNERS[0], "noised")]
+    job = plain.model_copy(update={"model": SETTINGS.model_copy(update={at: 1.0})})
+    run(aligned, job, at)
+    events = [entry.event for entry in entries_of(aligned, PARTNERS[0], at)]
     assert events == [ExactEvent("activations", SETTINGS.activations)] * (SETTINGS.rounds + 1)
-    kept = [
-        read_table(home_of(aligned, OWNER), "scores", one).sort("customer")["score"].to_numpy()
-        for one in (outcomes["split_shared_labels"].run, "noised")
-    ]
-    assert np.abs(kept[0] - kept[1]).max() > 0.05
+    noised = read_table(home_of(aligned, OWNER), "scores", at)["score"].sort().to_numpy()
+    # The same first networks without the noise; a run without noise gives its twin's scores.
+    quiet = np.sort(twin_of(aligned, plain, at).scores)
+    assert np.abs(noised - quiet).max() > 0.05
+
+
+def test_every_member_and_every_run_has_first_networks_of_its_own(aligned: World) -> None:
+    homes = [home_of(aligned, member) for member in (OWNER, *PARTNERS)]
+    secrets = {network_secret(home, run) for home in homes for run in ("one", "other")}
+    assert len(secrets) == 2 * len(homes)
+    assert {len(secret) for secret in secrets} == {32}
 
 
 def test_nodes_that_forget_all_but_their_disks_give_the_same_scores(

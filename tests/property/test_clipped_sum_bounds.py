@@ -14,7 +14,7 @@ from network_twin import random_network, random_rows, shapes, small_shape
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.privacy.dp_sgd.clipped_sum import ROWS_A_CUSTOMER, clipped_sum
-from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN
+from fedmkt.privacy.dp_sgd.terms import FLOAT_MARGIN, SINGLE_MARGIN, DpSgdTerms
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
 from fedmkt.privacy.dp_sgd.weighted_sum import roundings
 
@@ -116,6 +116,14 @@ def test_hostile_inputs_of_a_network_move_its_sum_by_at_most_the_clip_norm(shape
     alone = first_rows(traces, 7)
     moved = clipped_sum(traces, clip_norm=CLIP) - clipped_sum(alone, clip_norm=CLIP)
     assert np.linalg.norm(moved) <= MOST
+
+
+def test_noise_is_sized_for_what_floats_move_a_sum_by():
+    parameters = 100
+    grid = DpSgdTerms(CLIP, 1.0, 0.5, 1, parameters).grid
+    # Of the bound in grid units, the root of the number of parameters is for rounding to the grid.
+    covered = grid.unit * (grid.l2_bound - np.sqrt(parameters))
+    assert covered >= CLIP * (1 + 2 * SINGLE_MARGIN + 2.0**-15)
 
 
 def test_the_bound_is_reached():

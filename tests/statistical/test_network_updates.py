@@ -7,9 +7,11 @@ from end_to_end.small_world import members_named
 from statistical.noise_checks import variance_fits
 
 from fedmkt.core.keystream import KeyStream
+from fedmkt.horizontal import network_update
 from fedmkt.horizontal.network_plan import COUNT, UNIT, network_releases, step_terms
 from fedmkt.horizontal.network_update import Asked, Memory, count_update, round_update
 from fedmkt.models.network_shape import first_parameters
+from fedmkt.privacy.dp_sgd.poisson import draw_customers
 from fedmkt.privacy.events import GaussianEvent, PoissonGaussianEvent
 from fedmkt.privacy.mechanisms import OsNoise
 
@@ -51,6 +53,38 @@ def test_a_partners_own_step_carries_the_noise_of_its_event():
     # The step divides by the noised count and the weight multiplies by it again.
     noise = terms.event.noise.sigma * terms.grid.unit * job.model.learning_rate
     check(differences(job, Memory(customers=123.0), scale=noise / UNIT))
+
+
+def test_each_of_a_partners_own_steps_carries_noise_of_its_own():
+    steps = 4
+    job = network_job(MEMBERS, trust="local", local_steps=steps, width=4)
+    shape = shape_of(job)
+    terms = step_terms(job, shape)
+    nobody = parts_of(MEMBERS, shape)[MEMBERS[0]].between(0, 0)
+    asked = Asked(1, first_parameters(shape, 0), np.empty(0, np.float32))
+    # Without rows a change is the sum of its steps' noise; were that the same, it would be wider.
+    made = [
+        round_update(nobody, job, shape, Memory(100.0), asked, KeyStream.fresh())[0].values[:-1]
+        for _ in range(DRAWS)
+    ]
+    noise = terms.event.noise.sigma * terms.grid.unit * job.model.learning_rate
+    check(np.concatenate(made) / (noise / UNIT * np.sqrt(steps)))
+
+
+def test_customers_are_drawn_anew_for_every_step(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[np.ndarray] = []
+
+    def noted(customers: int, rate: float, stream: KeyStream) -> np.ndarray:
+        drawn.append(draw_customers(customers, rate, stream))
+        return drawn[-1]
+
+    monkeypatch.setattr(network_update, "draw_customers", noted)
+    job = network_job(MEMBERS, trust="local", local_steps=3, sampling_rate=0.5)
+    shape = shape_of(job)
+    rows = parts_of(MEMBERS, shape)[MEMBERS[0]]
+    asked = Asked(1, first_parameters(shape, 0), np.empty(0, np.float32))
+    round_update(rows, job, shape, Memory(100.0), asked, KeyStream.fresh())
+    assert len({one.tobytes() for one in drawn}) == len(drawn) == 3
 
 
 def test_a_count_carries_the_noise_of_its_event():
