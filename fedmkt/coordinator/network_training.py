@@ -7,7 +7,7 @@ import numpy as np
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.coordinator.summed_training import SummedTraining
-from fedmkt.horizontal.network_plan import NetworkSum, planned_network
+from fedmkt.horizontal.network_plan import NetworkSum, job_shape, planned_network
 from fedmkt.horizontal.network_server import (
     NetworkState,
     advanced,
@@ -16,7 +16,7 @@ from fedmkt.horizontal.network_server import (
     joined,
     result,
 )
-from fedmkt.models.network_shape import NetworkWeights, parameter_bytes, shape_from_schema
+from fedmkt.models.network_shape import NetworkWeights, parameter_bytes
 from fedmkt.wire.training import UpdateRequest
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class NetworkTrainingRun(SummedTraining[NetworkWeights]):
     def trained(self) -> NetworkWeights:
         """Train from the agreed keys to the model."""
         job, model = self.job, self.job.model
-        shape = shape_from_schema(self.table, job.features, width=model.width, blocks=model.blocks)
+        shape = job_shape(job, self.table)
         if job.updates_seen:
             self.open_run()
         else:

@@ -16,10 +16,13 @@ Source: Dwork and Roth 2014, "The Algorithmic Foundations of Differential Privac
 from dataclasses import dataclass
 
 from fedmkt.contract.job import NetworkJob
+from fedmkt.contract.schema import TableSchema
+from fedmkt.core.errors import RangeExceeded
 from fedmkt.horizontal.local_update import GRID
 from fedmkt.horizontal.plan import honest_shares
-from fedmkt.models.network_shape import NetworkShape
+from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.privacy.calibration import smallest_multiplier
+from fedmkt.privacy.dp_sgd.poisson import LARGEST_BATCH
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
 from fedmkt.privacy.events import LARGEST_MULTIPLIER, Event, NonPrivateEvent, Release
 from fedmkt.privacy.mechanisms import noise_event
@@ -30,6 +33,11 @@ UNIT = 2.0**-20
 """The grid of changes, and of gradients without noise, times customers."""
 
 
+MOST_CUSTOMERS = LARGEST_BATCH
+"""Of one partner in a network's training. One public number, whatever the job's rate: a limit that
+moved with the job would tell the number of customers by what it lets pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkSum:
     """One sum over partners: its place, its name and its length."""
@@ -37,6 +45,18 @@ class NetworkSum:
     index: int
     name: str
     length: int
+
+
+def job_shape(job: NetworkJob, table: TableSchema) -> NetworkShape:
+    """Return the network of a job over a dataset's schema. Raises: SettingInvalid."""
+    model = job.model
+    return shape_from_schema(table, job.features, width=model.width, blocks=model.blocks)
+
+
+def check_customers(customers: int) -> None:
+    """Refuse a table of more than `MOST_CUSTOMERS`. Raises: RangeExceeded."""
+    if customers > MOST_CUSTOMERS:
+        raise RangeExceeded(problem=f"a table has more than {MOST_CUSTOMERS:,} customers")
 
 
 def planned_network(job: NetworkJob, shape: NetworkShape) -> tuple[NetworkSum, ...]:

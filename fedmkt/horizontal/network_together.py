@@ -41,12 +41,13 @@ def train_together(
     *,
     run: str,
     present: Callable[[int], Sequence[str]] | None = None,
-    watch: Callable[[NetworkState], None] = lambda _state: None,
+    watch: Callable[[NetworkState, Mapping[str, Memory]], None] = lambda _state, _kept: None,
 ) -> tuple[NetworkState, dict[str, Memory]]:
     """Train `job` over the rows of all members; return the last state and what each member keeps.
 
     Args: noise: each member's source, drawn from under labels of `run`. present: who takes part in
-        a round, numbered from 1 on; everybody by default. watch: told of every round's state.
+        a round, numbered from 1 on; everybody by default. watch: told of every round's state, and
+        of what members keep.
     Raises: TrainingDiverged.
     """
     memories: dict[str, Memory] = {}
@@ -71,7 +72,7 @@ def train_together(
             if job.updates_seen
             else advanced(state, job, np.sum(sums, axis=0), survivors=len(sums))
         )
-        watch(state)
+        watch(state, memories)
     return state, memories
 
 

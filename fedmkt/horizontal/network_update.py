@@ -34,7 +34,7 @@ from fedmkt.horizontal.local_update import GRID
 from fedmkt.horizontal.network_plan import UNIT, count_multiplier, shared_length, step_terms
 from fedmkt.horizontal.plan import honest_shares
 from fedmkt.models.network import Network
-from fedmkt.models.network_shape import NetworkInputs, NetworkShape
+from fedmkt.models.network_shape import NetworkInputs, NetworkShape, NetworkWeights
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.poisson import draw_customers
 from fedmkt.privacy.dp_sgd.step import noised_sum
@@ -94,6 +94,14 @@ class Asked:
 
 
 Update = PrivateUpdate | TrainedUpdate | NoiselessUpdate
+
+
+def with_head(weights: NetworkWeights, memory: Memory) -> NetworkWeights:
+    """Return the network with the parameters that a partner alone has in place of the last ones."""
+    if not memory.head.size:
+        return weights
+    shared = weights.parameters[: -memory.head.size]
+    return NetworkWeights(weights.shape, np.concatenate([shared, memory.head]))
 
 
 def count_update(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.contract.permissions import allow
-from fedmkt.horizontal.network_plan import NetworkSum, network_releases, planned_network
-from fedmkt.models.network_shape import NetworkShape, shape_from_schema
+from fedmkt.horizontal.network_plan import NetworkSum, job_shape, network_releases, planned_network
+from fedmkt.models.network_shape import NetworkShape
 from fedmkt.node.answer import Priced
 from fedmkt.node.home import NodeHome
 from fedmkt.node.training_data import BYTES_A_VALUE, checked_epsilon
@@ -33,8 +33,7 @@ def price_network(home: NodeHome, job: NetworkJob) -> PricedNetwork:
         SettingInvalid, EpsilonInvalid, RangeExceeded for what cannot be trained or priced.
     """
     dataset = allow(home.contract, job, member=home.member, now=home.clock.now())
-    model = job.model
-    shape = shape_from_schema(dataset.table, job.features, width=model.width, blocks=model.blocks)
+    shape = job_shape(job, dataset.table)
     releases = network_releases(job, shape)
     epsilon = checked_epsilon(job, releases)
     sums = planned_network(job, shape)

@@ -11,19 +11,17 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from fedmkt.contract.job import NetworkJob
 from fedmkt.core.errors import MessageInvalid
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, TrainedUpdate
-from fedmkt.data.scaling import NumberArray
-from fedmkt.horizontal.network_plan import COUNT
+from fedmkt.horizontal.network_plan import COUNT, check_customers, job_shape
 from fedmkt.horizontal.network_update import (
     Asked,
     Memory,
     NetworkRows,
     count_update,
     round_update,
+    with_head,
 )
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.models.kept import model_bytes
@@ -93,6 +91,7 @@ class NetworkTraining(Program[NetworkJob, PricedNetwork, NetworkRun, NetworkRows
         """Read this node's customers and keep their table's scorecard."""
         coder = NetworkCoder(priced.shape)
         examples, card = read_examples(home, priced.dataset, priced.job, coder)
+        check_customers(examples.rows)
         keep_scorecard(home, priced.dataset.name, card)
         return NetworkRows(coder.inputs(examples.codes), examples.target)
 
@@ -124,10 +123,26 @@ class NetworkTraining(Program[NetworkJob, PricedNetwork, NetworkRun, NetworkRows
 
         The hash is that of the model all partners were sent.
         """
+        if not model:
+            return ""
+        weights = _sent(home, state.job, model)
         shared = keep_model(home, run, model)
-        if finished and model and state.memory.head.size:
-            keep_model(home, run, _with_head(model, state.memory.head))
+        if finished and state.memory.head.size:
+            keep_model(home, run, model_bytes(with_head(weights, state.memory)))
         return shared
+
+
+def _sent(home: NodeHome, job: NetworkJob, model: bytes) -> NetworkWeights:
+    """Return the network that the coordinator sent. Raises: MessageInvalid for another job's."""
+    try:
+        weights = NetworkWeights.from_json(json.loads(model))
+    except ValueError:
+        raise MessageInvalid(kind="close", problem="its model cannot be read") from None
+    dataset = home.contract.dataset(job.dataset)
+    assert dataset is not None, "the run was opened over it"
+    if weights.shape != job_shape(job, dataset.table):
+        raise MessageInvalid(kind="close", problem="its model is not the job's")
+    return weights
 
 
 def _update(
@@ -190,11 +205,3 @@ def _asked(request: UpdateRequest, priced: PricedNetwork) -> Asked:
     if parameters.shape != (length,) or control.shape != (wanted,):
         raise MessageInvalid(kind="update", problem="its network is not the job's")
     return Asked(request.sum_index, parameters, control)
-
-
-def _with_head(model: bytes, head: NumberArray) -> bytes:
-    """Return the model with this node's own last layer."""
-    weights = NetworkWeights.from_json(json.loads(model))
-    shared = len(weights.parameters) - len(head)
-    merged = np.concatenate([weights.parameters[:shared], head])
-    return model_bytes(NetworkWeights(weights.shape, merged))

@@ -16,17 +16,21 @@ from fedmkt.core.errors import (
     FedmktError,
     JobInvalid,
     MessageInvalid,
+    RangeExceeded,
     RunRefused,
     StepOutOfOrder,
     TrainingDiverged,
     UpdatesTooFew,
 )
 from fedmkt.core.keystream import KeyStream
+from fedmkt.horizontal.network_plan import MOST_CUSTOMERS, check_customers
 from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
+from fedmkt.models.kept import model_bytes
 from fedmkt.models.network_shape import NetworkWeights, first_parameters, parameter_bytes
 from fedmkt.node.app import forget_nodes, node_at
 from fedmkt.node.dry_run import dry_run
+from fedmkt.node.network_training import NetworkRun, NetworkTraining
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
@@ -346,6 +350,24 @@ def test_a_head_that_a_node_could_not_keep_is_a_training_that_diverged():
     asked = Asked(1, first_parameters(shape, 0), control)
     with pytest.raises(TrainingDiverged), np.errstate(over="ignore", invalid="ignore"):
         round_update(rows, job, shape, Memory(customers=100.0), asked, KeyStream.fresh())
+
+
+def test_a_model_that_is_not_the_jobs_is_not_kept(world: World):
+    home = node_at(world.node(world.members[0])).home
+    job = network_job(world.members, trust="local", **MODEL)
+    shape = shape_of(network_job(world.members, trust="local", **{**MODEL, "width": 5}))
+    other = model_bytes(NetworkWeights(shape, first_parameters(shape, 0)))
+    state = NetworkRun(job, None)  # type: ignore[arg-type]
+    for model in (other, b"{}", b"no JSON"):
+        with pytest.raises(MessageInvalid):
+            NetworkTraining().keep(home, "run-1", state, finished=True, model=model)
+    assert not list((world.node(world.members[0])).glob("models/*"))
+
+
+def test_a_table_too_large_is_refused_at_one_public_number_whatever_the_rate():
+    check_customers(MOST_CUSTOMERS)
+    with pytest.raises(RangeExceeded):
+        check_customers(MOST_CUSTOMERS + 1)
 
 
 def test_privacy_settings_of_a_network_have_the_count_in_their_price(world: World):

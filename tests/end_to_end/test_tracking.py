@@ -60,6 +60,12 @@ def test_an_unknown_tracker_is_refused_before_anything_runs(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_a_tracker_that_cannot_be_reached_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="cannot be reached"):
+        fedmkt.simulate(SMALL, out=tmp_path / "out", log="mlflow:nowhere://x")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_tracker_that_is_not_installed_is_named_with_its_extra() -> None:
     program = """
 import sys

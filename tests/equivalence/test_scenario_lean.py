@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.contract.job import NetworkJob, PrivacySettings
+from fedmkt.contract.network_settings import NetworkSettings
+from fedmkt.core.errors import PartitionImpossible, SettingInvalid
+from fedmkt.data.tables import positives
+from fedmkt.horizontal.network_plan import job_shape
+from fedmkt.horizontal.network_server import result
+from fedmkt.horizontal.network_together import train_together
+from fedmkt.horizontal.network_update import NetworkRows, with_head
 from fedmkt.horizontal.pooled import train_pooled
+from fedmkt.models.network_shape import network_inputs
+from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.simulation.scenario.clock import clock_of
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
@@ -85,6 +94,51 @@ def test_a_lean_network_measures_what_the_full_one_does_to_the_last_bit(
     asked = values.get("privacy", {}).get("epsilon")
     assert full[-1].epsilon == (asked if asked is None else pytest.approx(asked, rel=2e-3))
     assert len(full) == 2
+
+
+def test_heads_of_partners_own_are_measured_each_with_its_own() -> None:
+    model = {**NETWORK, "width": 4, "personal_head": True}
+    values = {"protocol": "lean", "model": model, "partition": {"partners": 4}}
+    study = scenario_of({"name": "study", **SMALL, **values}, source="test")
+    customers = read_customers(study.data, seed=5)
+    parts = deal(customers, study.partition, seed=5)
+    assert isinstance(study.model, NetworkSettings)
+    job = NetworkJob(
+        name="by-hand",
+        requester="any",
+        purpose="any",
+        dataset="any",
+        members=tuple(parts),
+        target=customers.target,
+        features=customers.features,
+        model=study.model,
+        privacy=PrivacySettings(trust="none"),
+    )
+    shape = job_shape(job, customers.schema)
+    rows = {
+        name: NetworkRows(
+            network_inputs(part, shape, dataset="a"),
+            positives(part, customers.schema, customers.target),
+        )
+        for name, part in parts.items()
+    }
+    state, kept = train_together(
+        rows, job, shape, dict.fromkeys(parts, ReproducibleNoise(1)), run="any"
+    )
+    ruler = Ruler(customers.public)
+    own = [ruler.measured(with_head(result(state, job), one))[0] for one in kept.values()]
+    assert rows_of(values)[-1].auc == pytest.approx(sum(own) / len(own), abs=1e-9)
+    assert len(set(own)) > 1
+    full = scenario_of({"name": "study", **SMALL, "model": model}, source="test")
+    with pytest.raises(SettingInvalid, match="say lean"):
+        family(full).check(full)
+
+
+def test_a_partner_of_one_class_is_refused_in_words_where_nodes_would_refuse_it() -> None:
+    skewed = {"partition": {"kind": "dirichlet", "alpha": 0.01, "partners": 5}}
+    with pytest.raises(PartitionImpossible, match="one class alone"):
+        rows_of(skewed)
+    assert rows_of({**skewed, "protocol": "lean"})[-1].status == "trained"
 
 
 def test_worker_processes_measure_what_one_process_does_to_the_last_bit() -> None:

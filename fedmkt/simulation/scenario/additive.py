@@ -14,6 +14,7 @@ from fedmkt.simulation.scenario.horizontal import (
     PURPOSE,
     Parts,
     Present,
+    Rounds,
     Trainer,
     check_horizontal,
     full_seconds,
@@ -74,7 +75,7 @@ class AdditiveTrainer(Trainer[Job]):
         parts: Parts,
         *,
         seed: int,
-        watcher: Watcher,
+        watcher: Rounds,
         present: Present | None,
     ) -> None:
         """Train without keys, masks and ledgers."""

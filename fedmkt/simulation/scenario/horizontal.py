@@ -5,6 +5,7 @@ ledgers in a folder of its own; only its noise follows from the seed. Twins carr
 takes part in a round follows from the seed and the round alone.
 """
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +21,13 @@ from fedmkt.contract.permissions import MINIMUM_MEMBERS
 from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import (
     NobodyLeft,
+    PartitionImpossible,
     ScenarioPartMissing,
     SettingInvalid,
     TrainingDiverged,
     UpdatesTooFew,
 )
+from fedmkt.data.tables import positives
 from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import Event
@@ -76,7 +79,7 @@ class Trainer(ABC, Generic[JobT]):
         parts: Parts,
         *,
         seed: int,
-        watcher: Watcher,
+        watcher: "Rounds",
         present: Present | None,
     ) -> None:
         """Train without keys, masks and ledgers.
@@ -147,7 +150,17 @@ class Rounds:
 
     def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:  # noqa: ARG002
         """Measure the round."""
-        auc, loss = self.ruler.measured(model)
+        self._measured(number, [model])
+
+    def finished_each(self, number: int, models: Sequence[AnyModel]) -> None:
+        """Measure a round in which each partner has a model of its own: the mean of their figures.
+
+        All are measured on the same test rows, everybody's.
+        """
+        self._measured(number, models)
+
+    def _measured(self, number: int, models: Sequence[AnyModel]) -> None:
+        aucs, losses = zip(*(self.ruler.measured(model) for model in models), strict=True)
         epsilon = self.spent[number - 1] if self.spent else None
         passed = None if self.clock is None else self.clock.after(number)
         self.rows.append(
@@ -155,8 +168,8 @@ class Rounds:
                 self.method,
                 number,
                 self.partner,
-                auc=auc,
-                log_loss=loss,
+                auc=math.fsum(aucs) / len(aucs),
+                log_loss=math.fsum(losses) / len(losses),
                 epsilon=epsilon,
                 clock_s=passed,
             )
@@ -209,7 +222,12 @@ class _Draws:
 
 
 def _in_full(task: Task, trainer: Trainer[JobT], job: JobT, watcher: Rounds) -> None:
-    """Train as deployed, and write what was sent into the last row."""
+    """Train as deployed, and write what was sent into the last row. Raises: PartitionImpossible."""
+    for name, part in task.parts.items():
+        if positives(part, task.customers.schema, job.target).std() == 0:
+            problem = f"{name} has customers of one class alone, which a deployed node refuses"
+            advice = "Raise partition.alpha, lower partition.partners, or say protocol = lean."
+            raise PartitionImpossible(problem=problem, advice=advice)
     world = build_world(
         task.folder,
         _terms(task, job),

@@ -1,6 +1,6 @@
 """The network family of a scenario. What computes networks, an extra, is loaded when one runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -10,12 +10,13 @@ from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
 from fedmkt.horizontal.network_plan import (
+    job_shape,
     network_multiplier,
     network_releases,
     planned_network,
 )
 from fedmkt.models.kept import AnyModel
-from fedmkt.models.network_shape import NetworkShape, network_inputs, shape_from_schema
+from fedmkt.models.network_shape import NetworkShape, network_inputs
 from fedmkt.privacy.events import Event
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.simulation.scenario.horizontal import (
@@ -23,6 +24,7 @@ from fedmkt.simulation.scenario.horizontal import (
     PURPOSE,
     Parts,
     Present,
+    Rounds,
     Trainer,
     check_horizontal,
     full_seconds,
@@ -82,14 +84,14 @@ class NetworkTrainer(Trainer[NetworkJob]):
         parts: Parts,
         *,
         seed: int,
-        watcher: Watcher,
+        watcher: Rounds,
         present: Present | None,
     ) -> None:
         """Train without keys, masks and ledgers. Raises: ExtraMissing, TrainingDiverged."""
         # The extra's library: whoever simulates no network does without it.
         from fedmkt.horizontal.network_server import NetworkState, result
         from fedmkt.horizontal.network_together import train_together
-        from fedmkt.horizontal.network_update import NetworkRows
+        from fedmkt.horizontal.network_update import Memory, NetworkRows, with_head
 
         shape, rounds = _shape(task, job), job.model.rounds
         whole = pl.concat(parts.values())
@@ -100,8 +102,13 @@ class NetworkTrainer(Trainer[NetworkJob]):
             tables[member] = everybody.between(start, start + part.height)
             start += part.height
 
-        def watch(state: NetworkState) -> None:
-            watcher.finished_round(state.round, rounds, result(state, job))
+        def watch(state: NetworkState, kept: Mapping[str, Memory]) -> None:
+            network = result(state, job)
+            if job.model.personal_head:
+                own = [with_head(network, memory) for memory in kept.values()]
+                watcher.finished_each(state.round, own)
+            else:
+                watcher.finished_round(state.round, rounds, network)
 
         seeds = member_seeds(parts, seed)
         noise = {member: ReproducibleNoise(one) for member, one in seeds.items()}
@@ -126,6 +133,9 @@ def check_network(setting: Setting) -> None:
     check_horizontal(setting)
     model, trust = setting.model, setting.privacy.trust
     assert isinstance(model, NetworkSettings)
+    if setting.protocol == "full" and model.personal_head:
+        problem = "partners' own heads stay at their nodes and cannot be measured; say lean"
+        raise SettingInvalid(setting="model.personal_head", problem=problem)
     if trust != "none" and model.clip_norm is None:
         problem = "noise needs a bound on a customer's gradient; say model.clip_norm = 1.0"
         raise SettingInvalid(setting=f"privacy.trust = {trust}", problem=problem)
@@ -151,7 +161,4 @@ def seconds_of(setting: Setting) -> float:
 
 
 def _shape(task: Task, job: NetworkJob) -> NetworkShape:
-    model = job.model
-    return shape_from_schema(
-        task.customers.schema, job.features, width=model.width, blocks=model.blocks
-    )
+    return job_shape(job, task.customers.schema)

@@ -8,6 +8,7 @@ written: settings, swept values, seed, and the joint model's figures a round.
 Not guaranteed: that a tracker is private. Whoever reads it reads the study.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -54,14 +55,20 @@ class _MLflow:
 
     def __init__(self, uri: str, name: str) -> None:
         try:
-            from mlflow import MlflowClient, entities
+            from mlflow import MlflowClient, MlflowException, entities
         except ModuleNotFoundError as error:
             raise _missing("mlflow-skinny") from error
-        self._client, self._entities = MlflowClient(tracking_uri=uri), entities
-        known = self._client.get_experiment_by_name(name)
-        self._experiment = (
-            self._client.create_experiment(name) if known is None else known.experiment_id
-        )
+        # A server that is not there is told after seconds, not minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        try:
+            self._client, self._entities = MlflowClient(tracking_uri=uri), entities
+            known = self._client.get_experiment_by_name(name)
+            self._experiment = (
+                self._client.create_experiment(name) if known is None else known.experiment_id
+            )
+        except MlflowException as error:
+            problem = "MLflow cannot be reached there; check the address and that it is up"
+            raise SettingInvalid(setting=f"--log mlflow:{uri}", problem=problem) from error
 
     def write(self, trial: Trial, finished: Finished) -> None:
         """Write a trial, unless it is there."""
