@@ -4,8 +4,8 @@ Guarantee: `split_label_releases` states what a training costs the label of an a
 labels that are randomised once stand for all gradients, which are made of them; exact ones have no
 epsilon, with noise on gradients or without. `activation_releases` states how many numbers of each
 customer a partner shows, all of which are counted.
-Not guaranteed: anything about columns. No epsilon bounds what activations tell of a partner's, nor what
-gradients tell of the joint score, in which the owner's are.
+Not guaranteed: anything about columns. No epsilon bounds what activations tell of a partner's, nor
+what gradients tell of the joint score, in which the owner's are.
 """
 
 from fedmkt.contract.split_job import SplitJob
