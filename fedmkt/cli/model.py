@@ -51,13 +51,12 @@ def list_models(home: DeploymentOption = None) -> None:
     Trainings over shared customers leave none here: each member keeps its own part.
     """
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("run", "job", "family", "predicts", "features", "noise", "hash"):
+    for heading in ("run", "job", "family", "predicts", "noise", "hash"):
         table.add_column(heading, no_wrap=True)
     for one in _kept(deployment(home)):
         family = "additive" if isinstance(one.model, AdditiveModel) else "network"
-        features = str(len(one.job.features))
         hashed = one.model.hash[:16]
-        table.add_row(one.run, one.job.name, family, one.job.target, features, one.privacy, hashed)
+        table.add_row(one.run, one.job.name, family, one.job.target, one.privacy, hashed)
     _console().print(table)
 
 

@@ -51,8 +51,9 @@ def test_an_app_gets_its_token_and_no_command_line_shows_it(
         runtime_dependency_install=False,
         suppress_output=True,
     )
+    before = set(psutil.Process().children())  # other tests of this process may have left some
     subprocess_executor.SubprocessExecutor().launch(spec)
-    (started,) = psutil.Process().children()
+    (started,) = set(psutil.Process().children()) - before
     try:
         until = time.monotonic() + 60
         while (not out.exists() or out.read_text() != TOKEN) and time.monotonic() < until:

@@ -37,13 +37,17 @@ def edges_of(model: dict[str, Any]) -> Edges:
     return {one.name: one.edges for one in binning.features if one.ordered}
 
 
+def _read(home: Any, priced: Any) -> Any:
+    return read_examples(home, priced.dataset, priced.job, priced.binning)
+
+
 def exact_surveys(world: World, job: Job) -> dict[str, LocalUpdate]:
     """Return every member's survey as it stands before noise."""
     surveys = {}
     for member in world.members:
         home = node_at(world.node(member)).home
         priced = price(home, job)
-        surveys[member] = survey_counts(read_examples(home, priced)[0], priced.binning)
+        surveys[member] = survey_counts(_read(home, priced)[0], priced.binning)
     return surveys
 
 
@@ -136,9 +140,9 @@ def test_a_table_is_read_once_however_many_bins_are_asked_for(
     world = small_world(tmp_path)
     reads: list[str] = []
 
-    def counted(home: Any, priced: Any) -> Any:
+    def counted(home: Any, *asked: Any) -> Any:
         reads.append(home.member)
-        return read_examples(home, priced)
+        return read_examples(home, *asked)
 
     monkeypatch.setattr("fedmkt.node.training.read_examples", counted)
     Trial(world).run(surveyed_job(world), "run-1")

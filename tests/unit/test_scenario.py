@@ -263,7 +263,7 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     with pytest.raises(SettingInvalid, match="say lean"):
         family(two).check(two)
     few = scenario(protocol="lean", participation={"quorum": 4})
-    with pytest.raises(SettingInvalid, match="there are 3 partners"):
+    with pytest.raises(SettingInvalid, match="no round asks more than 3 partners"):
         family(few).check(few)
 
 

@@ -79,7 +79,7 @@ def test_trainings_that_ended_early_are_counted_and_left_out_of_means(status: st
     done = [(first, Finished((good,), {})), (second, Finished((bad,), {})),
             (third, Finished((good,), {}))]  # fmt: skip
     (line,) = lines_of(results_of(done), ())
-    assert (line.ended, line.first_end) == (1, "diverged in round 1")
+    assert (line.ended, line.first_end) == (1, f"{status} in round 1")
     assert line.joint is not None
     assert line.joint.seeds == 2
     page = render(study(sweep={}, privacy={}), results_of(done))

@@ -170,7 +170,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),
     ({"vertical": {"shares": {"us": 1, "coordinator": 1}}}, "name is taken"),
-    ({"data": {"kind": "generated", "generator": {"numbers": 0, "levels": 0}}}, "one column"),
     ({"data": {"set": "bank_marketing"}}, "columns are needed"),
     ({"data": {"set": "adult", "features": ["age"]}}, "vertical.columns"),
 ]

@@ -64,7 +64,7 @@ def mask(
     RangeExceeded for a value outside the ring.
     """
     if not isinstance(update, PrivateUpdate | TrainedUpdate):
-        raise TypeError("mask takes private updates; see mask_noiseless for the other kind")
+        raise TypeError("mask takes a PrivateUpdate or a TrainedUpdate; see mask_noiseless")
     return _mask(state, sum_index, update.values, request_hash)
 
 
