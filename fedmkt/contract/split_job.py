@@ -11,8 +11,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from fedmkt.contract.collaboration import SplitMode
-from fedmkt.contract.schema import Name
-from fedmkt.contract.vertical_jobs import SMALLEST, Delta, Epsilon, OwnedJob
+from fedmkt.contract.vertical_jobs import SMALLEST, Delta, Epsilon, LabelledJob
 from fedmkt.core.frozen import Frozen
 
 SPLIT_MODES: tuple[SplitMode, ...] = get_args(SplitMode)
@@ -60,22 +59,9 @@ class SplitPrivacy(Frozen):
         return self
 
 
-class SplitJob(OwnedJob):
+class SplitJob(LabelledJob):
     """One split training over the columns of several members."""
 
     kind: Literal["split"] = "split"
-    target: Name
-    allow_audit_features: bool = False
     model: SplitSettings = SplitSettings()
     labels: SplitPrivacy
-
-    @model_validator(mode="after")
-    def _features(self) -> "SplitJob":
-        if any(not party.features for party in self.parties[1:]):
-            raise ValueError("every partner needs features")
-        for party in self.parties:
-            if len(set(party.features)) != len(party.features):
-                raise ValueError(f"features of {party.member} must differ")
-        if self.target in self.parties[0].features:
-            raise ValueError("the target cannot be a feature")
-        return self

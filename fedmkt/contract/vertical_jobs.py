@@ -4,7 +4,7 @@ Guarantee: as for every job, everything that decides what leaves a node stands i
 can price and judge it before data are touched. Each member uses a dataset of its own.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -190,22 +190,17 @@ class OwnedJob(SharedJob):
         return self.members[1:]
 
 
-class VerticalJob(OwnedJob):
-    """One training over the columns of several members.
+class LabelledJob(OwnedJob):
+    """A training over aligned customers: the owner's labels, everybody's columns.
 
-    restart: a partner that is lost is left out and the training starts again, charged anew, as
-    long as two partners are left.
+    allow_audit_features: as in a horizontal job.
     """
 
-    kind: Literal["vertical"] = "vertical"
     target: Name
     allow_audit_features: bool = False
-    restart: bool = False
-    model: VerticalSettings = VerticalSettings()
-    labels: LabelPrivacy
 
     @model_validator(mode="after")
-    def _features(self) -> "VerticalJob":
+    def _features(self) -> Self:
         if any(not party.features for party in self.parties[1:]):
             raise ValueError("every partner needs features")
         for party in self.parties:
@@ -214,6 +209,19 @@ class VerticalJob(OwnedJob):
         if self.target in self.parties[0].features:
             raise ValueError("the target cannot be a feature")
         return self
+
+
+class VerticalJob(LabelledJob):
+    """One training over the columns of several members.
+
+    restart: a partner that is lost is left out and the training starts again, charged anew, as
+    long as two partners are left.
+    """
+
+    kind: Literal["vertical"] = "vertical"
+    restart: bool = False
+    model: VerticalSettings = VerticalSettings()
+    labels: LabelPrivacy
 
     @property
     def features(self) -> int:

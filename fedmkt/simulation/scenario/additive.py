@@ -10,8 +10,6 @@ from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.events import Event
 from fedmkt.simulation.scenario.horizontal import (
-    DATASET,
-    PURPOSE,
     Parts,
     Present,
     Rounds,
@@ -19,6 +17,7 @@ from fedmkt.simulation.scenario.horizontal import (
     check_horizontal,
     full_seconds,
     run_horizontal,
+    stated,
 )
 from fedmkt.simulation.scenario.lean import train_lean
 from fedmkt.simulation.scenario.rows import Row, Task
@@ -34,19 +33,9 @@ class AdditiveTrainer(Trainer[Job]):
 
     def job(self, task: Task, members: Sequence[str], privacy: PrivacySettings) -> Job:
         """Return the trial's job."""
-        model, customers = task.setting.model, task.customers
+        model = task.setting.model
         assert isinstance(model, AdditiveSettings), "the table of families"
-        return Job(
-            name="trial",
-            requester=members[0],
-            purpose=PURPOSE,
-            dataset=DATASET,
-            members=tuple(members),
-            target=customers.target,
-            features=customers.features,
-            model=model,
-            privacy=privacy,
-        )
+        return Job(**stated(task, members, privacy), model=model)
 
     def calibrated(self, task: Task, job: Job) -> Job:  # noqa: ARG002
         """Return the job with the noise that its epsilon needs."""

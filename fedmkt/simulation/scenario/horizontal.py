@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import polars as pl
 
@@ -90,6 +90,20 @@ class Trainer(ABC, Generic[JobT]):
     @abstractmethod
     def full(self, world: World, job: JobT, run: str, watcher: Watcher) -> Outcome[AnyModel]:
         """Train as deployed. Raises: TrainingDiverged."""
+
+
+def stated(task: Task, members: Sequence[str], privacy: PrivacySettings) -> dict[str, Any]:
+    """Return what the trial's job says, whatever its model."""
+    return {
+        "name": "trial",
+        "requester": members[0],
+        "purpose": PURPOSE,
+        "dataset": DATASET,
+        "members": tuple(members),
+        "target": task.customers.target,
+        "features": task.customers.features,
+        "privacy": privacy,
+    }
 
 
 def check_horizontal(setting: Setting) -> None:

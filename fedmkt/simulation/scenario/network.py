@@ -20,8 +20,6 @@ from fedmkt.models.network_shape import NetworkShape, network_inputs
 from fedmkt.privacy.events import Event
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.simulation.scenario.horizontal import (
-    DATASET,
-    PURPOSE,
     Parts,
     Present,
     Rounds,
@@ -29,6 +27,7 @@ from fedmkt.simulation.scenario.horizontal import (
     check_horizontal,
     full_seconds,
     run_horizontal,
+    stated,
 )
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
@@ -44,22 +43,12 @@ class NetworkTrainer(Trainer[NetworkJob]):
 
     def job(self, task: Task, members: Sequence[str], privacy: PrivacySettings) -> NetworkJob:
         """Return the trial's job. Raises: SettingInvalid."""
-        model, customers = task.setting.model, task.customers
+        model = task.setting.model
         assert isinstance(model, NetworkSettings), "the table of families"
         if len(members) == 1:  # a twin: nobody to be joined with, nor to keep a head from
             whole = {"joining": JoiningSettings(), "personal_head": False}
             model = model.model_copy(update=whole)
-        return NetworkJob(
-            name="trial",
-            requester=members[0],
-            purpose=PURPOSE,
-            dataset=DATASET,
-            members=tuple(members),
-            target=customers.target,
-            features=customers.features,
-            model=model,
-            privacy=privacy,
-        )
+        return NetworkJob(**stated(task, members, privacy), model=model)
 
     def calibrated(self, task: Task, job: NetworkJob) -> NetworkJob:
         """Return the job with the noise that its epsilon needs."""
