@@ -62,9 +62,9 @@ def draw_round(
     partners: Collection[str], settings: Participation, *, seed: int, round_number: int
 ) -> RoundDraw:
     """Return who takes part in one round. Raises: NobodyLeft (fewer than the quorum)."""
-    names = np.array(sorted(partners))
+    names = sorted(partners)  # a list: an array of strings would cut what ends in NUL
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(round_number,)))
-    asked = names[np.sort(rng.permutation(names.size)[: settings.asked(names.size)])]
+    asked = np.sort(rng.permutation(len(names))[: settings.asked(len(names))])
     stays = rng.random(asked.size) >= settings.dropout
     slow = rng.random(asked.size) < settings.stragglers
     answering = asked[stays]
@@ -73,8 +73,8 @@ def draw_round(
             round=round_number, left=answering.size, asked=asked.size, quorum=settings.quorum
         )
     factors = np.where(slow[stays], settings.slowdown, 1.0)
-    slowdown = dict(zip(answering.tolist(), factors.tolist(), strict=True))
-    return RoundDraw(round_number, tuple(asked.tolist()), tuple(slowdown), slowdown)
+    slowdown = dict(zip((names[k] for k in answering), factors.tolist(), strict=True))
+    return RoundDraw(round_number, tuple(names[k] for k in asked), tuple(slowdown), slowdown)
 
 
 def _invalid(field: str, problem: str) -> SettingInvalid:
