@@ -16,6 +16,7 @@ from fedmkt.core.errors import (
     SettingInvalid,
 )
 from fedmkt.data import bundled
+from fedmkt.simulation.scenario import trials
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.families import family
@@ -28,7 +29,7 @@ from fedmkt.simulation.scenario.loading import (
     scenario_of,
 )
 from fedmkt.simulation.scenario.parts import PartitionPart
-from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.schema import Scenario, Setting
 from fedmkt.simulation.scenario.trials import expand, family_of
 from fedmkt.simulation.world import COORDINATOR
 
@@ -163,6 +164,49 @@ def test_more_seeds_and_values_leave_the_results_owner_as_it_was() -> None:
     other = scenario(privacy={"trust": "local"}, sweep={"privacy.delta": [1e-5]} | {
         "privacy.epsilon": [1]})  # fmt: skip
     assert family_of(few) != family_of(other)
+
+
+def test_the_order_of_swept_values_leaves_the_results_owner_as_it_was() -> None:
+    for key, values in (("partition.partners", [3, 5]), ("model.family", ["additive", "network"])):
+        one, turned = (scenario(sweep={key: order}) for order in (values, values[::-1]))
+        assert family_of(one) == family_of(turned)
+
+
+class _WiderPartition(PartitionPart):
+    later: int = 0
+
+
+class _Wider(Setting):
+    partition: _WiderPartition = _WiderPartition()
+    another: str = "usual"
+
+
+def test_one_more_key_with_a_default_leaves_trials_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = {"partition": {"partners": 4}, "model": {"rounds": 3}}
+    before = expand(scenario(**values))[0]
+    monkeypatch.setattr(trials, "Setting", _Wider)
+    after = expand(scenario(**values))[0]
+    assert (after.id, after.run) == (before.id, before.run)
+    assert isinstance(after.setting, _Wider)
+
+
+def test_families_that_share_all_their_stated_keys_are_told_apart() -> None:
+    one, other = (scenario(model={"family": name, "rounds": 7}) for name in ("additive", "network"))
+    assert expand(one)[0].run != expand(other)[0].run
+
+
+def test_another_version_has_other_ids_and_folders_and_the_same_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = scenario()
+    before, owner = expand(study)[0], family_of(study)
+    monkeypatch.setattr(trials, "__version__", "another")
+    after = expand(study)[0]
+    assert after.run == before.run
+    assert after.id != before.id
+    assert family_of(study) != owner
 
 
 def test_every_key_is_explained() -> None:

@@ -32,7 +32,7 @@ def carry_out(trial: Trial, folder: Path) -> float:
         task = Task(
             setting=trial.setting,
             seed=trial.seed,
-            run=f"trial-{trial.id}",
+            run=trial.run,
             customers=customers,
             parts=parts,
             folder=Path(work),

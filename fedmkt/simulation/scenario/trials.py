@@ -1,8 +1,11 @@
 """From a scenario to its trials: every combination of swept values with every seed.
 
-Guarantee: a trial's id stands for what it computes: the whole setting, the seed and the bytes of
-the files it reads; two trials of one id would give the same rows. Every combination is checked
-before any runs.
+Guarantee: a trial's id stands for what it computes: what its setting has other than the defaults,
+the seed, the bytes of the files it reads and the version; two trials of one id would give the same
+rows. Its noise follows from the same without the version, so a later version, or one more key with
+a default, leaves a trial's noise as it was. Every combination is checked before any runs.
+Not guaranteed: that a default which another version changed is told from the earlier one by its
+noise; by its id it is.
 """
 
 import itertools
@@ -21,15 +24,17 @@ from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.wire.canonical import canonical_json, digest
 
 MOST_TRIALS = 100_000
-_ID_DIGITS = 16
+_DIGITS = 16
 _OF_SCENARIO = {"name", "seeds", "sweep"}
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One setting with one seed. swept: the values it has of the swept keys."""
+    """One setting with one seed. run: what its noise follows from, beside the seed. swept: the
+    values it has of the swept keys."""
 
     id: str
+    run: str
     setting: Setting
     seed: int
     swept: Mapping[str, JsonValue]
@@ -52,21 +57,31 @@ def expand(scenario: Scenario) -> tuple[Trial, ...]:
     for values in itertools.product(*scenario.sweep.values()):
         swept = dict(zip(keys, values, strict=True))
         setting = _setting(scenario, base, swept)
-        trials += [Trial(_id(setting, seed), setting, seed, swept) for seed in scenario.seeds]
+        content = _content(setting)
+        trials += [_trial(content, setting, seed, swept) for seed in scenario.seeds]
     return tuple(trials)
 
 
 def family_of(scenario: Scenario) -> str:
     """Return what stands for the scenario but its seeds and swept values: its results' owner."""
-    setting = _content(_setting(scenario, scenario.model_dump(exclude=_OF_SCENARIO), {}))
+    content = _content(_setting(scenario, scenario.model_dump(exclude=_OF_SCENARIO), {}))
     for key in scenario.sweep:
-        *above, last = key.split(".")
-        part = setting
-        for name in above:
-            part = part[name]
-        part.pop(last, None)
-    content = {"name": scenario.name, "setting": setting, "sweep": sorted(scenario.sweep)}
-    return digest(canonical_json(content))
+        content = _without(content, key)
+    owner = {"name": scenario.name, "setting": content, "sweep": sorted(scenario.sweep)}
+    return digest(canonical_json(owner | {"version": __version__}))
+
+
+def _without(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return plain values without a dotted key; a section that nothing is left of goes with it."""
+    first, _, rest = key.partition(".")
+    kept = {name: value for name, value in content.items() if name != first}
+    if (
+        rest
+        and isinstance(below := content.get(first), Mapping)
+        and (left := _without(below, rest))
+    ):
+        kept[first] = left
+    return kept
 
 
 def _setting(scenario: Scenario, base: Mapping[str, Any], swept: Mapping[str, Any]) -> Setting:
@@ -78,19 +93,29 @@ def _setting(scenario: Scenario, base: Mapping[str, Any], swept: Mapping[str, An
         raise ScenarioInvalid(source=scenario.name, problem=problem) from None
 
 
-def _id(setting: Setting, seed: int) -> str:
-    content = {"setting": _content(setting), "seed": seed}
-    return digest(canonical_json(content))[:_ID_DIGITS]
+def _trial(
+    content: Mapping[str, Any], setting: Setting, seed: int, swept: Mapping[str, JsonValue]
+) -> Trial:
+    whole = {"setting": content, "seed": seed}
+    return Trial(
+        id=digest(canonical_json(whole | {"version": __version__}))[:_DIGITS],
+        run=f"trial-{digest(canonical_json(whole))[:_DIGITS]}",
+        setting=setting,
+        seed=seed,
+        swept=swept,
+    )
 
 
 def _content(setting: Setting) -> dict[str, Any]:
-    """Return the setting with its files' bytes in place of their paths, and who computes it."""
-    plain = setting.model_dump(mode="json")
+    """Return what is not a default, with files' bytes in place of their paths."""
+    plain = setting.model_dump(mode="json", exclude_defaults=True)
+    # Families share names of keys, so which one it is stands there even where it is the default.
+    plain["model"] = {**plain.get("model", {}), "family": setting.model.family}
     for key in ("path", "schema_path"):
         file: Path | None = getattr(setting.data, key)
         if file is not None:
             plain["data"][key] = _file_digest(file)
-    return plain | {"version": __version__}
+    return plain
 
 
 def _file_digest(file: Path) -> str:
