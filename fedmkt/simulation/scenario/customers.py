@@ -1,6 +1,7 @@
 """The customers of a trial: read, checked, and split into those to train on and those to test on.
 
-Guarantee: no test row is a training row; one row a customer; the same seed gives the same rows.
+Guarantee: no test row is a training row; one row a customer; the same seed gives the same rows;
+drawn rows have the classes of the target in the table's shares.
 Not guaranteed: that bounds read off a table are public. `Customers.declared` says which they are.
 """
 
@@ -19,11 +20,13 @@ from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.data import bundled
+from fedmkt.data.tables import positives
 from fedmkt.data.validation import conform, validate
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partitions.generator import generate
 from fedmkt.simulation.scenario.parts import DataPart
 from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
+from fedmkt.simulation.scenario.splits import draw_in_shares
 from fedmkt.storage.whole_file import read_text
 
 DEFAULT_TEST_SHARE = 0.25
@@ -80,8 +83,8 @@ def read_customers(data: DataPart, seed: int) -> Customers:
 
 def customers_of(table: Table, data: DataPart, seed: int) -> Customers:
     """Return the customers of a table that was read. Raises: SettingInvalid."""
-    training, test = _split(table, data, seed)
     target = _target(table.schema, data.target)
+    training, test = _split(table, target, data, seed)
     return Customers(
         name=table.name,
         training=training,
@@ -177,19 +180,23 @@ def _read(path: Path) -> pl.DataFrame:
         raise SettingInvalid(setting=f"data.path {path}", problem=problem) from None
 
 
-def _split(table: Table, data: DataPart, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split(
+    table: Table, target: str, data: DataPart, seed: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return training and test rows. Raises: SettingInvalid."""
     rows, test = table.rows, table.test
     order = draws(seed, "rows").permutation(rows.height)
+    positive = positives(rows, table.schema, target) > 0
     if test is None or data.test_share is not None:
         share = DEFAULT_TEST_SHARE if data.test_share is None else data.test_share
         cut = max(1, round(rows.height * share))
-        test, order = rows[np.sort(order[:cut])], order[cut:]
+        drawn, order = draw_in_shares(order, positive, cut)
+        test = rows[np.sort(drawn)]
     if data.rows is not None:
         if data.rows > order.size:
             problem = f"there are {order.size:,} rows to train on"
             raise SettingInvalid(setting=f"data.rows = {data.rows}", problem=problem)
-        order = order[: data.rows]
+        order, _ = draw_in_shares(order, positive, data.rows)
     return rows[np.sort(order)], test
 
 

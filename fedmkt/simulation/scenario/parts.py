@@ -131,14 +131,16 @@ class DataPart(Frozen):
         default=None,
         ge=100,
         le=100_000_000,
-        description="Train on so many customers, drawn by the seed. Default: all there are.",
+        description="Train on so many customers, drawn by the seed with yes and no in their "
+        "shares. Default: all there are.",
     )
     test_share: float | None = Field(
         default=None,
         ge=0.01,
         le=0.9,
         description="Share of the customers, drawn by the seed, that no training uses and every "
-        "figure is measured on. Default: the data set's own test rows if it has some, else 0.25.",
+        "figure is measured on, with yes and no in their shares. Default: the data set's own test "
+        "rows if it has some, else 0.25.",
     )
     target: Name | None = Field(
         default=None,
