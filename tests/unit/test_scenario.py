@@ -19,11 +19,13 @@ from fedmkt.data import bundled
 from fedmkt.simulation.scenario import trials
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
+from fedmkt.simulation.scenario.effect import NEEDS
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.keys import all_keys, choices, explained, nearest
 from fedmkt.simulation.scenario.loading import (
     ATTACK,
     bundled_scenarios,
+    load_any,
     load_scenario,
     parse_scenario,
     scenario_of,
@@ -33,6 +35,7 @@ from fedmkt.simulation.scenario.schema import Scenario, Setting
 from fedmkt.simulation.scenario.trials import expand, family_of
 from fedmkt.simulation.world import COORDINATOR
 
+SIMULATIONS = Path(__file__).parents[2] / "simulations"
 SWEPT = """
 name = "swept"
 seeds = [1, 2]
@@ -82,7 +85,7 @@ def test_a_misspelt_key_names_its_line_and_the_nearest_right_one(
         ('[partition]\nkind = "column"', "partition: kind = column needs either column or groups"),
         ('[data]\nkind = "file"', "data: kind = file needs path"),
         ('[privacy]\ntrust = "local"', "privacy: trust = local needs epsilon"),
-        ("[privacy]\nepsilon = 1", "privacy: trust = none has no epsilon"),
+        ("[privacy]\nepsilon = 1", "line 3, privacy.epsilon: it has no effect"),
         ('[model]\nfamily = "tree"', "model.family: it must be 'additive' or 'network'"),
         ("[partition]\nalpha = 1e-4", "line 3, partition.alpha: it must be at least 0.001"),
         ('[data]\nfeatures = ["age", "age"]', "data: features names a column twice"),
@@ -136,9 +139,82 @@ def test_the_sweep_is_the_product_of_values_and_seeds_the_first_key_slowest() ->
 
 
 def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
-    values = {"partition": {"column": "occupation"}, "sweep": {"partition.partners": [3, 1]}}
+    values = {"sweep": {"partition.partners": [3, 1]}}
     with pytest.raises(ScenarioInvalid, match=r"with partition.partners = 1: .* at least 2"):
         expand(scenario(**values))
+
+
+IDLE: list[tuple[str, str, str]] = [
+    ("[partition]\nalpha = 0.1", "line 3, partition.alpha", "partition.kind = dirichlet"),
+    ("[partition]\nskew = 2", "partition.skew", "partition.kind = quantity"),
+    ("[partition]\noverlap = 0.5", "partition.overlap", "partition.kind = vertical"),
+    ('[partition]\ncolumn = "race"', "partition.column", "partition.kind = column or dirichlet"),
+    ("[link]\nlatency_ms = 40", "line 3, link.latency_ms", "link.mbit_s is given"),
+    (
+        "[participation]\nstraggler_share = 0.5\n[link]\nmbit_s = 5",
+        "participation.straggler_share",
+        "participation.straggler_slowdown is more than 1",
+    ),
+    ("[participation]\nquorum = 2", "participation.quorum", "dropout is more than 0"),
+    ('[data]\nkind = "generated"\nset = "adult"', "data.set", "data.kind = bundled"),
+    ("[data]\ngenerator.rows = 900", "data.generator.rows", "data.kind = generated"),
+    ('[data]\npositive = "yes"', "data.positive", "data.kind = file"),
+    ("[model]\ngrid_bins = 90", "model.grid_bins", "model.edges = private_quantiles"),
+    (
+        '[model]\nfamily = "network"\nalgorithm = "fedsgd"\nlocal_steps = 3',
+        "line 5, model.local_steps",
+        "model.algorithm is not fedsgd",
+    ),
+    (
+        '[model]\nfamily = "network"\nserver.momentum = 0.5',
+        "line 4, model.server.momentum",
+        "model.server.rule = fedavgm",
+    ),
+    ("[privacy]\ndelta = 1e-6", "privacy.delta", "privacy.trust is not none"),
+    ("[vertical]\nlean = 0.1", "line 3, vertical.lean", "partition.kind = vertical"),
+    ('[backend]\nkind = "ray"\n[sweep]\n"protocol" = ["lean"]', "backend.kind", "protocol = full"),
+    ("[backend]\nworkers = 2", "backend.workers", "backend.kind = workers or ray"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "needs"), IDLE, ids=[key for _, key, _ in IDLE])
+def test_a_key_without_effect_is_refused_with_what_it_needs(
+    text: str, key: str, needs: str
+) -> None:
+    said = refused(f'name = "study"\n{text}\n')
+    assert f"{key}: it has no effect; it needs that" in said
+    assert needs in said
+
+
+def test_a_key_may_have_an_effect_in_some_combinations_and_a_swept_one_has_it_in_all() -> None:
+    kinds = {"partition.kind": ["iid", "dirichlet"]}
+    assert len(expand(scenario(partition={"alpha": 0.1}, sweep=kinds))) == 2
+    with pytest.raises(ScenarioInvalid, match=r"tried more than once; .* = dirichlet"):
+        scenario(sweep=kinds | {"partition.alpha": [0.1, 1]})
+    with pytest.raises(ScenarioInvalid, match=r"alpha: it has no effect; .* = dirichlet"):
+        scenario(sweep={"partition.kind": ["iid", "quantity"], "partition.alpha": [0.1, 1]})
+
+
+def test_noise_and_none_can_be_one_sweep() -> None:
+    values = {"privacy": {"epsilon": 1}, "sweep": {"privacy.trust": ["none", "local"]}}
+    none, local = (trial.setting.privacy for trial in expand(scenario(**values)))
+    assert (none.budget, local.budget) == (None, 1)
+
+
+def test_every_need_names_keys_that_there_are() -> None:
+    names = {key.name for key in all_keys()}
+    known = names | {name.rpartition(".")[0] for name in names}
+    for key, needs in NEEDS.items():
+        for need in needs:
+            either = need if isinstance(need, tuple) else (need,)
+            assert {key, *(one.key for one in either)} <= known
+
+
+@pytest.mark.parametrize(
+    "file", sorted(SIMULATIONS.rglob("*.toml")), ids=lambda file: "/".join(file.parts[-2:])
+)
+def test_every_shipped_scenario_has_an_effect_in_every_key(file: Path) -> None:
+    load_any(file)
 
 
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
@@ -306,7 +382,7 @@ def test_what_is_not_there_yet_is_refused_by_name() -> None:
     two = scenario(partition={"partners": 2})
     with pytest.raises(SettingInvalid, match="say lean"):
         family(two).check(two)
-    few = scenario(protocol="lean", participation={"quorum": 4})
+    few = scenario(protocol="lean", participation={"quorum": 4, "dropout": 0.1})
     with pytest.raises(SettingInvalid, match="no round asks more than 3 partners"):
         family(few).check(few)
 
@@ -326,7 +402,7 @@ def test_more_faulty_partners_than_a_rule_bears_are_refused_before_any_trial() -
 
 def test_a_quorum_of_more_than_a_round_asks_is_refused_before_any_trial() -> None:
     for quorum in (3, 4):
-        takes_part = {"share": 0.5, "quorum": quorum}
+        takes_part = {"share": 0.5, "quorum": quorum, "dropout": 0.1}
         study = scenario(protocol="lean", partition={"partners": 6}, participation=takes_part)
         if quorum == 3:
             family(study).check(study)

@@ -166,7 +166,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"partition": {"partners": 5}}, "names 3 parties"),
     ({"vertical": {"owner": "nobody"}}, "parties are"),
     ({"vertical": {"overlaps": {"party-1": 0.5}}}, "knows everybody"),
-    ({"vertical": {"leans": {"nobody": 0.5}}}, "names no partner"),
+    (
+        {"partition": {"overlap": 0.5}, "vertical": {"leans": {"nobody": 0.5}}},
+        "names no partner",
+    ),
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),
     ({"vertical": {"shares": {"us": 1, "coordinator": 1}}}, "name is taken"),

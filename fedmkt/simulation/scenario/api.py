@@ -107,6 +107,7 @@ def _scenario(
 def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[str, Any]:
     """Write the frames into `file`, and return the scenario's values that read it."""
     values: dict[str, Any] = {"data.kind": "file", "data.path": str(file)}
+    given = _without_source(given)
     if isinstance(tables, pl.DataFrame):
         frame = tables
     else:
@@ -130,6 +131,15 @@ def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[s
     frame.write_parquet(data)
     write_whole(file, data.getvalue())
     return replaced(given, values)
+
+
+def _without_source(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the scenario's values without those that name another table."""
+    data = given.get("data")
+    if not isinstance(data, Mapping):
+        return given
+    kept = {key: value for key, value in data.items() if key not in ("set", "generator")}
+    return {**given, "data": kept}
 
 
 def _refuse_unlike(tables: Mapping[str, pl.DataFrame]) -> None:

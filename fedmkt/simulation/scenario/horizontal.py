@@ -33,7 +33,7 @@ from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.events import Event
 from fedmkt.simulation.partitions.participation import RoundDraw, draw_round
 from fedmkt.simulation.scenario.clock import Clock, clock_of
-from fedmkt.simulation.scenario.parts import BackendPart, ParticipationPart
+from fedmkt.simulation.scenario.parts import ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Method, Row, Ruler, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.world import Terms, World, build_world
@@ -118,9 +118,6 @@ def check_horizontal(setting: Setting) -> None:
         if partners < MINIMUM_MEMBERS:
             problem = f"protocol = full sums over {MINIMUM_MEMBERS} partners or more; say lean"
             raise SettingInvalid(setting=f"partition.partners = {partners}", problem=problem)
-    elif setting.backend != BackendPart():
-        problem = "with protocol = lean nothing runs at nodes; say full, or leave it out"
-        raise SettingInvalid(setting="backend", problem=problem)
     asked = takes_part.drawn.asked(partners)
     if takes_part.quorum > asked:
         problem = f"no round asks more than {asked} partners"
@@ -301,10 +298,10 @@ def _spent(task: Task, trainer: Trainer[JobT], job: JobT) -> tuple[float | None,
 def _job(task: Task, trainer: Trainer[JobT]) -> JobT:
     """Return the trial's job, its noise calibrated to its epsilon."""
     asked, members = task.setting.privacy, tuple(task.parts)
-    if asked.epsilon is None:
+    if asked.budget is None:
         return trainer.job(task, members, NOISELESS)
     privacy = PrivacySettings(
-        trust=asked.trust, epsilon=asked.epsilon, delta=asked.delta, noise_multiplier=1.0
+        trust=asked.trust, epsilon=asked.budget, delta=asked.delta, noise_multiplier=1.0
     )
     return trainer.calibrated(task, trainer.job(task, members, privacy))
 

@@ -1,7 +1,7 @@
 """From a scenario's file, or plain values, to a `Scenario`.
 
 Guarantee: what is wrong is named with its file, its place and, where the file shows it, its line;
-a misspelt key with the nearest right one.
+a misspelt key with the nearest right one, a key without effect with what it would need.
 """
 
 import re
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario
+from fedmkt.simulation.scenario.effect import idle
 from fedmkt.simulation.scenario.keys import explained, nearest
 from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.storage.whole_file import read_text
@@ -105,9 +106,13 @@ def scenario_of(
 ) -> Scenario:
     """Return the scenario of plain values. Raises: ScenarioInvalid."""
     try:
-        return Scenario.model_validate(_anchored(value, folder))
+        scenario = Scenario.model_validate(_anchored(value, folder))
     except ValidationError as error:
         raise ScenarioInvalid(source=source, problem=problem_of(error, text)) from None
+    if without_effect := idle(scenario):
+        key, why = without_effect
+        raise ScenarioInvalid(source=source, problem=f"{_where(text, key)}{key}: {why}")
+    return scenario
 
 
 def problem_of(error: ValidationError, text: str = "") -> str:
@@ -115,8 +120,7 @@ def problem_of(error: ValidationError, text: str = "") -> str:
     problems = error.errors(include_input=False)
     problem = next((one for one in problems if one["type"] == _UNKNOWN), problems[0])
     place = _place(problem["loc"])
-    line = _line(text, place)
-    where = f"line {line}, " if line else ""
+    where = _where(text, place)
     if problem["type"] == _UNKNOWN:
         meant, part = nearest(place), place.partition(".")[0]
         hint = f" (did you mean {meant}?)" if meant else ""
@@ -140,6 +144,11 @@ def _place(loc: tuple[int | str, ...]) -> str:
     _, tags = _TAGGED.get(str(loc[0]) if loc else "", ("", ()))
     kept = (loc[0], *loc[2:]) if len(loc) > 1 and loc[1] in tags else loc
     return ".".join(str(part) for part in kept)
+
+
+def _where(text: str, place: str) -> str:
+    line = _line(text, place)
+    return f"line {line}, " if line else ""
 
 
 def _line(text: str, place: str) -> int | None:

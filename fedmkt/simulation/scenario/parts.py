@@ -329,8 +329,8 @@ class PrivacyPart(Frozen):
     )
     epsilon: Annotated[float, Field(ge=1e-3, le=100)] | None = Field(
         default=None,
-        description="What the whole training may cost a customer; needed unless trust = none. "
-        "Smaller is more private.",
+        description="What the whole training may cost a customer; needed unless trust = none, "
+        "where it is not read. Smaller is more private.",
     )
     delta: float = Field(
         default=1e-5,
@@ -341,8 +341,11 @@ class PrivacyPart(Frozen):
 
     @model_validator(mode="after")
     def _stated(self) -> "PrivacyPart":
-        if self.trust == "none" and self.epsilon is not None:
-            raise ValueError("trust = none has no epsilon; say trust = local")
         if self.trust != "none" and self.epsilon is None:
             raise ValueError(f"trust = {self.trust} needs epsilon")
         return self
+
+    @property
+    def budget(self) -> float | None:
+        """Return the epsilon of a training, None where it is without noise."""
+        return None if self.trust == "none" else self.epsilon

@@ -26,7 +26,8 @@ from fedmkt.simulation.scenario.vertical_part import VerticalPart
 
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 DEFAULT_FAMILY = "additive"
-_WHOLE = ("name", "seeds", "sweep")
+WHOLE = ("name", "seeds", "sweep")
+"""What is of the scenario and not of a trial."""
 
 
 class Setting(Frozen):
@@ -103,7 +104,7 @@ class Scenario(Setting):
         first = {
             key: values[0]
             for key, values in sweep.items()
-            if _is_list(values) and _section(key) not in _WHOLE
+            if _is_list(values) and _section(key) not in WHOLE
         }
         return replaced(value, first) | {"sweep": sweep}
 
@@ -118,7 +119,7 @@ class Scenario(Setting):
     @classmethod
     def _sweepable(cls, sweep: dict[str, tuple[JsonValue, ...]]) -> Any:
         for key, values in sweep.items():
-            if _section(key) in _WHOLE:
+            if _section(key) in WHOLE:
                 raise ValueError(f"{key} cannot be swept over")
             if len({json.dumps(one) for one in values}) != len(values):
                 raise ValueError(f"{key} names a value twice")

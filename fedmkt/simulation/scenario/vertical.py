@@ -23,7 +23,7 @@ from fedmkt.evaluation.metrics import auc, log_loss
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.models.tasks import Propensity
 from fedmkt.simulation.scenario.customers import source_of
-from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart, PartitionPart
+from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, Method, Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.vertical_customers import Known, SharedCustomers, columns_of
@@ -235,13 +235,13 @@ def check_parties(setting: Setting) -> None:
     if setting.data.kind != "generated":
         source_of(setting.data)
     columns = columns_of(setting)
-    count, usual = len(columns), PartitionPart().partners
+    count, partition = len(columns), setting.partition
     if not 2 <= count <= MOST_PARTIES:
         problem = f"2 to {MOST_PARTIES} parties are needed, not {count}"
         raise SettingInvalid(setting="[vertical]", problem=problem)
-    if setting.partition.partners not in (usual, count):
+    if "partners" in partition.model_fields_set and partition.partners != count:
         problem = f"[vertical] names {count} parties; leave it out"
-        name = f"partition.partners = {setting.partition.partners}"
+        name = f"partition.partners = {partition.partners}"
         raise SettingInvalid(setting=name, problem=problem)
     if COORDINATOR in columns:
         raise SettingInvalid(setting=f"the party {COORDINATOR}", problem="the name is taken")

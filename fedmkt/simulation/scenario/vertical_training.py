@@ -156,19 +156,20 @@ class Trainer:
 
     def _labels(self, members: tuple[str, ...], *, noised: bool) -> LabelPrivacy:
         asked, mode = self.setting.privacy, self.setting.vertical.mode
-        if asked.epsilon is None or not noised:
+        epsilon = asked.budget if noised else None
+        if epsilon is None:
             return LabelPrivacy(mode="encrypted_without_noise")
         if mode == "label_private":
-            return LabelPrivacy(mode=mode, epsilon=asked.epsilon, delta=asked.delta)
+            return LabelPrivacy(mode=mode, epsilon=epsilon, delta=asked.delta)
         multiplier = calibrated_multiplier(
-            epsilon=asked.epsilon,
+            epsilon=epsilon,
             delta=asked.delta,
             rounds=vertical_settings(self.setting).rounds,
             features=sum(len(self.customers.columns[name]) for name in members),
             bins=sum(self.binning(name).total for name in members),
         )
         return LabelPrivacy(
-            mode=mode, epsilon=asked.epsilon, delta=asked.delta, noise_multiplier=multiplier
+            mode=mode, epsilon=epsilon, delta=asked.delta, noise_multiplier=multiplier
         )
 
     def _columns(self, party: str, rows: IntArray) -> Columns:
