@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import FedmktError, SettingInvalid
 
 if TYPE_CHECKING:
     from fedmkt.simulation.scenario.attack_schema import AttackScenario
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fedmkt.simulation.scenario.schema import Scenario
 
 _FOLDER = "fedmkt-simulations"
+_SHOWN_FAILURES = 5
 
 
 def simulate(
@@ -94,12 +95,15 @@ def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: s
         if isinstance(scenario, AttackScenario):
             if log is not None:
                 raise SettingInvalid(setting="--log", problem="attacks are not written to trackers")
-            lines = _attack(scenario, folder, many, watcher)
+            lines, failed = _attack(scenario, folder, many, watcher), None
         else:
-            lines = _sweep(scenario, folder, many, watcher, log)
+            lines, failed = _sweep(scenario, folder, many, watcher, log)
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {folder.path / PAGE}", highlight=False, soft_wrap=True)
+    if failed is not None:
+        typer.echo(failed, err=True)
+        raise typer.Exit(1)
 
 
 def _sweep(
@@ -108,14 +112,21 @@ def _sweep(
     workers: int,
     watcher: "_Live",
     log: str | None,
-) -> list[str]:
-    """Run a sweep and return its result in a sentence."""
+) -> tuple[list[str], str | None]:
+    """Run a sweep and return its result in a sentence, and what failed, if anything did."""
     from fedmkt.simulation.scenario.api import run_scenario
     from fedmkt.simulation.scenario.report import headline
-    from fedmkt.simulation.scenario.summary import lines_of
+    from fedmkt.simulation.scenario.summary import count_failed, lines_of
 
     results = run_scenario(scenario, folder, workers=workers, watcher=watcher, log=log)
-    return [headline(scenario, lines_of(results, tuple(scenario.sweep)))]
+    said = [headline(scenario, lines_of(results, tuple(scenario.sweep)))]
+    failed, trials = count_failed(results), results["trial"].n_unique()
+    if not failed:
+        return said, None
+    return said, (
+        f"{failed} of {trials} trials could not be simulated; their rows have the status failed "
+        "and its code. They are tried again when the command is."
+    )
 
 
 def _attack(
@@ -137,6 +148,7 @@ class _Live:
 
     def __init__(self, progress: Progress, task: TaskID, *, yes: bool) -> None:
         self._progress, self._task, self._yes = progress, task, yes
+        self._failures = 0
 
     def planned(self, trials: int, finished: int) -> None:
         """Set the length of the bar."""
@@ -149,6 +161,13 @@ class _Live:
         """Move the bar."""
         left = f"about {_in_words(left_s)} left" if left_s else ""
         self._progress.update(self._task, completed=finished, left=left)
+
+    def failed(self, trial: str, error: FedmktError) -> None:
+        """Say which trial failed and why; of many the first few."""
+        self._failures += 1
+        if self._failures <= _SHOWN_FAILURES:
+            words = f"{trial} failed: {error.code}: {error}"
+            self._progress.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
     def agrees(self, trials: int, left_s: float) -> bool:
         """Say how long it takes, and ask."""

@@ -17,11 +17,12 @@ import fedmkt
 from fedmkt.cli.commands import app
 from fedmkt.core.errors import (
     FedmktError,
+    OutputUnwritable,
+    PartitionImpossible,
     ResultsInUse,
     ResultsOfAnother,
     ScenarioInvalid,
     ScenarioPartMissing,
-    SettingInvalid,
     SweepTooLong,
     TrainingDiverged,
     WorkerLost,
@@ -206,21 +207,70 @@ def test_a_diverging_training_is_a_row_and_the_others_go_on(
     assert "2 trainings ended early" in (tmp_path / "report.html").read_text()
 
 
-def test_what_is_finished_before_a_failure_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = {**SMALL, "sweep": {}, "privacy": {}, "seeds": [1, 2, 3], "compare": []}
-    read = engine.carry_out
+PLAIN = {**SMALL, "sweep": {}, "privacy": {}, "seeds": [1, 2, 3], "compare": []}
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, error: FedmktError, seeds: set[int]) -> None:
+    """Make the trials of some seeds fail."""
+    carry_out = engine.carry_out
 
     def breaks(trial: Any, folder: Path) -> float:
-        if trial.seed == 3:
-            raise SettingInvalid(setting="x", problem="y")
-        return read(trial, folder)
+        if trial.seed in seeds:
+            raise error
+        return carry_out(trial, folder)
 
     monkeypatch.setattr(engine, "carry_out", breaks)
-    with pytest.raises(SettingInvalid):
-        run(values, tmp_path)
+
+
+IMPOSSIBLE = PartitionImpossible(problem="it is", advice="Do.")
+
+
+def test_a_trial_that_fails_is_a_row_with_its_code_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as failing:
+        broken(failing, IMPOSSIBLE, {2})
+        results = run(PLAIN, tmp_path)
+    rows = results.filter(pl.col("round") != 1).select("seed", "round", "status").rows()
+    assert rows == [(1, 2, "trained"), (2, 0, "failed: partition_impossible"), (3, 2, "trained")]
+    page = (tmp_path / "report.html").read_text()
+    assert "1 trial could not be simulated" in page
+    assert ">failed: partition_impossible<" in page
+    assert "ended early:" not in page
+    again = run(PLAIN, tmp_path)
+    assert again["status"].unique().to_list() == ["trained"]
+
+
+def test_a_failure_of_all_trials_is_raised_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, IMPOSSIBLE, {1, 2, 3})
+    with pytest.raises(PartitionImpossible):
+        run(PLAIN, tmp_path)
+
+
+def test_what_would_befall_every_trial_ends_the_sweep_and_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, OutputUnwritable(path="x", problem="full"), {3})
+    with pytest.raises(OutputUnwritable):
+        run(PLAIN, tmp_path)
     assert len(list((tmp_path / "trials").glob("*.json"))) == 2
+
+
+def test_the_command_says_how_many_trials_failed_and_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "study.toml").write_text(
+        'name = "study"\nseeds = [1, 2, 3]\nprotocol = "lean"\ncompare = []\n'
+        '[data]\nset = "bank_marketing"\nrows = 500\n[model]\nrounds = 1\n'
+    )
+    broken(monkeypatch, IMPOSSIBLE, {2})
+    words = [str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    told = CliRunner().invoke(app, ["simulate", *words])
+    assert told.exit_code == 1
+    assert "seed 2 failed: partition_impossible: The table cannot be divided" in told.output
+    assert "1 of 3 trials could not be simulated" in told.output
 
 
 def test_a_part_that_is_missing_is_refused_before_any_trial_runs(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from fedmkt.simulation.scenario import trials
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.effect import NEEDS
+from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.keys import all_keys, choices, explained, nearest
 from fedmkt.simulation.scenario.loading import (
@@ -369,6 +370,29 @@ def test_more_partners_than_rows_or_values_are_refused() -> None:
         deal(customers, PartitionPart(partners=101), seed=1)
     with pytest.raises(PartitionImpossible, match=r"race has [2-5] values"):
         deal(customers, PartitionPart(kind="column", column="race", partners=6), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"data": {"rows": 200}}, "the table has 200"),
+        ({"data": {"kind": "generated", "generator": {"rows": 400}}}, "the table has 300"),
+        ({"data": {"set": "bank_marketing", "test_share": 0.9}}, "the table has"),
+    ],
+    ids=["stated", "generated", "bundled"],
+)
+def test_more_partners_than_rows_are_refused_before_any_trial(
+    values: dict[str, Any], said: str
+) -> None:
+    partners = {"partition.partners": [5, 10_000]}
+    with pytest.raises(PartitionImpossible, match=said):
+        checked_trials(scenario(**values, protocol="lean", sweep=partners))
+
+
+def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:
+    many = scenario(sweep={"data.rows": [500, 100_000]})
+    with pytest.raises(SettingInvalid, match=r"data.rows = 100000 .* 32,561 rows to train on"):
+        checked_trials(many)
 
 
 def test_what_is_not_there_yet_is_refused_by_name() -> None:

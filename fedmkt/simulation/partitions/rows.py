@@ -73,7 +73,7 @@ def partition_rows(
 
     Raises: PartitionImpossible, SettingInvalid (an unknown column, or values in no group).
     """
-    _refuse_too_many(frame.height, settings)
+    refuse_too_many(frame.height, settings)
     if settings.kind == "iid":
         owner = _drawn(_even_sizes(frame.height, settings.partners), rng)
     elif settings.kind == "quantity":
@@ -94,7 +94,7 @@ def _invalid(field: str, problem: str) -> SettingInvalid:
     return SettingInvalid(setting=f"{field} of the partition", problem=problem)
 
 
-def _refuse_too_many(rows: int, settings: RowPartition) -> None:
+def refuse_too_many(rows: int, settings: RowPartition) -> None:
     """Raise: PartitionImpossible, where rows are too few whatever the way of dividing."""
     wanted = settings.partners * settings.minimum_rows
     if wanted <= rows:

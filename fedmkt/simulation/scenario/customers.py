@@ -9,8 +9,9 @@ import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -188,16 +189,56 @@ def _split(
     order = draws(seed, "rows").permutation(rows.height)
     positive = positives(rows, table.schema, target) > 0
     if test is None or data.test_share is not None:
-        share = DEFAULT_TEST_SHARE if data.test_share is None else data.test_share
-        cut = max(1, round(rows.height * share))
-        drawn, order = draw_in_shares(order, positive, cut)
+        drawn, order = draw_in_shares(order, positive, _test_rows(data, rows.height))
         test = rows[np.sort(drawn)]
     if data.rows is not None:
-        if data.rows > order.size:
-            problem = f"there are {order.size:,} rows to train on"
-            raise SettingInvalid(setting=f"data.rows = {data.rows}", problem=problem)
+        _refuse_more(data, order.size)
         order, _ = draw_in_shares(order, positive, data.rows)
     return rows[np.sort(order)], test
+
+
+def _test_rows(data: DataPart, rows: int) -> int:
+    share = DEFAULT_TEST_SHARE if data.test_share is None else data.test_share
+    return max(1, round(rows * share))
+
+
+def _refuse_more(data: DataPart, left: int) -> None:
+    """Raise SettingInvalid where more rows are asked for than are left beside the test rows."""
+    if data.rows is not None and data.rows > left:
+        problem = f"there are {left:,} rows to train on"
+        raise SettingInvalid(setting=f"data.rows = {data.rows}", problem=problem)
+
+
+def rows_to_train(data: DataPart) -> int | None:
+    """Return how many rows there are to train on at most, None where only reading them tells.
+
+    Raises: SettingInvalid (fewer than are asked for).
+    """
+    whole = _height(data)
+    if whole is None:
+        return data.rows
+    own_test = data.kind == "bundled" and data.set == "adult" and data.test_share is None
+    left = whole if own_test else whole - _test_rows(data, whole)
+    _refuse_more(data, left)
+    return left if data.rows is None else data.rows
+
+
+def _height(data: DataPart) -> int | None:
+    if data.kind == "generated":
+        return data.generator.rows
+    if data.kind == "bundled":
+        return _bundled_height(data.set)
+    if data.path is None or data.path.suffix != ".parquet":
+        return None
+    try:
+        return int(pl.scan_parquet(data.path, glob=False).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError):
+        return None  # reading it says why
+
+
+@cache
+def _bundled_height(name: Literal["adult", "bank_marketing"]) -> int:
+    return bundled.load("adult_train" if name == "adult" else name).height
 
 
 def _target(schema: TableSchema, asked: str | None) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import polars as pl
 
 from fedmkt.core.errors import ScenarioPartMissing
-from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows
+from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows, refuse_too_many
 from fedmkt.simulation.partitions.value_groups import PRESETS
-from fedmkt.simulation.scenario.customers import Customers, draws
-from fedmkt.simulation.scenario.parts import PartitionPart
+from fedmkt.simulation.scenario.customers import Customers, draws, rows_to_train
+from fedmkt.simulation.scenario.parts import DataPart, PartitionPart
 from fedmkt.simulation.world import COORDINATOR
 
 Parts = dict[str, pl.DataFrame]
@@ -35,6 +35,17 @@ def deal(customers: Customers, partition: PartitionPart, seed: int) -> Parts:
     parts = {name: frame[places] for name, places in rows.items()}
     column = _column(customers, partition)
     return parts if kind_of(partition) != "by_column" else _named(parts, str(column))
+
+
+def refuse_undealt(data: DataPart, partition: PartitionPart) -> None:
+    """Refuse what is known to be impossible before a table is read.
+
+    Raises: ScenarioPartMissing, SettingInvalid, PartitionImpossible.
+    """
+    kind_of(partition)
+    rows = rows_to_train(data)
+    if rows is not None:
+        refuse_too_many(rows, RowPartition(kind="iid", partners=partition.partners))
 
 
 def _named(parts: Parts, column: str) -> Parts:

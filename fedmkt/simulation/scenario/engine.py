@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from fedmkt.core.errors import SweepTooLong
+from fedmkt.core.errors import FedmktError, SweepTooLong
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import Finished, ResultsFolder
 from fedmkt.simulation.scenario.results import Done
@@ -47,6 +47,10 @@ class SweepWatcher(Protocol):
         """So many trials are finished; the others take about so many seconds."""
         ...
 
+    def failed(self, trial: str, error: FedmktError) -> None:
+        """A trial could not be simulated; the others go on. trial: in words."""
+        ...
+
     def agrees(self, trials: int, left_s: float) -> bool:
         """Answer whether a sweep that takes so long is to go on."""
         ...
@@ -59,6 +63,9 @@ class Unwatched:
         """Show nothing."""
 
     def advanced(self, finished: int, left_s: float) -> None:
+        """Show nothing."""
+
+    def failed(self, trial: str, error: FedmktError) -> None:
         """Show nothing."""
 
     def agrees(self, trials: int, left_s: float) -> bool:  # noqa: ARG002
@@ -102,11 +109,22 @@ def run_sweep(
 ) -> Done:
     """Run every trial that is not finished, and return all, in order. `folder` is held.
 
-    Raises: SweepTooLong where the watcher does not agree; WorkerLost; and what a trial raises. What
-        is finished then is kept.
+    One that cannot be simulated is a row with the code of the reason; it is tried again another
+    time.
+    Raises: SweepTooLong where the watcher does not agree; WorkerLost; what ends a sweep; what the
+        first trial raised where all of them failed. What is finished then is kept.
     """
-    plan = Plan(trials, _is_finished, carry_out, _cost)
+    errors: dict[str, FedmktError] = {}
+
+    def failed(trial: Trial, error: FedmktError) -> None:
+        folder.fail(trial.id, error.code)
+        errors[trial.id] = error
+        watcher.failed(trial.words, error)
+
+    plan = Plan(trials, _is_finished, carry_out, _cost, failed)
     run_unfinished(plan, folder, workers=workers, watcher=watcher)
+    if trials and len(errors) == len(trials):
+        raise errors[trials[0].id]
     return [(trial, _read(folder, trial)) for trial in trials]
 
 
@@ -115,13 +133,15 @@ class Plan(Generic[T]):
     """Trials of any sort: which are finished, how one is carried out, and its rough seconds.
 
     work: a function of a module, so that worker processes find it; it makes a trial's rows durable
-    and returns the seconds it took.
+    and returns the seconds it took. failed: told of a trial that could not be carried out; without
+    it such a trial ends the sweep.
     """
 
     trials: Sequence[T]
     finished: Callable[[T, ResultsFolder], bool]
     work: Callable[[T, Path], float]
     seconds: Callable[[T], float]
+    failed: Callable[[T, FedmktError], None] | None = None
 
 
 def run_unfinished(
@@ -145,8 +165,14 @@ def _carry_out_all(
     clock: _Clock,
     watcher: SweepWatcher,
 ) -> None:
-    def done(trial: T, seconds: float) -> None:
-        clock.took(trial.id, seconds)
+    def done(trial: T, took: float | FedmktError) -> None:
+        if isinstance(took, FedmktError):
+            if plan.failed is None:
+                raise took
+            plan.failed(trial, took)
+            clock.to_do.pop(trial.id)
+        else:
+            clock.took(trial.id, took)
         watcher.advanced(len(plan.trials) - len(clock.to_do), clock.left_s())
 
     with worker_pool(clock.workers) as run:
@@ -163,7 +189,8 @@ def _carry_out_all(
 
 
 def _is_finished(trial: Trial, folder: ResultsFolder) -> bool:
-    return folder.finished(trial.id) is not None
+    found = folder.finished(trial.id)
+    return found is not None and not found.failed
 
 
 def _cost(trial: Trial) -> float:

@@ -7,7 +7,7 @@ from fedmkt.core.errors import ScenarioPartMissing
 from fedmkt.simulation.scenario import additive, network
 from fedmkt.simulation.scenario.additive import check_additive, run_additive
 from fedmkt.simulation.scenario.customers import Customers, read_customers, source_of
-from fedmkt.simulation.scenario.dealing import Parts, deal, kind_of
+from fedmkt.simulation.scenario.dealing import Parts, deal, refuse_undealt
 from fedmkt.simulation.scenario.network import check_network, run_network
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
@@ -28,7 +28,7 @@ def _dealt_out(setting: Setting, seed: int) -> tuple[Customers, Parts]:
 
 def _refuse_undealt(setting: Setting) -> None:
     source_of(setting.data)
-    kind_of(setting.partition)
+    refuse_undealt(setting.data, setting.partition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 from fedmkt.core.errors import ResultsInUse, ResultsOfAnother, SettingInvalid
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.attack_trials import attack_family
-from fedmkt.simulation.scenario.rows import Row
+from fedmkt.simulation.scenario.rows import Row, failed_row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import family_of
 from fedmkt.storage.whole_file import unwritable, write_whole
@@ -29,10 +29,11 @@ _OWNER, _TRIALS, _WORK, _LOCK = "scenario.json", "trials", ".work", ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished trial: its rows, and the seconds its parts took."""
+    """A finished trial: its rows, and the seconds its parts took. failed: it has no others."""
 
     rows: tuple[Row, ...]
     seconds: dict[str, float]
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,19 @@ class ResultsFolder:
             if value is None:
                 return None
             rows = tuple(Row(**row) for row in value["rows"])
-            return Finished(rows, {name: float(s) for name, s in value["seconds"].items()})
+            seconds = {name: float(s) for name, s in value["seconds"].items()}
+            return Finished(rows, seconds, failed=value.get("failed") is True)
         except (ValueError, KeyError, TypeError):
             return None
 
     def finish(self, trial: str, rows: Sequence[Row], seconds: dict[str, float]) -> None:
         """Make a trial's rows durable. Raises: OutputUnwritable."""
         self.keep(trial, {"rows": [asdict(row) for row in rows], "seconds": seconds})
+
+    def fail(self, trial: str, code: str) -> None:
+        """Write down that a trial could not be simulated, and why. Raises: OutputUnwritable."""
+        rows = [asdict(failed_row(code))]
+        self.keep(trial, {"rows": rows, "seconds": {}, "failed": True})
 
     def kept(self, trial: str) -> Any:
         """Return what `keep` made durable, or None. A file that is not whole counts for nothing."""

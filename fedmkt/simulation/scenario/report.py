@@ -64,7 +64,8 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         ],
         worth=worth,
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
-        ended=sum(line.ended for line in lines),
+        ended=sum(line.ended - line.failed for line in lines),
+        failed=sum(line.failed for line in lines),
     )
 
 

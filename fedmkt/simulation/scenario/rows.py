@@ -21,6 +21,7 @@ from fedmkt.simulation.scenario.schema import Setting
 
 Method = Literal["federated", "pooled", "alone", "pair", "truth"]
 TRAINED, DIVERGED, TOO_FEW = "trained", "diverged", "too few partners"
+FAILED = "failed: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Row:
 
     partner: whose model, where it was trained alone. status: `trained`, or `diverged` where the
     training left the finite numbers in this round, which is then its last, or `too few partners`
-    where fewer answered in it than the quorum, or than a robust rule needs. epsilon: what all
+    where fewer answered in it than the quorum, or than a robust rule needs, or `failed: CODE` where
+    the trial could not be simulated, in round 0. epsilon: what all
     rounds so far cost a customer, None without noise. clock_s: simulated seconds since the first
     round began. bytes and exchanges: of the whole training, in its last row; None where nothing was
     sent.
@@ -54,6 +56,11 @@ class Row:
     shared_gain: float | None = None
     share: float | None = None
     true_share: float | None = None
+
+
+def failed_row(code: str) -> Row:
+    """Return the only row of a trial that could not be simulated. code: the error's."""
+    return Row("federated", 0, status=f"{FAILED}{code}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from fedmkt.evaluation.metrics import student_half
-from fedmkt.simulation.scenario.rows import TRAINED
+from fedmkt.simulation.scenario.rows import FAILED, TRAINED
 
 Values = tuple[object, ...]
 _TO_THE_END = pl.col("status") == TRAINED
@@ -31,8 +31,9 @@ class Mean:
 class Line:
     """One combination of swept values: the joint model, and what stands beside it.
 
-    alone: the best partner's own model, by its mean. ended: how many joint trainings ended early.
-    first_end: why and in which round the first of those did. clock_s: simulated seconds of a whole
+    alone: the best partner's own model, by its mean. ended: how many joint trainings ended early,
+    failed: how many of those trials could not be simulated. first_end: why and in which round the
+    first of them did. clock_s: simulated seconds of a whole
     training.
     """
 
@@ -41,6 +42,7 @@ class Line:
     pooled: Mean | None
     alone: Mean | None
     ended: int
+    failed: int
     first_end: str | None
     epsilon: float | None
     exchanges: float | None
@@ -80,12 +82,25 @@ def _line(values: Values, rows: pl.DataFrame) -> Line:
         pooled=_aucs(rows.filter(pl.col("method") == "pooled")),
         alone=_best_alone(rows.filter(pl.col("method") == "alone")),
         ended=early.height,
-        first_end=f"{early['status'][0]} in round {early['round'][0]}" if early.height else None,
+        failed=count_failed(early),
+        first_end=_first_end(early),
         epsilon=_plain_mean(kept["epsilon"]),
         exchanges=_plain_mean(kept["exchanges"]),
         size_bytes=_plain_mean(kept["bytes_up"] + kept["bytes_down"]),
         clock_s=_plain_mean(kept["clock_s"]),
     )
+
+
+def count_failed(rows: pl.DataFrame) -> int:
+    """Return how many trials could not be simulated."""
+    return rows.filter(pl.col("status").str.starts_with(FAILED)).height
+
+
+def _first_end(early: pl.DataFrame) -> str | None:
+    if not early.height:
+        return None
+    status, number = early["status"][0], early["round"][0]
+    return f"{status} in round {number}" if number else str(status)
 
 
 def _aucs(rows: pl.DataFrame) -> Mean | None:

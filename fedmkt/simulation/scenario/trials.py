@@ -39,6 +39,13 @@ class Trial:
     seed: int
     swept: Mapping[str, JsonValue]
 
+    @property
+    def words(self) -> str:
+        """Return which trial it is, as `privacy.epsilon = 1, seed 2`."""
+        return ", ".join(
+            (*(f"{key} = {one}" for key, one in self.swept.items()), f"seed {self.seed}")
+        )
+
 
 def expand(scenario: Scenario) -> tuple[Trial, ...]:
     """Return all trials: the first swept key varies slowest, seeds fastest.

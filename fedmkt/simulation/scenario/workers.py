@@ -10,26 +10,37 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from fedmkt.core.errors import WorkerLost
+from fedmkt.core.errors import (
+    ExtraMissing,
+    FedmktError,
+    FileMissing,
+    OutputUnwritable,
+    StorageFailed,
+    WorkerLost,
+)
 from fedmkt.transport.leash import begin_on, one_thread_each
 
 T = TypeVar("T")
+ENDING = (ExtraMissing, FileMissing, OutputUnwritable, StorageFailed)
+"""What is no fault of a trial: the others would meet it too, and it passes without a change of the
+scenario."""
 
 
 class RunAll(Protocol):
-    """Does the same work for many trials and tells of each one that is done."""
+    """Does the same work for many trials and tells of each one that is done, or failed."""
 
     def __call__(
         self,
         work: Callable[[T, Path], float],
         trials: Sequence[T],
         folder: Path,
-        told: Callable[[T, float], None],
+        told: Callable[[T, float | FedmktError], None],
     ) -> None:
-        """Run them, in this order as far as there are workers. Raises: what `work` raises."""
+        """Run them, in this order as far as there are workers. Raises: what ends a sweep."""
         ...
 
 
@@ -68,10 +79,20 @@ def _here(
     work: Callable[[T, Path], float],
     trials: Sequence[T],
     folder: Path,
-    told: Callable[[T, float], None],
+    told: Callable[[T, float | FedmktError], None],
 ) -> None:
     for trial in trials:
-        told(trial, work(trial, folder))
+        told(trial, _outcome(partial(work, trial, folder)))
+
+
+def _outcome(work: Callable[[], float]) -> float | FedmktError:
+    """Return the seconds that a trial took, or why it failed. Raises: what ends a sweep."""
+    try:
+        return work()
+    except ENDING:
+        raise
+    except FedmktError as error:
+        return error
 
 
 class _Pooled:
@@ -85,12 +106,12 @@ class _Pooled:
         work: Callable[[T, Path], float],
         trials: Sequence[T],
         folder: Path,
-        told: Callable[[T, float], None],
+        told: Callable[[T, float | FedmktError], None],
     ) -> None:
-        """Run them. Raises: WorkerLost, and what `work` raises."""
+        """Run them. Raises: WorkerLost, and what else ends a sweep."""
         begun = {self._pool.submit(work, trial, folder): trial for trial in trials}
         try:
             for future in as_completed(begun):
-                told(begun[future], future.result())
+                told(begun[future], _outcome(future.result))
         except BrokenProcessPool:
             raise WorkerLost from None
