@@ -954,8 +954,8 @@ class ResultsOfAnother(ScenarioError):
 
     code = "results_of_another"
     template = (
-        "{path} holds the results of another scenario ({name}), or of another version of it. Name "
-        "another folder with --out; nothing there was changed."
+        "{path} holds the results of another scenario: {difference}. Name another folder with "
+        "--out; nothing there was changed."
     )
 
 

@@ -1,6 +1,7 @@
 """`fedmkt simulate` and `fedmkt.simulate()`: whole sweeps, killed ones, and what they refuse."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -163,10 +164,31 @@ def test_a_trial_whose_file_is_not_whole_is_run_again(
 
 def test_the_results_of_another_scenario_are_refused_untouched(whole: Path) -> None:
     before = {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()}
-    for other in ({"name": "other"}, {"model": {"rounds": 3, "max_bins": 8}}, {"protocol": "full"}):
-        with pytest.raises(ResultsOfAnother):
+    for other, said in (
+        ({"name": "other"}, "name = small there, other here"),
+        ({"model": {"rounds": 3, "max_bins": 8}}, "model.rounds = 2 there, 3 here"),
+        ({"protocol": "full"}, "protocol = lean there, full here"),
+        (
+            {"sweep": {"privacy.epsilon": [1], "data.rows": [600]}},
+            "data.rows is swept over here alone",
+        ),
+    ):
+        with pytest.raises(ResultsOfAnother, match=re.escape(f"scenario: {said}. Name")):
             run({**SMALL, **other}, whole)
     assert {file: file.read_bytes() for file in whole.rglob("*") if file.is_file()} == before
+
+
+def test_results_of_a_table_that_changed_are_refused_without_a_word_of_it(tmp_path: Path) -> None:
+    file, folder = tmp_path / "own.csv", ResultsFolder(tmp_path / "out")
+    data = {"kind": "file", "path": str(file), "target": "bought"}
+    scenario = scenario_of({"name": "own", "data": data}, source="test")
+    file.write_text("age,bought\n31,0\n")
+    with folder.held(scenario):
+        pass
+    file.write_text("age,bought\n31,0\n47,1\n")
+    with pytest.raises(ResultsOfAnother, match="bytes of a file") as refused, folder.held(scenario):
+        pass
+    assert "47" not in str(refused.value)
 
 
 def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path) -> None:

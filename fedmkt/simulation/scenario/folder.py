@@ -15,9 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fedmkt import __version__
 from fedmkt.core.errors import ResultsInUse, ResultsOfAnother, SettingInvalid
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.attack_trials import attack_family
+from fedmkt.simulation.scenario.difference import difference
 from fedmkt.simulation.scenario.rows import Row, failed_row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import family_of
@@ -78,22 +80,27 @@ class ResultsFolder:
         """Raise ResultsOfAnother unless the folder is empty or of this scenario."""
         try:
             owner = json.loads((self.path / _OWNER).read_bytes())
-            stands, name = owner["family"], owner["name"]
+            stands, found = owner["family"], difference(owner, scenario)
         except FileNotFoundError:
             if not self.path.exists() or {one.name for one in self.path.iterdir()} <= {_LOCK}:
                 return
-            stands, name = None, "none is named there"
-        except (OSError, ValueError, KeyError, TypeError):
-            stands, name = None, "its scenario.json cannot be read"
+            stands, found = None, "it has files and no scenario.json"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            stands, found = None, "its scenario.json cannot be read"
         if stands != _family(scenario):
-            raise ResultsOfAnother(path=self.path, name=name)
+            raise ResultsOfAnother(path=self.path, difference=found)
 
     def _take(self, scenario: AnyScenario) -> None:
         with unwritable(self.work):
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
         plain = scenario.model_dump(mode="json")
-        owner = {"name": scenario.name, "family": _family(scenario), "scenario": plain}
+        owner = {
+            "name": scenario.name,
+            "family": _family(scenario),
+            "version": __version__,
+            "scenario": plain,
+        }
         write_whole(self.path / _OWNER, json.dumps(owner, indent=2).encode() + b"\n")
 
     def finished(self, trial: str) -> Finished | None:
