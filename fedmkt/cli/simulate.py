@@ -1,27 +1,22 @@
 """`fedmkt simulate`: a scenario and the sweep over it, into a folder of results."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from fedmkt.core.errors import FedmktError, SettingInvalid
+from fedmkt.core.errors import SettingInvalid
 
 if TYPE_CHECKING:
     from fedmkt.simulation.scenario.attack_schema import AttackScenario
+    from fedmkt.simulation.scenario.engine import SweepWatcher
     from fedmkt.simulation.scenario.folder import ResultsFolder
     from fedmkt.simulation.scenario.schema import Scenario
 
 _FOLDER = "fedmkt-simulations"
-_SHOWN_FAILURES = 5
 
 
 def simulate(
@@ -82,6 +77,7 @@ def simulate(
 
 def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: str | None) -> None:
     # Imported here so that --help and mistakes answer at once.
+    from fedmkt.cli.simulate_progress import shown
     from fedmkt.simulation.scenario.attack_schema import AttackScenario
     from fedmkt.simulation.scenario.folder import ResultsFolder
     from fedmkt.simulation.scenario.loading import load_any
@@ -91,7 +87,7 @@ def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: s
     scenario = load_any(Path(given))
     folder = ResultsFolder(out or Path(_FOLDER) / scenario.name)
     console, many = Console(), workers or usual_workers()
-    with _live(console, yes=yes) as watcher:
+    with shown(console, yes=yes) as watcher:
         if isinstance(scenario, AttackScenario):
             if log is not None:
                 raise SettingInvalid(setting="--log", problem="attacks are not written to trackers")
@@ -110,7 +106,7 @@ def _sweep(
     scenario: "Scenario",
     folder: "ResultsFolder",
     workers: int,
-    watcher: "_Live",
+    watcher: "SweepWatcher",
     log: str | None,
 ) -> tuple[list[str], str | None]:
     """Run a sweep and return its result in a sentence, and what failed, if anything did."""
@@ -130,7 +126,7 @@ def _sweep(
 
 
 def _attack(
-    scenario: "AttackScenario", folder: "ResultsFolder", workers: int, watcher: "_Live"
+    scenario: "AttackScenario", folder: "ResultsFolder", workers: int, watcher: "SweepWatcher"
 ) -> list[str]:
     """Run an attack and return its result in a sentence, and the main figure for each defence."""
     from fedmkt.simulation.scenario.attack_report import attack_headline, tables_of
@@ -141,62 +137,6 @@ def _attack(
     width = max(len(line.defence) for line in table.lines)
     rows = [f"  {line.defence:<{width}}  {line.value} ({line.interval})" for line in table.lines]
     return [attack_headline(scenario, found), *rows]
-
-
-class _Live:
-    """A bar over the trials, with the time left; asks on a terminal before a long sweep."""
-
-    def __init__(self, progress: Progress, task: TaskID, *, yes: bool) -> None:
-        self._progress, self._task, self._yes = progress, task, yes
-        self._failures = 0
-
-    def planned(self, trials: int, finished: int) -> None:
-        """Set the length of the bar."""
-        if finished:
-            words = f"{finished} of {trials} trials were finished before and are kept"
-            self._progress.console.print(words, highlight=False)
-        self._progress.update(self._task, total=trials, completed=finished, left="")
-
-    def advanced(self, finished: int, left_s: float) -> None:
-        """Move the bar."""
-        left = f"about {_in_words(left_s)} left" if left_s else ""
-        self._progress.update(self._task, completed=finished, left=left)
-
-    def failed(self, trial: str, error: FedmktError) -> None:
-        """Say which trial failed and why; of many the first few."""
-        self._failures += 1
-        if self._failures <= _SHOWN_FAILURES:
-            words = f"{trial} failed: {error.code}: {error}"
-            self._progress.console.print(words, markup=False, highlight=False, soft_wrap=True)
-
-    def agrees(self, trials: int, left_s: float) -> bool:
-        """Say how long it takes, and ask."""
-        self._progress.stop()
-        typer.echo(f"{trials} trials will take about {_in_words(left_s)}")
-        agreed = self._yes or (
-            sys.stdin.isatty() and click.confirm("Go on? What is finished is kept")
-        )
-        self._progress.start()
-        return agreed
-
-
-@contextmanager
-def _live(console: Console, *, yes: bool) -> Iterator[_Live]:
-    columns = (
-        TextColumn("trials"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield _Live(progress, progress.add_task("trials", total=None, left=""), yes=yes)
-
-
-def _in_words(seconds: float) -> str:
-    for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(1, round(seconds))} seconds"
 
 
 def _list() -> None:
