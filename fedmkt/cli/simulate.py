@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from fedmkt.simulation.scenario.schema import Scenario
 
 _FOLDER = "fedmkt-simulations"
+_NONE_TRAINED = (
+    "No trial trained a joint model to the end, so there is no result. Change what the report says "
+    "ended them, as model.ridge or model.learning_rate for diverged ones, or participation."
+)
 
 
 def simulate(
@@ -109,16 +113,18 @@ def _sweep(
     watcher: "SweepWatcher",
     log: str | None,
 ) -> tuple[list[str], str | None]:
-    """Run a sweep and return its result in a sentence, and what failed, if anything did."""
+    """Run a sweep and return its result in a sentence, and why it counts as failed, if it does."""
     from fedmkt.simulation.scenario.api import run_scenario
     from fedmkt.simulation.scenario.report import headline
     from fedmkt.simulation.scenario.summary import count_failed, lines_of
 
     results = run_scenario(scenario, folder, workers=workers, watcher=watcher, log=log)
-    said = [headline(scenario, lines_of(results, tuple(scenario.sweep)))]
+    lines = lines_of(results, tuple(scenario.sweep))
+    said = [headline(scenario, lines)]
     failed, trials = count_failed(results), results["trial"].n_unique()
     if not failed:
-        return said, None
+        none = all(line.joint is None for line in lines)
+        return said, _NONE_TRAINED if none else None
     return said, (
         f"{failed} of {trials} trials could not be simulated; their rows have the status failed "
         "and its code. They are tried again when the command is."

@@ -433,6 +433,20 @@ def test_the_command_runs_a_file_and_says_where_the_page_is(tmp_path: Path) -> N
     assert (tmp_path / "out" / "report.html").exists()
 
 
+def test_the_command_ends_with_1_where_no_joint_model_was_trained(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(
+        'name = "away"\nprotocol = "lean"\ncompare = []\n'
+        '[data]\nset = "bank_marketing"\nrows = 500\n[model]\nrounds = 1\n'
+        "[participation]\ndropout = 0.999\nquorum = 3\n"
+    )
+    words = [str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    told = CliRunner().invoke(app, ["simulate", *words])
+    assert told.exit_code == 1
+    assert "no joint model was trained to the end (too few partners in round 1)" in told.output
+    assert "No trial trained a joint model to the end" in told.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+
+
 def test_help_list_and_explain_tell_what_there_is() -> None:
     runner = CliRunner()
     assert "--explain" in runner.invoke(app, ["simulate", "--help"]).output
