@@ -44,6 +44,10 @@ class Shown:
         if self._failures <= _SHOWN_FAILURES:
             self.say(f"{trial} failed: {error.code}: {error}")
 
+    def noted(self, words: str) -> None:
+        """Say it."""
+        self.say(words)
+
     def agrees(self, trials: int, left_s: float) -> bool:
         """Say how long it takes, and ask."""
         typer.echo(f"{trials} trials will take about {in_words(left_s)}")

@@ -414,6 +414,18 @@ def test_a_frame_that_nothing_can_be_learnt_from_is_refused_in_words(
         fedmkt.simulate(values, tables=tables)
 
 
+def test_rows_of_customers_who_had_one_are_counted_and_told(tmp_path: Path) -> None:
+    own = {"name": "own", "protocol": "lean", "compare": [], "data": {"target": "bought"}}
+    once = BOUGHT.with_columns(customer=pl.int_range(pl.len()))
+    said = "3 rows were left out: of each customer the first row counts"
+    with pytest.warns(UserWarning, match=said) as warned:
+        fedmkt.simulate(own, tables=once.vstack(once.head(3)), out=tmp_path)
+    assert warned[0].filename == __file__
+    assert said in (tmp_path / "report.html").read_text()
+    fedmkt.simulate(own, tables=once, out=tmp_path / "once")
+    assert "left out" not in (tmp_path / "once" / "report.html").read_text()
+
+
 def test_importing_fedmkt_imports_none_of_the_simulation() -> None:
     code = "import sys, fedmkt; print(fedmkt.simulate.__name__, 'polars' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from fedmkt.simulation.scenario.loading import (
     scenario_of,
 )
 from fedmkt.simulation.scenario.report import write_page
-from fedmkt.simulation.scenario.results import write_tables
+from fedmkt.simulation.scenario.results import note_of, write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
 from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
 from fedmkt.simulation.scenario.tracking import open_tracker, write_to
@@ -50,7 +51,8 @@ def simulate(
     Args: scenario: a dictionary with the keys of a scenario file, a file, or a bundled one's name.
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
         [partition] says, or a frame for each partner. out: the results folder, as of the command;
-        None keeps nothing. workers: processes; from a script, call with more than one only below
+        None keeps nothing; rows that were left out are then told by a warning alone. workers:
+        processes; from a script, call with more than one only below
         `if __name__ == "__main__":`. log: a tracker, mlflow:URI or tensorboard:FOLDER.
     Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
     """
@@ -60,7 +62,15 @@ def simulate(
         wanted = _scenario(scenario, tables, file)
         if isinstance(wanted, AttackScenario):
             return run_attack(wanted, folder, workers=workers, watcher=Unwatched())[0]
-        return run_scenario(wanted, folder, workers=workers, watcher=Unwatched(), log=log)
+        return run_scenario(wanted, folder, workers=workers, watcher=_Warns(), log=log)
+
+
+class _Warns(Unwatched):
+    """Warns of what there is to know of the results."""
+
+    def noted(self, words: str) -> None:
+        """Warn, at the line that called `fedmkt.simulate`."""
+        warnings.warn(words, stacklevel=5)
 
 
 def run_scenario(
@@ -82,7 +92,10 @@ def run_scenario(
     with folder.held(scenario):
         done = run_sweep(trials, folder, workers=workers, watcher=watcher)
         results = write_tables(folder.path, done)
-        write_page(folder.path, scenario, results)
+        note = note_of(done)
+        write_page(folder.path, scenario, results, note=note)
+        if note:
+            watcher.noted(note)
         if tracker is not None:
             write_to(tracker, done)
     return results

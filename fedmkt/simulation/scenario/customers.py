@@ -38,6 +38,7 @@ class Customers:
     """Everybody's customers before they are dealt out, and the rows every figure is measured on.
 
     features: what models predict from. declared: the schema was given, not read off the rows.
+    left_out: rows of customers who had one already.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Customers:
     public: PublicTable
     features: tuple[str, ...]
     declared: bool
+    left_out: int
 
     @property
     def schema(self) -> TableSchema:
@@ -59,13 +61,15 @@ class Customers:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as its source gives it. test: its own test rows, None where it has none."""
+    """A table as its source gives it. test: its own test rows, None where it has none. left_out:
+    rows of customers who had one already."""
 
     name: str
     rows: pl.DataFrame
     schema: TableSchema
     test: pl.DataFrame | None = None
     declared: bool = True
+    left_out: int = 0
 
 
 def draws(seed: int, what: str) -> np.random.Generator:
@@ -92,6 +96,7 @@ def customers_of(table: Table, data: DataPart, seed: int) -> Customers:
         public=PublicTable(test, table.schema, target),
         features=_features(table.schema, data.features, target),
         declared=table.declared,
+        left_out=table.left_out,
     )
 
 
@@ -134,7 +139,7 @@ def _checked(name: str, frame: pl.DataFrame, schema: TableSchema, *, declared: b
     others = frame.select(column for column in frame.columns if column not in known)
     rows = conform(frame, schema).hstack(others)
     once = rows.unique(schema.customer_key, keep="first", maintain_order=True)
-    return Table(name, once, schema, declared=declared)
+    return Table(name, once, schema, declared=declared, left_out=rows.height - once.height)
 
 
 def _schema(path: Path) -> TableSchema:

@@ -51,6 +51,10 @@ class SweepWatcher(Protocol):
         """A trial could not be simulated; the others go on. trial: in words."""
         ...
 
+    def noted(self, words: str) -> None:
+        """There is something to know of the results."""
+        ...
+
     def agrees(self, trials: int, left_s: float) -> bool:
         """Answer whether a sweep that takes so long is to go on."""
         ...
@@ -66,6 +70,9 @@ class Unwatched:
         """Show nothing."""
 
     def failed(self, trial: str, error: FedmktError) -> None:
+        """Show nothing."""
+
+    def noted(self, words: str) -> None:
         """Show nothing."""
 
     def agrees(self, trials: int, left_s: float) -> bool:  # noqa: ARG002

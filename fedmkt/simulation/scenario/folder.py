@@ -31,11 +31,16 @@ _OWNER, _TRIALS, _WORK, _LOCK = "scenario.json", "trials", ".work", ".lock"
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished trial: its rows, and the seconds its parts took. failed: it has no others."""
+    """A finished trial: its rows, and the seconds its parts took.
+
+    failed: it could not be simulated. left_out: rows of its table that were not read, since of each
+    customer one row counts.
+    """
 
     rows: tuple[Row, ...]
     seconds: dict[str, float]
     failed: bool = False
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +116,17 @@ class ResultsFolder:
                 return None
             rows = tuple(Row(**row) for row in value["rows"])
             seconds = {name: float(s) for name, s in value["seconds"].items()}
-            return Finished(rows, seconds, failed=value.get("failed") is True)
+            failed, left_out = value.get("failed") is True, int(value.get("left_out", 0))
+            return Finished(rows, seconds, failed=failed, left_out=left_out)
         except (ValueError, KeyError, TypeError):
             return None
 
-    def finish(self, trial: str, rows: Sequence[Row], seconds: dict[str, float]) -> None:
+    def finish(
+        self, trial: str, rows: Sequence[Row], seconds: dict[str, float], *, left_out: int = 0
+    ) -> None:
         """Make a trial's rows durable. Raises: OutputUnwritable."""
-        self.keep(trial, {"rows": [asdict(row) for row in rows], "seconds": seconds})
+        plain = [asdict(row) for row in rows]
+        self.keep(trial, {"rows": plain, "seconds": seconds, "left_out": left_out})
 
     def fail(self, trial: str, code: str) -> None:
         """Write down that a trial could not be simulated, and why. Raises: OutputUnwritable."""

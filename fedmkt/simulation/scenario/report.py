@@ -35,14 +35,17 @@ class _Head:
     created: None = None
 
 
-def write_page(folder: Path, scenario: Scenario, results: pl.DataFrame) -> Path:
-    """Write report.html whole or not at all, and return its path. Raises: OutputUnwritable."""
+def write_page(folder: Path, scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> Path:
+    """Write report.html whole or not at all, and return its path. note: of the tables.
+
+    Raises: OutputUnwritable.
+    """
     path = folder / PAGE
-    write_whole(path, render(scenario, results).encode())
+    write_whole(path, render(scenario, results, note=note).encode())
     return path
 
 
-def render(scenario: Scenario, results: pl.DataFrame) -> str:
+def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
     """Return the whole page as HTML."""
     keys = tuple(scenario.sweep)
     lines = lines_of(results, keys)
@@ -53,6 +56,7 @@ def render(scenario: Scenario, results: pl.DataFrame) -> str:
         palettes(),
         report=_Head(),
         scenario=scenario,
+        note=note,
         headline=headline(scenario, lines),
         keys=keys,
         lines=lines,

@@ -61,6 +61,15 @@ def timings_of(done: Done) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+def note_of(done: Done) -> str:
+    """Return what is to be known of the tables that were read, or nothing."""
+    left_out = max((finished.left_out for _, finished in done), default=0)
+    if not left_out:
+        return ""
+    rows = "1 row was" if left_out == 1 else f"{left_out:,} rows were"
+    return f"{rows} left out: of each customer the first row counts."
+
+
 def write_tables(folder: Path, done: Done) -> pl.DataFrame:
     """Write both tables, each whole or not at all, and return the results.
 

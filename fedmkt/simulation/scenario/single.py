@@ -40,5 +40,5 @@ def carry_out(trial: Trial, folder: Path) -> float:
         )
         rows = trained.run(task)
     whole = time.monotonic() - started
-    results.finish(trial.id, rows, {**seconds, "whole": whole})
+    results.finish(trial.id, rows, {**seconds, "whole": whole}, left_out=customers.left_out)
     return whole

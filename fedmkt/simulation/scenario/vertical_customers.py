@@ -115,6 +115,7 @@ def share_customers(setting: Setting, seed: int) -> tuple[SharedCustomers, Parts
         public=plain.public,
         features=tuple(name for names in columns.values() for name in names),
         declared=plain.declared,
+        left_out=plain.left_out,
         owner=asked[0].name,
         columns=columns,
         parties=parties,
