@@ -1,5 +1,8 @@
 """`fedmkt node`: a partner's node, for the engineer who runs it."""
 
+import re
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +63,7 @@ def _sentences(outcome: DryRun) -> list[str]:
         lines.append("  nothing would leave this node; if it were allowed, it would be:")
     else:
         lines.append("  would leave this node:")
-    lines += [f"    - {item}" for item in outcome.leaves]
+    lines += [f"    - {item}" for item in _in_short(outcome.leaves)]
     lines.append("    - a signed receipt, the audit log's latest hash, keys and signatures")
     lines.append("  never leaves: rows, identifiers, unmasked sums, the reason of a refusal")
     if not outcome.epsilon:
@@ -71,6 +74,19 @@ def _sentences(outcome: DryRun) -> list[str]:
         lines.append(f"  costs: epsilon {outcome.epsilon:.3f} at delta {outcome.delta:g}")
     pairs = zip(outcome.left_before, outcome.left_after, strict=True)
     return lines + [line for before, after in pairs for line in _left(before, after)]
+
+
+def _in_short(leaves: Sequence[str]) -> list[str]:
+    """Return what leaves with the rounds in which the same does as one."""
+    rounds = [re.fullmatch(r"round (\d+): (.*)", item) for item in leaves]
+    short: list[str] = []
+    for what, group in groupby(zip(leaves, rounds, strict=True), lambda one: one[1] and one[1][2]):
+        items, matches = zip(*group, strict=True)
+        if what is None or len(items) == 1:
+            short += items
+        else:
+            short.append(f"rounds {matches[0][1]} to {matches[-1][1]}, each: {what}")
+    return short
 
 
 def _left(before: Balance, after: Balance) -> list[str]:

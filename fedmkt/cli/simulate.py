@@ -146,32 +146,27 @@ def _attack(
 
 
 def _list() -> None:
-    from fedmkt.simulation.scenario.attack_kinds import KINDS as KINDS_OF_ATTACK
-    from fedmkt.simulation.scenario.customers import SOURCES
-    from fedmkt.simulation.scenario.dealing import KINDS
-    from fedmkt.simulation.scenario.families import FAMILIES
-    from fedmkt.simulation.scenario.keys import all_keys, choices
+    from fedmkt.simulation.scenario.keys import choices, listed
     from fedmkt.simulation.scenario.loading import bundled_scenarios
 
     console = Console(soft_wrap=True, highlight=False)
     console.print("[bold]Bundled scenarios[/]")
     for name, text in bundled_scenarios().items():
         console.print(f"  {name:<26}", text.split("\n", 1)[0].removeprefix("# "), markup=False)
-    for title, key, usable in (
-        ("Customers", "data.kind", SOURCES),
-        ("Data sets", "data.set", None),
-        ("Partitions", "partition.kind", KINDS),
-        ("Models", "model.family", FAMILIES),
-        ("Algorithms of networks", "model.algorithm", None),
-        ("Protocols", "protocol", None),
-        ("Attacks", "attack.kind", KINDS_OF_ATTACK),
+    for title, key in (
+        ("Customers", "data.kind"),
+        ("Data sets", "data.set"),
+        ("Partitions", "partition.kind"),
+        ("Models", "model.family"),
+        ("Algorithms of networks", "model.algorithm"),
+        ("Protocols", "protocol"),
+        ("Attacks", "attack.kind"),
     ):
-        known = [one for one in choices(key) if usable is None or one in usable]
         console.print(f"[bold]{title}[/] ({key})")
-        console.print(f"  {', '.join(known)}", markup=False)
+        console.print(f"  {', '.join(choices(key))}", markup=False)
     console.print("[bold]Keys[/] (--explain KEY says more)")
-    for one in dict.fromkeys((key.name, key.kind) for key in all_keys()):
-        console.print(f"  {one[0]:<32}", one[1], markup=False)
+    for name, kind in listed():
+        console.print(f"  {name:<32}", kind, markup=False)
 
 
 def _explain(name: str) -> None:

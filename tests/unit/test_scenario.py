@@ -1,5 +1,7 @@
 """A scenario is read whole or refused with its file, its place and the nearest right key."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +24,7 @@ from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.effect import NEEDS
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
-from fedmkt.simulation.scenario.keys import all_keys, choices, explained, nearest
+from fedmkt.simulation.scenario.keys import all_keys, choices, explained, listed, nearest
 from fedmkt.simulation.scenario.loading import (
     ATTACK,
     bundled_scenarios,
@@ -311,7 +313,36 @@ def test_ranges_and_defaults_are_those_of_the_schema() -> None:
     assert partners.default == "3"
     (epsilon,) = explained("privacy.epsilon")
     assert epsilon.kind == "number, at least 0.001, at most 100"
-    assert {key.only for key in explained("model.rounds")} == {"additive", "network"}
+    assert {key.only for key in explained("model.rounds")} == {("additive",), ("network",)}
+
+
+def test_a_key_that_attacks_share_is_explained_once_for_all_of_them() -> None:
+    (rounds,) = explained("attack.rounds")
+    hostile = "label_flips, turned_updates, backdoor or free_riders"
+    assert rounds.where == f"where attack.kind = {hostile}"
+    assert len(set(explained("attack.steps"))) == len(explained("attack.steps")) == 2
+
+
+def test_every_key_is_listed_once() -> None:
+    names = [name for name, _ in listed()]
+    assert len(set(names)) == len(names)
+    kinds = dict(listed())
+    assert kinds["model.family"] == "additive | network"
+    assert kinds["model.rounds"] == (
+        "whole number, at least 1, at most 50 (additive); "
+        "whole number, at least 1, at most 1,000 (network)"
+    )
+
+
+def test_keys_are_listed_and_explained_without_what_runs_trials() -> None:
+    code = (
+        "import sys\nfrom fedmkt.cli.simulate import simulate\n"
+        "simulate(list_all=True)\nsimulate(explain='partition.alpha')\n"
+        "print(sorted({'flwr', 'scipy', 'matplotlib', 'torch'} & {*sys.modules}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[]"
+    assert "vertical" in told.stdout.split("Partitions")[1].split("Models")[0]
 
 
 @pytest.mark.parametrize("kind", ["iid", "column", "dirichlet", "quantity"])

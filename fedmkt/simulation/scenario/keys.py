@@ -3,8 +3,8 @@
 Guarantee: what is printed is read off the schema itself.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -94,19 +94,47 @@ class Key:
     kind: str
     default: str
     meaning: str
-    only: str = ""
+    only: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
         """Return in words where alone the key stands, or nothing."""
         tag = "attack.kind" if self.name.startswith("attack.") else "model.family"
-        return f"where {tag} = {self.only}" if self.only else ""
+        return f"where {tag} = {either(self.only)}" if self.only else ""
+
+
+def either(words: Sequence[str]) -> str:
+    """Return `a`, `a or b`, or `a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def listed() -> tuple[tuple[str, str], ...]:
+    """Return every key once, with its type and range in words; for each sort where they differ."""
+    found: dict[str, list[Key]] = {}
+    for key in all_keys():
+        found.setdefault(key.name, []).append(key)
+    return tuple((name, _listed(keys)) for name, keys in found.items())
+
+
+def _listed(keys: Sequence[Key]) -> str:
+    if len({key.kind for key in keys}) == 1:
+        return keys[0].kind
+    if all((key.kind,) == key.only for key in keys):  # it tells one sort from another
+        return " | ".join(key.kind for key in keys)
+    return "; ".join(f"{key.kind} ({either(key.only)})" for key in keys)
 
 
 def all_keys() -> tuple[Key, ...]:
-    """Return every key of a scenario, sections and their keys in order."""
-    attacks = (key for key in _keys(AttackScenario, "", "") if key.name.startswith("attack."))
-    return (*_keys(Scenario, "", ""), *attacks)
+    """Return every key of a scenario, sections and their keys in order.
+
+    One that families or attacks share is there once where it means the same for all of them.
+    """
+    attacks = (key for key in _keys(AttackScenario, "", ()) if key.name.startswith("attack."))
+    shared: dict[Key, list[str]] = {}
+    for key in (*_keys(Scenario, "", ()), *attacks):
+        shared.setdefault(replace(key, only=()), []).extend(key.only)
+    return tuple(replace(key, only=tuple(only)) for key, only in shared.items())
 
 
 def explained(name: str) -> tuple[Key, ...]:
@@ -133,7 +161,7 @@ def nearest(name: str) -> str | None:
     return None
 
 
-def _keys(model: type[BaseModel], above: str, only: str) -> Iterator[Key]:
+def _keys(model: type[BaseModel], above: str, only: tuple[str, ...]) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         below = list(_models(field.annotation))
         if not below:
@@ -143,16 +171,18 @@ def _keys(model: type[BaseModel], above: str, only: str) -> Iterator[Key]:
             yield from _keys(part, f"{above}{name}.", of or only)
 
 
-def _tag(part: type[BaseModel]) -> str:
+def _tag(part: type[BaseModel]) -> tuple[str, ...]:
     """Return the family or the kind of attack that a part is for, if it is for one alone."""
     for field in (part.model_fields.get("family"), part.model_fields.get("kind")):
         words = get_args(field.annotation) if field is not None else ()
         if len(words) == 1:
-            return str(words[0])
-    return ""
+            return (str(words[0]),)
+    return ()
 
 
-def _key(model: type[BaseModel], place: str, name: str, field: FieldInfo, only: str) -> Key:
+def _key(
+    model: type[BaseModel], place: str, name: str, field: FieldInfo, only: tuple[str, ...]
+) -> Key:
     # What tells one sort of a part from another means what the part is.
     described = field.description or model.__doc__
     meaning = MEANINGS[model][name] if model in MEANINGS else described

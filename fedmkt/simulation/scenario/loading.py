@@ -17,7 +17,7 @@ from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario
 from fedmkt.simulation.scenario.effect import idle
-from fedmkt.simulation.scenario.keys import explained, nearest
+from fedmkt.simulation.scenario.keys import either, explained, nearest
 from fedmkt.simulation.scenario.schema import Scenario, Setting, replaced
 from fedmkt.storage.whole_file import read_text
 
@@ -125,7 +125,7 @@ def problem_of(error: ValidationError, text: str = "") -> str:
         meant, part = nearest(place), place.partition(".")[0]
         hint = f" (did you mean {meant}?)" if meant else ""
         if meant == place and part == "model":  # a key, but of the other family of models
-            only = " or ".join(f"'{key.only}'" for key in explained(place))
+            only = either([f"'{one}'" for key in explained(place) for one in key.only])
             return f"{where}{place} is a key of another model; say model.family = {only}"
         if meant == place and part in _TAGGED:
             hint = f" (another {part}.{_TAGGED[part][0]} has it)"

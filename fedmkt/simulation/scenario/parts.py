@@ -5,17 +5,19 @@ them. Values that contradict each other are refused before anything runs.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from fedmkt.contract.schema import Name
 from fedmkt.core.frozen import Frozen
-from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
 from fedmkt.simulation.partitions.participation import Participation
 from fedmkt.simulation.partitions.rows import ALPHAS, MOST_PARTNERS
 from fedmkt.simulation.partitions.value_groups import PRESETS
-from fedmkt.transport.backends import Backend
+
+if TYPE_CHECKING:
+    from fedmkt.simulation.partitions.generator import GeneratorSettings
+    from fedmkt.transport.backends import Backend
 
 
 class GeneratorPart(Frozen):
@@ -77,8 +79,11 @@ class GeneratorPart(Frozen):
         return self
 
     @property
-    def drawn(self) -> GeneratorSettings:
+    def drawn(self) -> "GeneratorSettings":
         """Return what the table is drawn by. Raises: SettingInvalid."""
+        # Imported here so that keys are listed and mistakes told at once.
+        from fedmkt.simulation.partitions.generator import GeneratedParty, GeneratorSettings
+
         parties = tuple(
             GeneratedParty(
                 f"party-{number}",
@@ -314,8 +319,11 @@ class BackendPart(Frozen):
     )
 
     @property
-    def chosen(self) -> Backend:
+    def chosen(self) -> "Backend":
         """Return the backend."""
+        # Flower's library takes seconds to load.
+        from fedmkt.transport.backends import Backend
+
         return Backend(self.kind, self.workers)
 
 
