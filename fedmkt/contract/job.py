@@ -6,7 +6,8 @@ that a node can price and judge it before data are touched.
 
 import json
 import tomllib
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
@@ -181,7 +182,10 @@ AnyJob = Annotated[
 ]
 """A job of any kind; one that names no kind is a horizontal training."""
 
-_ANY_JOB: TypeAdapter[AnyJob] = TypeAdapter(AnyJob)
+_KINDS: Mapping[str, TypeAdapter[AnyJob]] = {
+    str(kind.model_fields["kind"].default): TypeAdapter(kind)
+    for kind in get_args(get_args(AnyJob)[0])
+}
 
 
 def parse_job(text: str, *, source: str) -> AnyJob:
@@ -201,9 +205,15 @@ def parse_job_json(data: bytes, *, source: str) -> AnyJob:
 
 
 def _validated(value: object, *, source: str) -> AnyJob:
-    if isinstance(value, dict):
-        value = {"kind": "horizontal", **value}
+    if not isinstance(value, dict):
+        raise JobInvalid(job=source, problem="it must be a table of keys")
+    value = {"kind": "horizontal", **value}
+    # By its kind, so that a problem names a key as the file has it, without a union's tag.
+    kind = _KINDS.get(str(value["kind"]))
+    if kind is None:
+        known = " or ".join(f"'{one}'" for one in _KINDS)
+        raise JobInvalid(job=source, problem=f"kind: it must be {known}")
     try:
-        return _ANY_JOB.validate_python(value)
+        return kind.validate_python(value)
     except ValidationError as error:
         raise JobInvalid(job=source, problem=first_problem(error)) from None

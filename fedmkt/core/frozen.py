@@ -4,7 +4,7 @@ Guarantee: the words for a refusal name a field and a rule; a rejected value is 
 the rule itself is about a name.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -59,11 +59,48 @@ def first_problem(error: ValidationError) -> str:
     problem = next((one for one in problems if one["type"] == _UNKNOWN_KEY), problems[0])
     place = _dotted(problem["loc"])
     if problem["type"] == _UNKNOWN_KEY:
-        meant = get_close_matches(str(problem["loc"][-1]), _known_keys(error.title, problem["loc"]))
-        return f"unknown key {place}" + (f" (did you mean {meant[0]}?)" if meant else "")
+        meant = _meant(error.title, problem["loc"])
+        return f"unknown key {place}" + (f" (did you mean {meant}?)" if meant else "")
     rule = _RULES.get(problem["type"])
     words = rule.format(**problem.get("ctx", {})) if rule else _plain(problem["msg"])
     return f"{place}: {words}" if place else words
+
+
+def nearest_key(wrong: str, keys: Sequence[str]) -> str | None:
+    """Return the dotted key or section that is meant by a misspelt or misplaced one, or None."""
+    sections = {key.rpartition(".")[0] for key in keys} - {""}
+    last = {one.rpartition(".")[2]: one for one in reversed(keys)}
+    names = [*keys, *sorted(sections)]
+    for found in (
+        get_close_matches(wrong, names, cutoff=0.75),
+        [last[one] for one in get_close_matches(wrong.rpartition(".")[2], last, cutoff=0.75)],
+        get_close_matches(wrong, names),
+    ):
+        if found:
+            return found[0]
+    return None
+
+
+def _meant(title: str, place: tuple[int | str, ...]) -> str | None:
+    """Return the key that is meant by an unknown one: one beside it, else any of the whole."""
+    beside = get_close_matches(str(place[-1]), _known_keys(title, place))
+    if beside:
+        return _dotted((*place[:-1], beside[0]))
+    whole = [key for model in _titled(title) for key in _keys_below(model, ())]
+    return nearest_key(_dotted(place), whole)
+
+
+def _titled(title: str) -> set[type["Frozen"]]:
+    return {model for model in _below(Frozen) if model.__name__ == title}
+
+
+def _keys_below(model: type["Frozen"], above: tuple[type["Frozen"], ...]) -> Iterator[str]:
+    """Yield the dotted keys of a model, sections after their own keys."""
+    for name, field in model.model_fields.items():
+        yield name
+        for part in _models(field.annotation):
+            if part not in above:
+                yield from (f"{name}.{key}" for key in _keys_below(part, (*above, model)))
 
 
 def _plain(message: str) -> str:
@@ -76,7 +113,7 @@ def _dotted(place: tuple[int | str, ...]) -> str:
 
 def _known_keys(title: str, place: tuple[int | str, ...]) -> list[str]:
     """Return the keys that may stand where the last part of `place` does."""
-    here = {model for model in _below(Frozen) if model.__name__ == title}
+    here = _titled(title)
     for part in place[:-1]:
         fields = [model.model_fields[str(part)] for model in here if part in model.model_fields]
         # A place in a list, or a name that the user chose, leads to the same models.

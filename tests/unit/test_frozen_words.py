@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import Job, parse_job
+from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.node.settings import NodeSettings
 
@@ -61,10 +62,43 @@ def test_an_unknown_key_is_named_before_the_one_that_lacks_for_it():
 def test_the_key_that_was_meant_is_looked_for_where_the_unknown_one_stands():
     private = JOB["privacy"] | {"epsilonn": 1.0}
     assert problem(Job, JOB | {"privacy": private}) == (
-        "unknown key privacy.epsilonn (did you mean epsilon?)"
+        "unknown key privacy.epsilonn (did you mean privacy.epsilon?)"
     )
     cards = {"kind": "csv", "path": "a.csv", "seperator": ";"}
     assert problem(NodeSettings, NODE | {"datasets": {"cards": cards}}) == (
-        "unknown key datasets.cards.seperator (did you mean separator?)"
+        "unknown key datasets.cards.seperator (did you mean datasets.cards.separator?)"
     )
     assert problem(NodeSettings, NODE | {"xyzzy": 1}) == "unknown key xyzzy"
+
+
+JOB_FILE = """
+kind = "network"
+name = "job"
+requester = "bank"
+purpose = "prospecting"
+dataset = "prospects"
+members = ["bank", "map_provider", "retailer"]
+target = "income"
+features = ["age"]
+privacy.trust = "none"
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("model.widht = 3", "unknown key model.widht (did you mean model.width?)"),
+        ("model.server.rat = 3", "unknown key model.server.rat (did you mean model.server.rate?)"),
+        ("epsilon = 3", "unknown key epsilon (did you mean privacy.epsilon?)"),
+        ("model.rounds = 0", "model.rounds: it must be at least 1"),
+    ],
+)
+def test_a_job_files_key_is_named_as_the_file_has_it_with_the_nearest_right_one(line, words):
+    with pytest.raises(JobInvalid) as refused:
+        parse_job(f"{JOB_FILE}{line}\n", source="job.toml")
+    assert refused.value.fields["problem"] == words
+
+
+def test_an_unknown_kind_of_job_is_refused_with_those_there_are():
+    with pytest.raises(JobInvalid, match=r"kind: it must be 'horizontal' or 'network' or .*split"):
+        parse_job(JOB_FILE.replace('"network"', '"netwrk"'), source="job.toml")

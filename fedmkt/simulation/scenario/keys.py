@@ -5,7 +5,6 @@ Guarantee: what is printed is read off the schema itself.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -16,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from fedmkt.contract.job import AdditiveSettings
 from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings, ServerSettings
+from fedmkt.core.frozen import nearest_key
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.schema import Scenario
 
@@ -146,19 +146,7 @@ def explained(name: str) -> tuple[Key, ...]:
 
 def nearest(name: str) -> str | None:
     """Return the key or section that is meant by a misspelt or misplaced one, or None."""
-    keys = [key.name for key in all_keys()]
-    sections = {key.rpartition(".")[0] for key in keys} - {""}
-    names = [*keys, *sorted(sections)]
-    last = {one.rpartition(".")[2]: one for one in reversed(keys)}
-    wrong = name.rpartition(".")[2]
-    for found in (
-        get_close_matches(name, names, cutoff=0.75),
-        [last[one] for one in get_close_matches(wrong, last, cutoff=0.75)],
-        get_close_matches(name, names),
-    ):
-        if found:
-            return found[0]
-    return None
+    return nearest_key(name, [key.name for key in all_keys()])
 
 
 def _keys(model: type[BaseModel], above: str, only: tuple[str, ...]) -> Iterator[Key]:
