@@ -27,9 +27,11 @@ def simulate(
 
     Args: scenario: a dictionary with the keys of a scenario file, a file, or a bundled one's name.
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
-        [partition] says, or a frame for each partner. out: the results folder, as of the command;
-        None keeps nothing. workers: processes; from a script, call with more than one only below
-        `if __name__ == "__main__":`. log: a tracker, mlflow:URI or tensorboard:FOLDER.
+        [partition] says, or a frame for each partner; of polars or of pandas. out: the results
+        folder, as of the command; None keeps nothing. workers: processes; from a script, call with
+        more than one only below `if __name__ == "__main__":`. log: a tracker, mlflow:URI or
+        tensorboard:FOLDER.
+    Warns: where rows were left out, since of each customer one row counts.
     Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
     """
     # Imported by name when called: the package stays light, and no layer above is imported here.

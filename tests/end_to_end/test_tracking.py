@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import fedmkt
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import OutputUnwritable, SettingInvalid
 
 SMALL: dict[str, Any] = {
     "name": "tracked",
@@ -43,6 +43,13 @@ def test_mlflow_holds_every_trial_once_with_its_rounds(tmp_path: Path) -> None:
         metric.value for run in runs for metric in client.get_metric_history(run.info.run_id, "auc")
     ]
     assert sorted(found) == joint(results, "auc")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_trial(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputUnwritable):
+        fedmkt.simulate(SMALL, out=tmp_path / "out", log=f"tensorboard:{tmp_path / 'file'}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_tensorboard_holds_every_trial_once(tmp_path: Path) -> None:

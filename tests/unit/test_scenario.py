@@ -420,6 +420,12 @@ def test_more_partners_than_rows_are_refused_before_any_trial(
         checked_trials(scenario(**values, protocol="lean", sweep=partners))
 
 
+def test_groups_of_another_table_are_refused_with_those_there_are() -> None:
+    jobs = scenario(partition={"kind": "column", "groups": "bank_by_job", "partners": 12})
+    with pytest.raises(SettingInvalid, match=r"another table; adult has: adult_by_occupation"):
+        checked_trials(jobs)
+
+
 def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:
     many = scenario(sweep={"data.rows": [500, 100_000]})
     with pytest.raises(SettingInvalid, match=r"data.rows = 100000 .* 32,561 rows to train on"):

@@ -19,6 +19,7 @@ from fedmkt.simulation.scenario.engine import (
     run_sweep,
 )
 from fedmkt.simulation.scenario.folder import ResultsFolder
+from fedmkt.simulation.scenario.frames import SOURCE, AnyFrame, as_polars
 from fedmkt.simulation.scenario.loading import (
     ATTACK,
     attack_of,
@@ -33,8 +34,7 @@ from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
 from fedmkt.simulation.scenario.tracking import open_tracker, write_to
 from fedmkt.storage.whole_file import write_whole
 
-Tables = pl.DataFrame | Mapping[str, pl.DataFrame]
-_SOURCE = "given to simulate()"
+Tables = AnyFrame | Mapping[str, AnyFrame]
 
 
 def simulate(
@@ -50,10 +50,11 @@ def simulate(
 
     Args: scenario: a dictionary with the keys of a scenario file, a file, or a bundled one's name.
         tables: your own customers in place of the scenario's [data] table: one frame, dealt out as
-        [partition] says, or a frame for each partner. out: the results folder, as of the command;
-        None keeps nothing; rows that were left out are then told by a warning alone. workers:
-        processes; from a script, call with more than one only below
-        `if __name__ == "__main__":`. log: a tracker, mlflow:URI or tensorboard:FOLDER.
+        [partition] says, or a frame for each partner; of polars or of pandas. out: the results
+        folder, as of the command; None keeps nothing. workers: processes; from a script, call with
+        more than one only below `if __name__ == "__main__":`. log: a tracker, mlflow:URI or
+        tensorboard:FOLDER.
+    Warns: where rows were left out, since of each customer one row counts.
     Raises: ScenarioInvalid and the other errors of `fedmkt simulate`.
     """
     with tempfile.TemporaryDirectory() as passing:
@@ -109,32 +110,25 @@ def _scenario(
         if not isinstance(given, Mapping):
             return load_any(Path(given))
         if ATTACK in given:
-            return attack_of(given, source=_SOURCE)
-        return scenario_of(given, source=_SOURCE, folder=Path.cwd())
+            return attack_of(given, source=SOURCE)
+        return scenario_of(given, source=SOURCE, folder=Path.cwd())
     if not isinstance(given, Mapping):
         plain = load_scenario(Path(given)).model_dump(exclude_unset=True)
         return scenario_of(_with_tables(plain, tables, file), source=str(given))
-    return scenario_of(_with_tables(given, tables, file), source=_SOURCE, folder=Path.cwd())
+    return scenario_of(_with_tables(given, tables, file), source=SOURCE, folder=Path.cwd())
 
 
 def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[str, Any]:
     """Write the frames into `file`, and return the scenario's values that read it."""
     values: dict[str, Any] = {"data.kind": "file", "data.path": str(file)}
     given = _without_source(given)
-    if isinstance(tables, pl.DataFrame):
-        frame = tables
+    if not isinstance(tables, Mapping):
+        frame = as_polars(tables, "the frame")
     else:
         if "partition" in given:
             problem = "[partition] cannot stand beside a frame for each partner"
-            raise ScenarioInvalid(source=_SOURCE, problem=problem)
-        _refuse_unlike(tables)
-        frame = pl.concat(
-            (
-                one.with_columns(pl.lit(partner).alias(PARTNER_COLUMN))
-                for partner, one in tables.items()
-            ),
-            how="vertical_relaxed",
-        )
+            raise ScenarioInvalid(source=SOURCE, problem=problem)
+        frame = _joined(tables)
         values |= {
             "partition.kind": "column",
             "partition.column": PARTNER_COLUMN,
@@ -144,6 +138,14 @@ def _with_tables(given: Mapping[str, Any], tables: Tables, file: Path) -> dict[s
     frame.write_parquet(data)
     write_whole(file, data.getvalue())
     return replaced(given, values)
+
+
+def _joined(tables: Mapping[str, AnyFrame]) -> pl.DataFrame:
+    """Return partners' frames as one, with a column that says whose a row is."""
+    frames = {name: as_polars(one, f"the frame of {name}") for name, one in tables.items()}
+    _refuse_unlike(frames)
+    named = (one.with_columns(pl.lit(name).alias(PARTNER_COLUMN)) for name, one in frames.items())
+    return pl.concat(named, how="vertical_relaxed")
 
 
 def _without_source(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -160,9 +162,9 @@ def _refuse_unlike(tables: Mapping[str, pl.DataFrame]) -> None:
     first, *others = tables
     for partner, one in tables.items():
         if not one.height:
-            raise ScenarioInvalid(source=_SOURCE, problem=f"the frame of {partner} has no rows")
+            raise ScenarioInvalid(source=SOURCE, problem=f"the frame of {partner} has no rows")
     for partner in others:
         unlike = sorted({*tables[first].columns} ^ {*tables[partner].columns})
         if unlike:
             problem = f"{unlike[0]} is a column of {first} or of {partner}, not of both"
-            raise ScenarioInvalid(source=_SOURCE, problem=problem)
+            raise ScenarioInvalid(source=SOURCE, problem=problem)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from fedmkt.core.errors import ScenarioPartMissing
+from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
 from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows, refuse_too_many
 from fedmkt.simulation.partitions.value_groups import PRESETS
 from fedmkt.simulation.scenario.customers import Customers, draws, rows_to_train
@@ -43,9 +43,20 @@ def refuse_undealt(data: DataPart, partition: PartitionPart) -> None:
     Raises: ScenarioPartMissing, SettingInvalid, PartitionImpossible.
     """
     kind_of(partition)
+    _refuse_groups_of_another(data, partition)
     rows = rows_to_train(data)
     if rows is not None:
         refuse_too_many(rows, RowPartition(kind="iid", partners=partition.partners))
+
+
+def _refuse_groups_of_another(data: DataPart, partition: PartitionPart) -> None:
+    """Raise SettingInvalid where the groups are those of another bundled table."""
+    if partition.groups is None or data.kind != "bundled":
+        return
+    if PRESETS[partition.groups].table != data.set:
+        known = ", ".join(name for name, preset in PRESETS.items() if preset.table == data.set)
+        problem = f"these are groups of another table; {data.set} has: {known}"
+        raise SettingInvalid(setting=f"partition.groups = {partition.groups}", problem=problem)
 
 
 def _named(parts: Parts, column: str) -> Parts:

@@ -9,6 +9,7 @@ Not guaranteed: that a tracker is private. Whoever reads it reads the study.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from fedmkt.simulation.scenario.results import Done
 from fedmkt.simulation.scenario.rows import Row
 from fedmkt.simulation.scenario.schema import Scenario, flat
 from fedmkt.simulation.scenario.trials import Trial
+from fedmkt.storage.whole_file import unwritable
 
 _EXTRA = "tracking"
 _TAG = "fedmkt.trial"
@@ -34,7 +36,10 @@ class Tracker(Protocol):
 
 
 def open_tracker(where: str, scenario: Scenario) -> Tracker:
-    """Return the tracker that `where` names. Raises: SettingInvalid, ExtraMissing."""
+    """Return the tracker that `where` names.
+
+    Raises: SettingInvalid, ExtraMissing, OutputUnwritable.
+    """
     kind, _, place = where.partition(":")
     if not place or kind not in ("mlflow", "tensorboard"):
         problem = "say mlflow:URI, as mlflow:sqlite:///mlflow.db, or tensorboard:FOLDER"
@@ -94,6 +99,11 @@ class _TensorBoard:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError as error:
             raise _missing("tensorboardX") from error
+        # Found out now and not after hours of trials.
+        with unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
         self._folder, self._writer = folder, SummaryWriter
 
     def write(self, trial: Trial, finished: Finished) -> None:
