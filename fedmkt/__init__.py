@@ -18,7 +18,7 @@ __all__ = ["__version__", "simulate"]
 def simulate(
     scenario: Mapping[str, Any] | Path | str,
     *,
-    tables: pl.DataFrame | Mapping[str, pl.DataFrame] | None = None,
+    tables: Any = None,
     out: Path | str | None = None,
     workers: int = 1,
     log: str | None = None,

@@ -9,16 +9,9 @@ from fedmkt.horizontal.survey import public_binning
 from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.calibration import noise_multiplier_for
 from fedmkt.privacy.events import Event
-from fedmkt.simulation.scenario.horizontal import (
-    Parts,
-    Present,
-    Rounds,
-    Trainer,
-    check_horizontal,
-    full_seconds,
-    run_horizontal,
-    stated,
-)
+from fedmkt.simulation.scenario.horizontal import check_horizontal, full_seconds, run_horizontal
+from fedmkt.simulation.scenario.horizontal_rounds import Rounds
+from fedmkt.simulation.scenario.horizontal_trainer import Parts, Present, Trainer, stated
 from fedmkt.simulation.scenario.lean import train_lean
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting

@@ -25,7 +25,7 @@ from fedmkt.data.tables import positives
 from fedmkt.data.validation import conform, validate
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partitions.generator import generate
-from fedmkt.simulation.scenario.parts import DataPart
+from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
 from fedmkt.simulation.scenario.splits import draw_in_shares
 from fedmkt.storage.whole_file import read_text

@@ -12,7 +12,8 @@ from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
 from fedmkt.simulation.partitions.rows import Kind, RowPartition, partition_rows, refuse_too_many
 from fedmkt.simulation.partitions.value_groups import PRESETS
 from fedmkt.simulation.scenario.customers import Customers, draws, rows_to_train
-from fedmkt.simulation.scenario.parts import DataPart, PartitionPart
+from fedmkt.simulation.scenario.data_parts import DataPart
+from fedmkt.simulation.scenario.parts import PartitionPart
 from fedmkt.simulation.world import COORDINATOR
 
 Parts = dict[str, pl.DataFrame]

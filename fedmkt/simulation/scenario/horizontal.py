@@ -5,20 +5,16 @@ ledgers in a folder of its own; only its noise follows from the seed. Twins carr
 takes part in a round follows from the seed and the round alone.
 """
 
-import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
 
 import polars as pl
 
 from fedmkt.contract.collaboration import Cap, Dataset
 from fedmkt.contract.job import HorizontalJob, PrivacySettings
 from fedmkt.contract.permissions import MINIMUM_MEMBERS
-from fedmkt.coordinator.summed_training import Outcome, Watcher
 from fedmkt.core.errors import (
     NobodyLeft,
     PartitionImpossible,
@@ -28,82 +24,23 @@ from fedmkt.core.errors import (
     UpdatesTooFew,
 )
 from fedmkt.data.tables import positives
-from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import Event
 from fedmkt.simulation.partitions.participation import RoundDraw, draw_round
-from fedmkt.simulation.scenario.clock import Clock, clock_of
+from fedmkt.simulation.scenario.clock import clock_of
+from fedmkt.simulation.scenario.horizontal_rounds import Rounds
+from fedmkt.simulation.scenario.horizontal_trainer import DATASET, PURPOSE, JobT, Parts, Trainer
 from fedmkt.simulation.scenario.parts import ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Method, Row, Ruler, Task
 from fedmkt.simulation.scenario.schema import Setting
-from fedmkt.simulation.world import Terms, World, build_world
+from fedmkt.simulation.world import Terms, build_world
 
 MOST_ALONE = 20
-DATASET = "customers"
-PURPOSE = "study"
 NOISELESS = PrivacySettings(trust="none", count_weight=1.0)
-Parts = Mapping[str, pl.DataFrame]
-Present = Callable[[int], Sequence[str]]
-JobT = TypeVar("JobT", bound=HorizontalJob)
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 _LARGEST_CAP = 100.0
 # Rough seconds on one core: a world, a member of it, and the masks of two members in a round. They
 # order trials; the estimate mends itself by what trials take.
 _WORLD_S, _MEMBER_S, _PAIR_S = 0.3, 0.1, 1e-4
-
-
-class Trainer(ABC, Generic[JobT]):
-    """One family of models, as a trial trains it."""
-
-    @abstractmethod
-    def job(self, task: Task, members: Sequence[str], privacy: PrivacySettings) -> JobT:
-        """Return the trial's job; a private one as yet with any noise."""
-
-    @abstractmethod
-    def calibrated(self, task: Task, job: JobT) -> JobT:
-        """Return the job with the noise that its epsilon needs. Raises: EpsilonInvalid."""
-
-    @abstractmethod
-    def events(self, task: Task, job: JobT) -> tuple[Sequence[Event], int]:
-        """Return what the job costs a customer in order, and how much of it before round 1."""
-
-    @abstractmethod
-    def sizes(self, task: Task, job: JobT) -> tuple[int, int]:
-        """Return the bytes of a round's question to a partner, and of its answer."""
-
-    @abstractmethod
-    def lean(
-        self,
-        task: Task,
-        job: JobT,
-        parts: Parts,
-        *,
-        seed: int,
-        watcher: "Rounds",
-        present: Present | None,
-    ) -> None:
-        """Train without keys, masks and ledgers.
-
-        Raises: TrainingDiverged, NobodyLeft, UpdatesTooFew.
-        """
-
-    @abstractmethod
-    def full(self, world: World, job: JobT, run: str, watcher: Watcher) -> Outcome[AnyModel]:
-        """Train as deployed. Raises: TrainingDiverged."""
-
-
-def stated(task: Task, members: Sequence[str], privacy: PrivacySettings) -> dict[str, Any]:
-    """Return what the trial's job says, whatever its model."""
-    return {
-        "name": "trial",
-        "requester": members[0],
-        "purpose": PURPOSE,
-        "dataset": DATASET,
-        "members": tuple(members),
-        "target": task.customers.target,
-        "features": task.customers.features,
-        "privacy": privacy,
-    }
 
 
 def check_horizontal(setting: Setting) -> None:
@@ -146,52 +83,6 @@ def run_horizontal(task: Task, trainer: Trainer[JobT]) -> list[Row]:
         rows += _twin(task, trainer, method, partner, parts)
     task.seconds["twins"] = time.monotonic() - started
     return rows
-
-
-@dataclass
-class Rounds:
-    """Measures every round of one training."""
-
-    ruler: Ruler
-    method: Method
-    partner: str | None = None
-    spent: tuple[float | None, ...] = ()
-    clock: Clock | None = None
-    rows: list[Row] = field(default_factory=list)
-
-    def finished_round(self, number: int, rounds: int, model: AnyModel) -> None:  # noqa: ARG002
-        """Measure the round."""
-        self._measured(number, [model])
-
-    def finished_each(self, number: int, models: Sequence[AnyModel]) -> None:
-        """Measure a round in which each partner has a model of its own: the mean of their figures.
-
-        All are measured on the same test rows, everybody's.
-        """
-        self._measured(number, models)
-
-    def _measured(self, number: int, models: Sequence[AnyModel]) -> None:
-        aucs, losses = zip(*(self.ruler.measured(model) for model in models), strict=True)
-        epsilon = self.spent[number - 1] if self.spent else None
-        passed = None if self.clock is None else self.clock.after(number)
-        self.rows.append(
-            Row(
-                self.method,
-                number,
-                self.partner,
-                auc=math.fsum(aucs) / len(aucs),
-                log_loss=math.fsum(losses) / len(losses),
-                epsilon=epsilon,
-                clock_s=passed,
-            )
-        )
-
-    def finished_step(self, number: int, steps: int, name: str) -> None:
-        """Horizontal trainings count rounds."""
-
-    def ended(self, number: int, status: str) -> None:
-        """Write down the round in which the training could not go on."""
-        self.rows.append(Row(self.method, number, self.partner, status=status))
 
 
 def _joint(task: Task, trainer: Trainer[JobT]) -> list[Row]:

@@ -19,16 +19,9 @@ from fedmkt.models.kept import AnyModel
 from fedmkt.models.network_shape import NetworkShape, network_inputs
 from fedmkt.privacy.events import Event
 from fedmkt.privacy.mechanisms import ReproducibleNoise
-from fedmkt.simulation.scenario.horizontal import (
-    Parts,
-    Present,
-    Rounds,
-    Trainer,
-    check_horizontal,
-    full_seconds,
-    run_horizontal,
-    stated,
-)
+from fedmkt.simulation.scenario.horizontal import check_horizontal, full_seconds, run_horizontal
+from fedmkt.simulation.scenario.horizontal_rounds import Rounds
+from fedmkt.simulation.scenario.horizontal_trainer import Parts, Present, Trainer, stated
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.world import World, member_seeds

@@ -14,9 +14,9 @@ from fedmkt.contract.job import AdditiveSettings
 from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.schema import Identifier
 from fedmkt.core.frozen import Frozen
+from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.parts import (
     BackendPart,
-    DataPart,
     LinkPart,
     ParticipationPart,
     PartitionPart,
