@@ -170,6 +170,7 @@ def _list() -> None:
 
 
 def _explain(name: str) -> None:
+    from fedmkt.simulation.scenario.effect import needs_of
     from fedmkt.simulation.scenario.keys import explained, nearest
 
     found = explained(name)
@@ -186,7 +187,9 @@ def _explain(name: str) -> None:
             ("type", key.kind),
             ("default", key.default),
             ("meaning", key.meaning),
+            ("needs", needs_of(key.name)),
         ):
-            table.add_row(title, words)
+            if words:
+                table.add_row(title, words)
         table.add_section()
     Console(highlight=False).print(table)

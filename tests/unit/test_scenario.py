@@ -21,7 +21,7 @@ from fedmkt.data import bundled
 from fedmkt.simulation.scenario import trials
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
-from fedmkt.simulation.scenario.effect import NEEDS
+from fedmkt.simulation.scenario.effect import NEEDS, needs_of
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.keys import all_keys, choices, explained, listed, nearest
@@ -424,6 +424,26 @@ def test_groups_of_another_table_are_refused_with_those_there_are() -> None:
     jobs = scenario(partition={"kind": "column", "groups": "bank_by_job", "partners": 12})
     with pytest.raises(SettingInvalid, match=r"another table; adult has: adult_by_occupation"):
         checked_trials(jobs)
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
+def test_more_partners_than_a_file_has_rows_are_refused_before_any_trial(
+    tmp_path: Path, name: str
+) -> None:
+    frame, file = pl.DataFrame({"age": range(80), "bought": [0, 1] * 40}), tmp_path / name
+    frame.write_csv(file) if file.suffix == ".csv" else frame.write_parquet(file)
+    data = {"kind": "file", "path": str(file), "target": "bought"}
+    with pytest.raises(PartitionImpossible, match="the table has 60"):  # three quarters of 80
+        checked_trials(scenario(data=data, protocol="lean", sweep={"partition.partners": [5, 61]}))
+
+
+def test_what_a_key_needs_is_told() -> None:
+    assert needs_of("partition.alpha") == "partition.kind = dirichlet"
+    assert needs_of("data.generator.rows") == "data.kind = generated"
+    assert needs_of("backend.workers") == (
+        "protocol = full; partition.kind is not vertical; backend.kind = workers or ray"
+    )
+    assert needs_of("model.rounds") == ""
 
 
 def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:

@@ -233,10 +233,14 @@ def _height(data: DataPart) -> int | None:
         return data.generator.rows
     if data.kind == "bundled":
         return _bundled_height(data.set)
-    if data.path is None or data.path.suffix != ".parquet":
+    if data.path is None:
         return None
     try:
-        return int(pl.scan_parquet(data.path, glob=False).select(pl.len()).collect().item())
+        if data.path.suffix == ".parquet":
+            rows = pl.scan_parquet(data.path, glob=False)
+        else:
+            rows = pl.scan_csv(data.path, infer_schema=False, glob=False)
+        return int(rows.select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError):
         return None  # reading it says why
 

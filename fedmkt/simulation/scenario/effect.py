@@ -99,18 +99,31 @@ NEEDS: Mapping[str, Sequence[Need | tuple[Need, ...]]] = {
 """What a key or a section needs to have an effect: all of these, of a tuple any one."""
 
 
+def needs_of(name: str) -> str:
+    """Return in words what a key needs to have an effect, or nothing."""
+    found = (_either(need) for of, needs in NEEDS.items() if _is_of(name, of) for need in needs)
+    return "; ".join(" or ".join(need.words for need in either) for either in found)
+
+
 def idle(scenario: Scenario) -> tuple[str, str] | None:
     """Return the first written key without effect and why it has none, or None."""
     for key in _written(scenario):
         for of, needs in NEEDS.items():
-            if key != of and not key.startswith(f"{of}."):
+            if not _is_of(key, of):
                 continue
             for need in needs:
-                either = need if isinstance(need, tuple) else (need,)
-                why = _unmet(scenario, key, either)
+                why = _unmet(scenario, key, _either(need))
                 if why:
                     return key, why
     return None
+
+
+def _is_of(key: str, of: str) -> bool:
+    return key == of or key.startswith(f"{of}.")
+
+
+def _either(need: Need | tuple[Need, ...]) -> tuple[Need, ...]:
+    return need if isinstance(need, tuple) else (need,)
 
 
 def _written(scenario: Scenario) -> Iterator[str]:
