@@ -6,7 +6,7 @@ import pytest
 
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.scenario.attack_parts import STATED, Measured
-from fedmkt.simulation.scenario.attack_schema import CanariesPart
+from fedmkt.simulation.scenario.attack_schema_networks import CanariesPart
 from fedmkt.simulation.scenario.attack_view import Found
 from fedmkt.simulation.scenario.attack_words import (
     NOISE_LEFT,

@@ -37,6 +37,8 @@ NETWORKS = (
     "fedmkt.vertical.split_twin",
     "fedmkt.simulation.scenario.attack_networks",
     "fedmkt.simulation.scenario.attack_poisoning",
+    "fedmkt.simulation.attacks.adult_split",
+    "fedmkt.simulation.scenario.attack_split",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""
