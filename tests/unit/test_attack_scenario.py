@@ -67,6 +67,13 @@ def test_a_file_without_an_attack_is_a_scenario_as_before() -> None:
         ('[attack]\nkind = "label_flips"\nhostile = 5', "fewer than half"),
         ('[attack]\nkind = "label_flips"\npartners = 8', "Krum needs three partners more"),
         ('[attack]\nkind = "collusion"\ncolluding = 4', "two honest partners"),
+        ('[attack]\nkind = "label_inference"\nknown = 1_501', "at most half of all"),
+        ('[attack]\nkind = "label_inference"\npartner = "bank"', "attack.partner: it must be"),
+        ('[attack]\nkind = "feature_inversion"\ncolumns = ["age"]', "attack.columns"),
+        (
+            '[attack]\nkind = "feature_inversion"\ncolumns = ["occupation", "occupation"]',
+            "columns must differ",
+        ),
         ('seeds = [1, 1]\n[attack]\nkind = "collusion"', "seeds must differ"),
     ],
 )

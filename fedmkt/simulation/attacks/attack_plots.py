@@ -148,7 +148,7 @@ def rounds_plot(results: Sequence[AttackResult], key: str, title: str, descripti
     curves = [one.series_named(SEEN) for one in results]
     with plot_style(key):
         figure, axes = new_axes(_WIDTH, 320 + 18 * len(results))
-        axes.axhline(results[0].chance, color=_QUIET, linewidth=0.8, linestyle=":")
+        axes.axhline(results[0].chance, color=_QUIET, linewidth=1.6, linestyle=":")
         for one, curve, colour in zip(results, curves, SERIES, strict=False):
             axes.plot(curve.x, curve.y, "o-", color=colour, markersize=4, label=one.defence)
             axes.errorbar(curve.x[-1], one.value, yerr=_error(one), color=colour, capsize=4)

@@ -67,7 +67,10 @@ class LabelInferencePart(SplitPart):
     kind: Literal["label_inference"]
     partner: Partner = Field(default="retailer", description="The partner that attacks.")
     epsilon: float = Field(
-        default=1.0, ge=0.01, le=100, description="Of labels that are randomised once."
+        default=3.0,
+        ge=0.01,
+        le=100,
+        description="Of labels that are randomised once; 3 is the vertical demonstration's.",
     )
     gradient_bound: float = Field(
         default=_USUAL.gradient_bound,

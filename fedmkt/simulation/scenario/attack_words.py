@@ -78,7 +78,7 @@ def collusion_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001
 
 
 def label_words(one: AttackResult, found: Found) -> str:
-    """Say whether gradients tell more of labels than the model's own scores do."""
+    """Say how well labels are told, beside what the model, whose purpose it is, tells of them."""
     if one.figure == STATED:
         best = guess_accuracy(one.value)
         return f"A label that is yes or no by even odds is told right {best:.0%} of times at most."
@@ -87,8 +87,9 @@ def label_words(one: AttackResult, found: Found) -> str:
     pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
     if one.low <= one.chance:
         return f"{pairs}: not shown to be more than guessing."
-    if any(one.low <= each.value for each in _models(one, found)):
-        return f"{pairs}: not shown to be more than the model itself tells."
+    model = [each for each in found.results(MODEL) if each.defence == one.defence]
+    if model and model[0].value >= one.value:
+        return f"{pairs}; the model itself does so in {model[0].value:.0%}."
     return f"{pairs}: gradients give labels away."
 
 
@@ -99,7 +100,7 @@ def column_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001
     right = f"The owner has the value of {100 * one.value:.0f} customers in 100 right"
     if one.low > one.chance:
         return f"{right}: activations give the column away."
-    return f"{right}: no better than always guessing the commonest value."
+    return f"{right}: not shown to be more than always guessing the commonest value."
 
 
 def poisoning_words(one: AttackResult, found: Found) -> str:
@@ -113,11 +114,6 @@ def poisoning_words(one: AttackResult, found: Found) -> str:
     verdict = result.verdict(result.outcome(one.defence))
     held = "whether the rule holds is not told" if verdict == "not told" else f"the rule {verdict}"
     return f"{added}: {held}, by a tolerance of {result.tolerance:g}."
-
-
-def _models(one: AttackResult, found: Found) -> list[AttackResult]:
-    """Return what the model reaches under the same defence."""
-    return [each for each in found.results(MODEL) if each.defence == one.defence]
 
 
 def _model_words(one: AttackResult) -> str:
