@@ -98,4 +98,6 @@ def test_what_partners_add_is_said_to_be_none_where_the_owner_alone_lies_in_the_
 
 def test_a_label_s_epsilon_is_said_as_the_best_guess_it_allows() -> None:
     # e^1 / (1 + e^1) = 0.731: Kairouz, Oh and Viswanath 2014, arXiv:1407.1338.
-    assert "73% of times at most" in label_words(figure(1, 1.0, 1, chance=0, name=STATED), NOTHING)
+    assert "73 times in 100 at most" in label_words(
+        figure(1, 1.0, 1, chance=0, name=STATED), NOTHING
+    )

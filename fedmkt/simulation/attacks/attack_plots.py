@@ -149,9 +149,11 @@ def rounds_plot(results: Sequence[AttackResult], key: str, title: str, descripti
     with plot_style(key):
         figure, axes = new_axes(_WIDTH, 320 + 18 * len(results))
         axes.axhline(results[0].chance, color=_QUIET, linewidth=1.6, linestyle=":")
-        for one, curve, colour in zip(results, curves, SERIES, strict=False):
+        apart = 0.015 * curves[0].x[-1]  # so that bars of like figures do not hide each other
+        for place, (one, curve, colour) in enumerate(zip(results, curves, SERIES, strict=False)):
             axes.plot(curve.x, curve.y, "o-", color=colour, markersize=4, label=one.defence)
-            axes.errorbar(curve.x[-1], one.value, yerr=_error(one), color=colour, capsize=4)
+            at = curve.x[-1] + apart * place
+            axes.errorbar(at, one.value, yerr=_error(one), color=colour, capsize=3)
         axes.set(xlabel="rounds seen", ylabel=results[0].figure, xticks=curves[0].x)
         figure.legend(loc="outside lower center", ncols=1)
         svg = to_svg(figure, key=key, title=title, description=description)

@@ -80,8 +80,8 @@ def collusion_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001
 def label_words(one: AttackResult, found: Found) -> str:
     """Say how well labels are told, beside what the model, whose purpose it is, tells of them."""
     if one.figure == STATED:
-        best = guess_accuracy(one.value)
-        return f"A label that is yes or no by even odds is told right {best:.0%} of times at most."
+        best = 100 * guess_accuracy(one.value)
+        return f"A label of even odds is told right {best:.0f} times in 100 at most."
     if one.figure == MODEL:
         return _model_words(one)
     pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
