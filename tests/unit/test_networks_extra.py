@@ -37,6 +37,7 @@ NETWORKS = (
     "fedmkt.vertical.split_twin",
     "fedmkt.simulation.scenario.attack_networks",
     "fedmkt.simulation.scenario.attack_poisoning",
+    "fedmkt.simulation.scenario.vertical_split",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""
