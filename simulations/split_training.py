@@ -12,7 +12,6 @@ measures the model on the rest.
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -23,28 +22,23 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.data import bundled
 from fedmkt.data.binning import binning_from_schema, encode
 from fedmkt.evaluation.metrics import auc, auc_interval
-from fedmkt.models.network_shape import NetworkInputs, network_inputs, shape_from_schema
-from fedmkt.privacy.mechanisms import ReproducibleNoise
-from fedmkt.privacy.randomised_response import randomise_labels, unbiased
-from fedmkt.simulation.attacks.feature_inversion import invert_column
-from fedmkt.simulation.attacks.label_inference import (
-    labels_by_direction,
-    labels_by_learning,
-    labels_by_norm,
+from fedmkt.models.network_shape import NetworkInputs
+from fedmkt.simulation.attacks.adult_split import (
+    SplitCustomers,
+    attack_column,
+    attack_labels,
+    split_customers,
+    train_customers,
 )
 from fedmkt.simulation.attacks.result import AttackResult
+from fedmkt.simulation.partitions.columns import ADULT_COLUMNS
 from fedmkt.vertical.residuals import training_rows
 from fedmkt.vertical.split_network import OwnerRows, activations, owner_round, owner_scores
-from fedmkt.vertical.split_twin import SplitColumns, SplitTwin, first_networks, train_split
+from fedmkt.vertical.split_twin import SplitTwin, first_networks
 from fedmkt.vertical.twin import Columns, train_alone, train_twin
 
-PARTIES = {
-    "bank": ("age", "capital_gain", "capital_loss", "hours_per_week", "workclass"),
-    "retailer": ("marital_status", "relationship"),
-    "map_provider": ("education", "occupation", "native_country"),
-}
 TRAINING, TEST, SHUFFLE_SEED, LEAST_BIN, KNOWN = 32_561, 16_281, 20261126, 20, 1_000
-ATTACKED = 10_000
+ATTACKED, SEED = 10_000, 1
 SETTINGS = SplitSettings()
 TRIED: tuple[dict[str, float], ...] = (
     {},
@@ -72,21 +66,6 @@ DEFENCES: tuple[tuple[str, dict[str, float], float | None], ...] = (
 )
 
 
-def columns_of(frame: pl.DataFrame) -> tuple[SplitColumns, ...]:
-    """Return each party's columns as a network takes them."""
-    schema, columns = bundled.schema("adult"), []
-    for name, features in PARTIES.items():
-        shape = shape_from_schema(schema, features, width=1)
-        columns.append(SplitColumns(name, shape, network_inputs(frame, shape, dataset=name)))
-    return tuple(columns)
-
-
-def labels_of(frame: pl.DataFrame) -> np.ndarray:
-    """Return the labels, (rows,)."""
-    positive = bundled.schema("adult").target_positive
-    return (frame["income"] == positive).to_numpy().astype(np.uint8)
-
-
 def shuffled(rows: int) -> pl.DataFrame:
     """Return so many training rows in a fixed random order."""
     order = np.random.default_rng(SHUFFLE_SEED).permutation(TRAINING)[:rows]
@@ -94,24 +73,17 @@ def shuffled(rows: int) -> pl.DataFrame:
 
 
 def trained(
-    frame: pl.DataFrame, settings: SplitSettings, *, epsilon: float | None = None, seed: int = 1
+    frame: pl.DataFrame, settings: SplitSettings, *, epsilon: float | None = None
 ) -> SplitTwin:
     """Train on a table's first rows. epsilon: of labels that are randomised first."""
-    parties, labels = columns_of(frame), labels_of(frame)
-    noise = ReproducibleNoise(seed)
-    target: FloatArray | np.ndarray = labels
-    if epsilon is not None:
-        drawn = randomise_labels(labels, epsilon=epsilon, source=noise.stream("labels"))
-        target = unbiased(drawn, epsilon)
-    secrets = [f"{seed} {one.name}".encode() for one in parties]
-    networks = first_networks(parties, settings, secrets)
-    return train_split(parties, target, settings, networks=networks, noise=noise.stream("shown"))
+    return train_customers(split_customers(frame), settings, seed=SEED, epsilon=epsilon)
 
 
-def untrained(frame: pl.DataFrame, settings: SplitSettings, *, seed: int = 1) -> FloatArray:
+def untrained(frame: pl.DataFrame, settings: SplitSettings) -> FloatArray:
     """Return the scores where partners' networks stay as drawn, so that no gradient is sent."""
-    parties, labels = columns_of(frame), labels_of(frame)
-    secrets = [f"{seed} {one.name}".encode() for one in parties]
+    customers = split_customers(frame)
+    parties, labels = customers.parties, customers.labels
+    secrets = [f"{SEED} {one.name}".encode() for one in parties]
     owner, partners = first_networks(parties, settings, secrets)
     shown = [
         activations(part, one.inputs, settings)
@@ -129,16 +101,13 @@ def untrained(frame: pl.DataFrame, settings: SplitSettings, *, seed: int = 1) ->
 
 def alone(frame: pl.DataFrame) -> FloatArray:
     """Return the scores of the owner's networks over its own columns."""
-    own = columns_of(frame)[:1]
-    networks = first_networks(own, SETTINGS, [b"1"])
-    noise = ReproducibleNoise(1)
-    return train_split(own, labels_of(frame), SETTINGS, networks=networks, noise=noise).scores
+    return train_customers(split_customers(frame).owners, SETTINGS, seed=SEED).scores
 
 
 def choose() -> None:
     """Measure settings on a quarter of the training rows."""
     frame = shuffled(TRAINING)
-    labels, rows = labels_of(frame), training_rows(TRAINING, SETTINGS.holdout)
+    labels, rows = split_customers(frame).labels, training_rows(TRAINING, SETTINGS.holdout)
     for change in TRIED:
         settings = SETTINGS.model_copy(update=change)
         scores = trained(frame, settings).scores
@@ -149,7 +118,7 @@ def choose() -> None:
 def accuracy() -> None:
     """Measure the chosen settings on the test rows, beside what they are compared with."""
     frame = pl.concat([bundled.load("adult_train"), bundled.load("adult_test")])
-    labels, share = labels_of(frame), (TEST + 0.5) / (TRAINING + TEST)
+    labels, share = split_customers(frame).labels, (TEST + 0.5) / (TRAINING + TEST)
     for name, scores in _compared(frame, labels, share):
         found = auc_interval(labels[TRAINING:], scores[TRAINING:])
         say(f"{name}: {found.value:.4f} ({found.low:.4f} to {found.high:.4f})")
@@ -176,7 +145,7 @@ def _compared(
     )
     additive = VerticalSettings(max_bins=128, holdout=share, limit=8.0, levels=1025)
     schema, parties = bundled.schema("adult"), []
-    for name, features in PARTIES.items():
+    for name, features in ADULT_COLUMNS.items():
         binning = binning_from_schema(schema, features, max_bins=additive.max_bins)
         codes = encode(frame, binning, dataset=name)
         parties.append(Columns(name, binning, codes, LEAST_BIN))
@@ -188,33 +157,24 @@ def _compared(
 def attacks() -> None:
     """Play the attacks under each defence."""
     frame = shuffled(ATTACKED)
-    labels, rows = labels_of(frame), training_rows(ATTACKED, SETTINGS.holdout)
+    labels, rows = split_customers(frame).labels, training_rows(ATTACKED, SETTINGS.holdout)
     held_out = auc(labels[rows:], untrained(frame, SETTINGS)[rows:])
     say(f"partners' networks as drawn, no gradient is sent: model {held_out:.3f}")
     say(f"bank alone, its own network: model {auc(labels[rows:], alone(frame)[rows:]):.3f}")
     for defence, change, epsilon in DEFENCES:
         twin = trained(frame, SETTINGS.model_copy(update=change), epsilon=epsilon)
         say(f"{defence}: model {auc(labels[rows:], twin.scores[rows:]):.3f}")
-        for found in _attacked(frame[:rows], labels[:rows], twin, defence):
+        for found in _attacked(split_customers(frame), twin, defence):
             say(f"    {_words(found)}")
 
 
-def _attacked(
-    frame: pl.DataFrame, labels: np.ndarray, twin: SplitTwin, defence: str
-) -> Iterator[AttackResult]:
+def _attacked(customers: SplitCustomers, twin: SplitTwin, defence: str) -> Iterator[AttackResult]:
     """Attack what the retailer was sent, and what both partners showed."""
-    sent = [one[0] for one in twin.gradients]
-    yield labels_by_norm(sent, labels, defence=defence)
-    known = int(np.flatnonzero(labels)[0])
-    yield labels_by_direction(sent, labels, known=known, defence=defence)
-    held = np.sort(np.random.default_rng(SHUFFLE_SEED).choice(len(labels), KNOWN, replace=False))
-    yield labels_by_learning(sent, labels, known=held, defence=defence)
-    for place, column in ((0, "relationship"), (1, "occupation")):
-        shape = shape_from_schema(bundled.schema("adult"), (column,), width=1)
-        codes = network_inputs(frame, shape, dataset=column).codes[:, 0]
-        seen = [one[place][: len(labels)] for one in twin.seen]
-        found = invert_column(seen, codes, held, defence=defence)
-        yield replace(found, name=f"{found.name}, {column}")
+    rows = training_rows(ATTACKED, SETTINGS.holdout)
+    held = np.sort(np.random.default_rng(SHUFFLE_SEED).choice(rows, KNOWN, replace=False))
+    yield from attack_labels(twin, customers, held, partner="retailer", defence=defence)
+    for column in ("relationship", "occupation"):
+        yield attack_column(twin, customers, held, column=column, defence=defence)
 
 
 def say(line: str) -> None:

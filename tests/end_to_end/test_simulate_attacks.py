@@ -15,12 +15,15 @@ from fedmkt.simulation.scenario import attack_run
 
 POISONED = {"partners": 5, "hostile": 1, "rows_each": 150, "test_rows": 800, "rounds": 3}
 RULES = {"rules": ["Krum"]}
+SPLIT = {"customers": 600, "known": 100, "rounds": 3, "local_steps": 4}
 TINY: dict[str, dict[str, Any]] = {
     "membership": {"customers": 80, "models": 12, "steps": 20, "width": 32},
     "canaries": {"customers": 50, "canaries": 120, "steps": 20},
     "gradient_inversion": {"batches": 4, "rows": 1},
     "update_inspection": {"rows": 300},
     "collusion": {"partners": 3, "rows": 200},
+    "label_inference": SPLIT,
+    "feature_inversion": SPLIT | {"columns": ["relationship"]},
     "label_flips": POISONED | RULES,
     "turned_updates": POISONED | RULES,
     "backdoor": POISONED | RULES | {"scale": 5.0},
@@ -56,6 +59,8 @@ def main_figure(table: pl.DataFrame, role: str) -> float:
         "canaries",
         "gradient_inversion",
         "collusion",
+        "label_inference",
+        "feature_inversion",
         "turned_updates",
         "backdoor",
     ],
@@ -81,6 +86,18 @@ def test_masks_alone_leave_rows_readable_and_noise_alone_hides_them(found) -> No
     table, _ = found["gradient_inversion"]
     of = dict(table.group_by("defence").agg(pl.col("value").mean()).iter_rows())
     assert of["noise off"] > 0.5 > of["masks off"]
+
+
+def test_noise_and_random_labels_each_take_from_what_gradients_tell_of_labels(found) -> None:
+    table, _ = found["label_inference"]
+    main = table.filter(pl.col("figure") == table["figure"][0])
+    of = dict(
+        main.group_by("defence").agg(pl.col("value").mean()).select("defence", "value").rows()
+    )
+    off, on = of["random labels, noise and clipping off"], of["all on"]
+    assert off > 0.99
+    assert on < min(of["noise off"], of["random labels off"])
+    assert max(of["noise off"], of["random labels off"]) < off
 
 
 @pytest.mark.parametrize("kind", TINY)

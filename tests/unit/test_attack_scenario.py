@@ -12,7 +12,8 @@ from fedmkt.simulation.poisoning.result import LOST, SeedOutcome
 from fedmkt.simulation.scenario.attack_kinds import KINDS
 from fedmkt.simulation.scenario.attack_parts import levels
 from fedmkt.simulation.scenario.attack_pooling import poisoning_result, rows_of_seed
-from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario, LabelFlipsPart
+from fedmkt.simulation.scenario.attack_schema import AttackPart, AttackScenario
+from fedmkt.simulation.scenario.attack_schema_poisoning import LabelFlipsPart
 from fedmkt.simulation.scenario.attack_trials import attack_family, expand_attack
 from fedmkt.simulation.scenario.keys import explained
 from fedmkt.simulation.scenario.loading import ATTACK, bundled_scenarios, parse_any
@@ -66,6 +67,13 @@ def test_a_file_without_an_attack_is_a_scenario_as_before() -> None:
         ('[attack]\nkind = "label_flips"\nhostile = 5', "fewer than half"),
         ('[attack]\nkind = "label_flips"\npartners = 8', "Krum needs three partners more"),
         ('[attack]\nkind = "collusion"\ncolluding = 4', "two honest partners"),
+        ('[attack]\nkind = "label_inference"\nknown = 1_501', "at most half of all"),
+        ('[attack]\nkind = "label_inference"\npartner = "bank"', "attack.partner: it must be"),
+        ('[attack]\nkind = "feature_inversion"\ncolumns = ["age"]', "attack.columns"),
+        (
+            '[attack]\nkind = "feature_inversion"\ncolumns = ["occupation", "occupation"]',
+            "columns must differ",
+        ),
         ('seeds = [1, 1]\n[attack]\nkind = "collusion"', "seeds must differ"),
     ],
 )
@@ -75,7 +83,8 @@ def test_a_mistake_is_named_by_its_line_and_the_nearest_right_key(text: str, sai
 
 def test_keys_of_attacks_are_explained_with_the_kinds_that_have_them() -> None:
     found = {key.where for key in explained("attack.customers")}
-    assert found == {"where attack.kind = membership", "where attack.kind = canaries"}
+    kinds = ("membership", "canaries", "label_inference", "feature_inversion")
+    assert found == {f"where attack.kind = {kind}" for kind in kinds}
     assert {key.where for key in explained("model.rounds")} == {
         "where model.family = additive",
         "where model.family = network",

@@ -37,6 +37,9 @@ NETWORKS = (
     "fedmkt.vertical.split_twin",
     "fedmkt.simulation.scenario.attack_networks",
     "fedmkt.simulation.scenario.attack_poisoning",
+    "fedmkt.simulation.attacks.adult_split",
+    "fedmkt.simulation.scenario.attack_split",
+    "fedmkt.simulation.scenario.vertical_split",
 )
 STUDIES = ("fedmkt.simulation.attacks.network", "fedmkt.simulation.attacks.inversion")
 WALK = f"""

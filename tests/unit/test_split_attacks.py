@@ -6,10 +6,14 @@ import pytest
 from fedmkt.core.errors import OneClassOnly
 from fedmkt.simulation.attacks.feature_inversion import invert_column
 from fedmkt.simulation.attacks.label_inference import (
+    SEEN,
+    best_of,
+    infer_labels,
     labels_by_direction,
     labels_by_learning,
     labels_by_norm,
 )
+from fedmkt.simulation.attacks.result import AttackResult, series
 
 ROWS = 2000
 RNG = np.random.default_rng(4)
@@ -70,9 +74,22 @@ def test_known_labels_teach_to_read_the_others_through_noise():
     assert nothing.low < 0.5 < nothing.high
 
 
+def test_the_best_attack_is_the_one_that_ranks_best_at_the_end_and_its_curve_the_highest():
+    early, late = (
+        AttackResult(
+            name, "d", "f", "", y[-1], y[-1] - 0.1, y[-1] + 0.05, 0.5, (series(SEEN, x, y),)
+        )
+        for name, x, y in (("early", [1, 2], [0.8, 0.7]), ("late", [1, 2], [0.6, 0.75]))
+    )
+    best = best_of([early, late])
+    assert (best.value, best.low, best.high) == (late.value, late.low, late.high)
+    assert best.series == (series(SEEN, [1, 2], [0.8, 0.75]),)
+
+
 def test_labels_of_one_class_cannot_be_ranked():
+    nobody = np.zeros(ROWS, dtype=np.uint8)
     with pytest.raises(OneClassOnly):
-        labels_by_norm(NOTHING, np.zeros(ROWS, dtype=np.uint8), defence="none")
+        infer_labels(NOTHING, nobody, known=np.arange(50), defence="none")
 
 
 # --- columns ----------------------------------------------------------------------------------
@@ -100,6 +117,7 @@ def test_noise_on_activations_lowers_what_is_read_and_more_rounds_raise_it_again
     clear = CENTRES[CODES].astype(np.float32)
     seen = [clear + RNG.normal(0, 1.5, clear.shape).astype(np.float32) for _ in range(10)]
     found = invert_column(seen, CODES, HELD, defence="noised")
+    assert found.series[0].x == (1.0, 2.0, 4.0, 8.0, 10.0)
     assert found.series[0].y[0] < found.series[0].y[-1] < 1.0
     assert found.value > found.chance
 

@@ -9,6 +9,7 @@ import pytest
 from fedmkt.core.errors import ColumnConstant, FedmktError, ScenarioPartMissing, SettingInvalid
 from fedmkt.evaluation.metrics import auc
 from fedmkt.privacy.randomised_response import guess_accuracy
+from fedmkt.simulation.partitions.columns import ADULT_COLUMNS
 from fedmkt.simulation.scenario.api import simulate
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.loading import scenario_of
@@ -16,7 +17,6 @@ from fedmkt.simulation.scenario.report import render
 from fedmkt.simulation.scenario.results import results_of
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.vertical_customers import (
-    ADULT,
     columns_of,
     share_customers,
 )
@@ -42,7 +42,7 @@ def test_the_party_that_is_named_first_owns_the_target_and_partners_follow_by_na
     named = {"shares": {"us": 1, "zebra": 1, "ant": 1}}
     assert list(columns_of(study(vertical=named))) == ["us", "ant", "zebra"]
     assert list(columns_of(study(vertical={**named, "owner": "ant"}))) == ["ant", "us", "zebra"]
-    assert columns_of(study(data={"set": "adult"})) == ADULT
+    assert columns_of(study(data={"set": "adult"})) == ADULT_COLUMNS
 
 
 def test_an_id_tells_two_owners_apart() -> None:

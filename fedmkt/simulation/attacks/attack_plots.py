@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from fedmkt.simulation.attacks.canaries import CanaryAudit
+from fedmkt.simulation.attacks.label_inference import SEEN
 from fedmkt.simulation.attacks.result import AttackResult, interval_words
 from fedmkt.simulation.svg import PALETTE, SERIES, Plot, new_axes, plot_style, to_svg
 
@@ -142,6 +143,28 @@ def other_plot(results: Sequence[AttackResult]) -> Plot:
     return _comparison("figure", results[0].name.capitalize(), description, results)
 
 
+def rounds_plot(results: Sequence[AttackResult], key: str, title: str, description: str) -> Plot:
+    """Return a figure by how many rounds the attacker saw, a line for each defence."""
+    curves = [one.series_named(SEEN) for one in results]
+    with plot_style(key):
+        figure, axes = new_axes(_WIDTH, 320 + 18 * len(results))
+        axes.axhline(results[0].chance, color=_QUIET, linewidth=1.6, linestyle=":")
+        apart = 0.015 * curves[0].x[-1]  # so that bars of like figures do not hide each other
+        for place, (one, curve, colour) in enumerate(zip(results, curves, SERIES, strict=False)):
+            axes.plot(curve.x, curve.y, "o-", color=colour, markersize=4, label=one.defence)
+            at = curve.x[-1] + apart * place
+            axes.errorbar(at, one.value, yerr=_error(one), color=colour, capsize=3)
+        axes.set(xlabel="rounds seen", ylabel=results[0].figure, xticks=curves[0].x)
+        figure.legend(loc="outside lower center", ncols=1)
+        svg = to_svg(figure, key=key, title=title, description=description)
+    rows = [
+        (f"{at:g}", *(f"{curve.y[place]:.3f}" for curve in curves))
+        for place, at in enumerate(curves[0].x)
+    ]
+    rows.append(("95% interval", *map(interval_words, results)))
+    return Plot(key, title, description, svg, ("Rounds seen", *_defences(results)), tuple(rows))
+
+
 def _comparison(key: str, title: str, description: str, results: Sequence[AttackResult]) -> Plot:
     with plot_style(key):
         figure, axes = new_axes(_WIDTH, 90 + 36 * len(results))
@@ -152,14 +175,22 @@ def _comparison(key: str, title: str, description: str, results: Sequence[Attack
 
 def _draw_results(axes: Axes, results: Sequence[AttackResult]) -> None:
     for place, one in enumerate(results):
-        below, above = max(one.value - one.low, 0.0), max(one.high - one.value, 0.0)
-        error = [[below], [above if math.isfinite(above) else 0.0]]
-        axes.errorbar([one.value], [place], xerr=error, fmt="o", color=SERIES[0], capsize=4)
+        axes.errorbar([one.value], [place], xerr=_error(one), fmt="o", color=SERIES[0], capsize=4)
         axes.plot([one.chance], [place], "o", color=_QUIET, fillstyle="none")
-    axes.set_yticks(range(len(results)), [one.defence for one in results])
+    axes.set_yticks(range(len(results)), _defences(results))
     axes.set(ylim=(len(results) - 0.5, -0.5))
     unit = f" ({results[0].unit})" if results[0].unit else ""
     axes.set_xlabel(results[0].figure + unit)
+
+
+def _error(one: AttackResult) -> list[list[float]]:
+    """Return how far the interval reaches below and above its value."""
+    below, above = max(one.value - one.low, 0.0), max(one.high - one.value, 0.0)
+    return [[below], [above if math.isfinite(above) else 0.0]]
+
+
+def _defences(results: Sequence[AttackResult]) -> list[str]:
+    return [one.defence for one in results]
 
 
 def _table(

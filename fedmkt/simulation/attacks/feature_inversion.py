@@ -30,11 +30,12 @@ def invert_column(
     Args: seen: activations of each round, (rows, numbers). codes: (rows,), the column's values.
         known: rows the attacker knows; at least ten, not all.
     Returns: accuracy over the others with its exact 95% interval; chance is the accuracy of always
-        guessing the value most frequent among those known.
+        guessing the value most frequent among those known. The series: the same after 1, 2, 4 and
+        so on, and after all rounds.
     """
     others = np.setdiff1d(np.arange(len(codes)), known)
     usual = int(np.bincount(codes[known]).argmax())
-    seen_rounds = sorted({1, len(seen)})
+    seen_rounds = sorted({min(2**power, len(seen)) for power in range(len(seen).bit_length() + 1)})
     right = []
     for rounds in seen_rounds:
         taken = standardised(np.concatenate(seen[:rounds], axis=1).astype(np.float64), known)
@@ -50,6 +51,8 @@ def invert_column(
         high=high,
         chance=float(np.mean(codes[others] == usual)),
         series=(series(SEEN, seen_rounds, right),),
+        least=0.0,
+        most=1.0,
     )
 
 

@@ -8,6 +8,7 @@ partner's own columns tell labels is another matter, and the model's purpose.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,37 @@ from fedmkt.simulation.attacks.softmax_guess import fitted_weights, standardised
 SEEN = "figure by rounds seen"
 _LEAST = 1e-12
 _STRENGTH = 1e-2  # of the ridge penalty
+
+
+def infer_labels(
+    gradients: Sequence[NumberArray],
+    target: NDArray[np.uint8],
+    *,
+    known: IntArray,
+    defence: str,
+) -> tuple[AttackResult, ...]:
+    """Return what all three attacks find: by norm, by direction (the first yes known), by learning.
+
+    Args and errors: those of `labels_by_learning`.
+    """
+    by_norm = labels_by_norm(gradients, target, defence=defence)  # refuses labels of one class
+    first = int(np.flatnonzero(target)[0])
+    return (
+        by_norm,
+        labels_by_direction(gradients, target, known=first, defence=defence),
+        labels_by_learning(gradients, target, known=known, defence=defence),
+    )
+
+
+def best_of(found: Sequence[AttackResult]) -> AttackResult:
+    """Return the attack that ranks best at the end, its curve being the best after each round.
+
+    As if the attacker knew which one to believe; so a little above what any of them is worth.
+    """
+    best = max(found, key=lambda one: one.value)
+    curves = [one.series_named(SEEN) for one in found]
+    highest = np.max([one.y for one in curves], axis=0)
+    return replace(best, name="label inference", series=(series(SEEN, curves[0].x, highest),))
 
 
 def labels_by_norm(
@@ -94,6 +126,8 @@ def _ranked(name: str, scores: FloatArray, target: NDArray[np.uint8], defence: s
         low=found.low,
         high=found.high,
         chance=0.5,
+        least=0.0,
+        most=1.0,
         series=(series(SEEN, range(1, len(scores) + 1), [auc(target, one) for one in scores]),),
     )
 

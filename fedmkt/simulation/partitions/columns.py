@@ -24,6 +24,12 @@ from fedmkt.simulation.vertical_partition import PURPOSE, PartyData
 
 IDENTIFIER = "person"
 KEYS = (KeyColumn(key=IDENTIFIER, column=IDENTIFIER, kind="own"),)
+ADULT_COLUMNS = {
+    "bank": ("age", "capital_gain", "capital_loss", "hours_per_week", "workclass"),
+    "retailer": ("marital_status", "relationship"),
+    "map_provider": ("education", "occupation", "native_country"),
+}
+"""The columns of the vertical demonstration's parties, the label owner's first."""
 _CUSTOMER = "customer"
 _GRANTED = "2024-03-01T09:00:00Z"
 

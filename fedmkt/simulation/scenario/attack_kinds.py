@@ -15,21 +15,22 @@ from fedmkt.simulation.attacks.attack_plots import (
     membership_plot,
     noise_plot,
     other_plot,
+    rounds_plot,
 )
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.poisoning.plots import attack_plots
 from fedmkt.simulation.scenario import attack_words as words
 from fedmkt.simulation.scenario.attack_parts import STATED, Measured
 from fedmkt.simulation.scenario.attack_pooling import poisoning_result
-from fedmkt.simulation.scenario.attack_schema import (
-    AttackPart,
+from fedmkt.simulation.scenario.attack_schema import AttackPart
+from fedmkt.simulation.scenario.attack_schema_networks import (
     CanariesPart,
-    CollusionPart,
-    InspectionPart,
     InversionPart,
     MembershipPart,
-    PoisoningPart,
 )
+from fedmkt.simulation.scenario.attack_schema_poisoning import PoisoningPart
+from fedmkt.simulation.scenario.attack_schema_split import FeatureInversionPart, LabelInferencePart
+from fedmkt.simulation.scenario.attack_schema_sums import CollusionPart, InspectionPart
 from fedmkt.simulation.scenario.attack_sums import run_collusion, run_inspection
 from fedmkt.simulation.scenario.attack_view import Found
 from fedmkt.simulation.svg import Plot
@@ -88,6 +89,20 @@ def _collusion(part: AttackPart, seed: int) -> tuple[Measured, ...]:
     return run_collusion(part, seed)
 
 
+def _label_inference(part: AttackPart, seed: int) -> tuple[Measured, ...]:
+    from fedmkt.simulation.scenario.attack_split import run_label_inference
+
+    assert isinstance(part, LabelInferencePart), _WRONG
+    return run_label_inference(part, seed)
+
+
+def _feature_inversion(part: AttackPart, seed: int) -> tuple[Measured, ...]:
+    from fedmkt.simulation.scenario.attack_split import run_feature_inversion
+
+    assert isinstance(part, FeatureInversionPart), _WRONG
+    return run_feature_inversion(part, seed)
+
+
 def _poisoning(part: AttackPart, seed: int) -> tuple[Measured, ...]:
     from fedmkt.simulation.scenario.attack_poisoning import run_poisoning
 
@@ -103,6 +118,30 @@ def _canary_plots(found: Found) -> tuple[Plot, ...]:
         if one.defence in (bounds[0].defence, bounds[-1].defence)
     ]
     return (bounds_plot(bounds, stated), *heaps)
+
+
+def _label_plots(found: Found) -> tuple[Plot, ...]:
+    description = (
+        "How well labels are told from gradients, by how many rounds of them were seen, with each "
+        "defence. Bars: 95% intervals after all rounds. The dotted line is guessing."
+    )
+    title = "Labels read from gradients"
+    return (rounds_plot(found.results(words.BEST), "label-inference", title, description),)
+
+
+def _column_plots(found: Found) -> tuple[Plot, ...]:
+    assert isinstance(found.attack, FeatureInversionPart), _WRONG
+    description = (
+        "The share of customers whose value is guessed right, by how many rounds of activations "
+        "were seen, the final ones last. Bars: 95% intervals. The dotted line is always guessing "
+        "the commonest value."
+    )
+    return tuple(
+        rounds_plot(
+            found.results(figure), f"feature-{column}", f"Inversion of {column}", description
+        )
+        for column, figure in zip(found.attack.columns, found.figures, strict=False)
+    )
 
 
 def _poisoning_plots(found: Found) -> tuple[Plot, ...]:
@@ -163,6 +202,22 @@ KINDS: Mapping[str, Kind] = {
             noise_plot(found.results(words.NOISE_LEFT)),
         ),
         words.collusion_words,
+    ),
+    "label_inference": Kind(
+        "Label inference",
+        "Can a partner of a split training read labels from the gradients that it is sent?",
+        _label_inference,
+        10.0,
+        _label_plots,
+        words.label_words,
+    ),
+    "feature_inversion": Kind(
+        "Feature inversion",
+        "Can the label owner of a split training read partners' columns from their activations?",
+        _feature_inversion,
+        8.0,
+        _column_plots,
+        words.column_words,
     ),
     "label_flips": _hostile(
         "Label flips", "How much worse does a model get when some partners turn their labels round?"

@@ -44,8 +44,8 @@ from fedmkt.simulation.attacks.network_training import (
 )
 from fedmkt.simulation.attacks.result import AttackResult, mean_result
 from fedmkt.simulation.poisoning.population import rows_of
-from fedmkt.simulation.scenario.attack_parts import STATED, Measured, Off, each_level, levels
-from fedmkt.simulation.scenario.attack_schema import (
+from fedmkt.simulation.scenario.attack_parts import Measured, Off, each_level, levels, stated
+from fedmkt.simulation.scenario.attack_schema_networks import (
     CanariesPart,
     InversionPart,
     MembershipPart,
@@ -89,7 +89,7 @@ def run_membership(part: MembershipPart, seed: int) -> tuple[Measured, ...]:
         )
         return (found.at_low, found.auc)
 
-    return (*each_level(_TRAINING, attack), _stated("membership inference (LiRA)", epsilon))
+    return (*each_level(_TRAINING, attack), stated("membership inference (LiRA)", epsilon))
 
 
 @one_thread()
@@ -118,7 +118,7 @@ def run_canaries(part: CanariesPart, seed: int) -> tuple[Measured, ...]:
         )
         return (audit(audited, coins, defence=level.words).result,)
 
-    return (*each_level(_TRAINING, attack), _stated("canary audit", epsilon))
+    return (*each_level(_TRAINING, attack), stated("canary audit", epsilon))
 
 
 @one_thread()
@@ -208,9 +208,3 @@ def _terms(part: NoisedPart, shape: NetworkShape) -> DpSgdTerms:
 
 def _some(rows: Rows, customers: int, seed: int) -> IndexArray:
     return draws(seed, "customers").permutation(rows.count)[:customers]
-
-
-def _stated(name: str, epsilon: float) -> Measured:
-    """Return the epsilon that the noise comes to where nothing is off."""
-    result = AttackResult(name, "all on", STATED, "", epsilon, epsilon, epsilon, chance=0.0)
-    return Measured("on", result)

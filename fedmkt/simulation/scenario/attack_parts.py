@@ -13,7 +13,7 @@ from fedmkt.simulation.scenario.attack_schema import AttackPart
 Role = Literal["off", "part", "on"]
 """Of a defence: all protections off, some, or none of them."""
 STATED = "stated epsilon"
-Protection = Literal["masks", "noise", "clipping"]
+Protection = Literal["masks", "noise", "clipping", "random labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,9 @@ Figures = Callable[[Off], tuple[AttackResult, ...]]
 def each_level(found: tuple[Off, ...], attack: Figures) -> tuple[Measured, ...]:
     """Return an attack's figures against every defence."""
     return tuple(Measured(one.role, figure) for one in found for figure in attack(one))
+
+
+def stated(name: str, epsilon: float) -> Measured:
+    """Return the epsilon that an attack's protections come to where none is off."""
+    result = AttackResult(name, "all on", STATED, "", epsilon, epsilon, epsilon, chance=0.0)
+    return Measured("on", result)

@@ -17,7 +17,7 @@ from fedmkt.simulation.poisoning.parts import Attack, Terms
 from fedmkt.simulation.poisoning.study import Study, run_seed, setup
 from fedmkt.simulation.scenario.attack_parts import Measured
 from fedmkt.simulation.scenario.attack_pooling import rows_of_seed
-from fedmkt.simulation.scenario.attack_schema import (
+from fedmkt.simulation.scenario.attack_schema_poisoning import (
     BackdoorPart,
     FreeRidersPart,
     PoisoningPart,

@@ -19,7 +19,7 @@ from fedmkt.simulation.poisoning.result import (
     joined,
 )
 from fedmkt.simulation.scenario.attack_parts import Measured
-from fedmkt.simulation.scenario.attack_schema import PoisoningPart
+from fedmkt.simulation.scenario.attack_schema_poisoning import PoisoningPart
 
 CLEAN = "AUC on rows without a trigger"
 TAKEN = "share of hostile updates taken"

@@ -14,16 +14,17 @@ from fedmkt.simulation.report_page import palettes, template_environment
 from fedmkt.simulation.scenario.attack_kinds import kind_of
 from fedmkt.simulation.scenario.attack_parts import STATED, Measured
 from fedmkt.simulation.scenario.attack_pooling import DIVERGED, TAKEN
-from fedmkt.simulation.scenario.attack_schema import AttackScenario, PoisoningPart
+from fedmkt.simulation.scenario.attack_schema import AttackScenario
+from fedmkt.simulation.scenario.attack_schema_poisoning import PoisoningPart
 from fedmkt.simulation.scenario.attack_view import Found
-from fedmkt.simulation.scenario.attack_words import NOISE_LEFT
+from fedmkt.simulation.scenario.attack_words import MODEL, NOISE_LEFT
 from fedmkt.simulation.scenario.page_plots import value_words
 from fedmkt.simulation.scenario.report import PAGE
 from fedmkt.simulation.svg import standalone
 from fedmkt.storage.whole_file import write_whole
 
 PICTURE = "picture.svg"
-_BESIDE = {NOISE_LEFT: "Counted on", STATED: "", TAKEN: "", DIVERGED: ""}
+_BESIDE = {NOISE_LEFT: "Counted on", MODEL: "The owner alone", STATED: "", TAKEN: "", DIVERGED: ""}
 
 
 @dataclass(frozen=True, slots=True)

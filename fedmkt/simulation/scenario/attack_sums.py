@@ -30,7 +30,11 @@ from fedmkt.simulation.scenario.attack_parts import (
     each_level,
     levels,
 )
-from fedmkt.simulation.scenario.attack_schema import CollusionPart, InspectionPart, SumsPart
+from fedmkt.simulation.scenario.attack_schema_sums import (
+    CollusionPart,
+    InspectionPart,
+    SumsPart,
+)
 from fedmkt.simulation.scenario.customers import draws
 
 _LEVELS = levels(("noise",), ("masks",), ("masks", "noise"))

@@ -4,12 +4,14 @@ Guarantee: a sentence follows from the figures alone; where the interval lies on
 chance, it says that nothing more than guessing was shown.
 """
 
+from fedmkt.privacy.randomised_response import guess_accuracy
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.scenario.attack_parts import STATED
 from fedmkt.simulation.scenario.attack_pooling import poisoning_result
-from fedmkt.simulation.scenario.attack_schema import PoisoningPart
+from fedmkt.simulation.scenario.attack_schema_poisoning import PoisoningPart
 from fedmkt.simulation.scenario.attack_view import Found
 
+BEST, MODEL = "AUC of labels, best attack", "AUC of the model, held out"
 READ, NOISE_LEFT = "correlation with an honest member's own part", "noise multiplier left"
 _SURE = 0.99
 
@@ -75,6 +77,32 @@ def collusion_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001
     return "Nothing is learnt beyond the sum of the honest partners."
 
 
+def label_words(one: AttackResult, found: Found) -> str:
+    """Say how well labels are told, beside what the model, whose purpose it is, tells of them."""
+    if one.figure == STATED:
+        best = 100 * guess_accuracy(one.value)
+        return f"A label of even odds is told right {best:.0f} times in 100 at most."
+    if one.figure == MODEL:
+        return _model_words(one)
+    pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
+    if one.low <= one.chance:
+        return f"{pairs}: not shown to be more than guessing."
+    model = [each for each in found.results(MODEL) if each.defence == one.defence]
+    if model and model[0].value >= one.value:
+        return f"{pairs}; the model itself does so in {model[0].value:.0%}."
+    return f"{pairs}: gradients give labels away."
+
+
+def column_words(one: AttackResult, found: Found) -> str:  # noqa: ARG001
+    """Say how many customers' values of a partner's column are read."""
+    if one.figure == MODEL:
+        return _model_words(one)
+    right = f"The owner has the value of {100 * one.value:.0f} customers in 100 right"
+    if one.low > one.chance:
+        return f"{right}: activations give the column away."
+    return f"{right}: not shown to be more than always guessing the commonest value."
+
+
 def poisoning_words(one: AttackResult, found: Found) -> str:
     """Say what the attack adds under a rule."""
     if one.figure != found.figures[0]:
@@ -86,6 +114,11 @@ def poisoning_words(one: AttackResult, found: Found) -> str:
     verdict = result.verdict(result.outcome(one.defence))
     held = "whether the rule holds is not told" if verdict == "not told" else f"the rule {verdict}"
     return f"{added}: {held}, by a tolerance of {result.tolerance:g}."
+
+
+def _model_words(one: AttackResult) -> str:
+    gain = f"{one.value - one.chance:+.3f} on what the owner's columns reach alone"
+    return f"{gain}." if one.low > one.chance else f"{gain}: no gain is shown."
 
 
 def _partly(partly: bool) -> str:

@@ -91,6 +91,8 @@ NEEDS: Mapping[str, Sequence[Need | tuple[Need, ...]]] = {
     "vertical": [_VERTICAL],
     "vertical.columns": [_is_not("data.kind", "generated")],
     "vertical.shares": [_is("data.kind", "generated")],
+    "vertical.score_levels": [_is_not("model.family", "split")],
+    "vertical.score_limit": [_is_not("model.family", "split")],
     "vertical.lean": [_KNOWN_IN_PART],
     "vertical.leans": [_KNOWN_IN_PART],
     "backend": [_is("protocol", "full"), _HORIZONTAL],

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedmkt.core.errors import ScenarioPartMissing
+from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
 from fedmkt.simulation.scenario import additive, network
 from fedmkt.simulation.scenario.additive import check_additive, run_additive
 from fedmkt.simulation.scenario.customers import Customers, read_customers, source_of
@@ -19,6 +19,8 @@ from fedmkt.simulation.scenario.vertical import (
     seconds_of_vertical,
 )
 from fedmkt.simulation.scenario.vertical_customers import share_customers
+
+SPLIT = "split"
 
 
 def _dealt_out(setting: Setting, seed: int) -> tuple[Customers, Parts]:
@@ -52,8 +54,11 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family(setting: Setting) -> Family:
-    """Return the family that trains `setting`. Raises: ScenarioPartMissing."""
+    """Return the family that trains `setting`. Raises: ScenarioPartMissing, SettingInvalid."""
     name = KIND if setting.partition.kind == KIND else setting.model.family
+    if name == SPLIT:
+        problem = f"its parties know different columns; say partition.kind = {KIND}"
+        raise SettingInvalid(setting=f"model.family = {SPLIT}", problem=problem)
     found = FAMILIES.get(name)
     if found is None:
         raise ScenarioPartMissing(key="model.family", value=name, known=", ".join(FAMILIES))

@@ -18,6 +18,7 @@ from fedmkt.contract.network_settings import JoiningSettings, NetworkSettings, S
 from fedmkt.core.frozen import nearest_key
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.schema import Scenario
+from fedmkt.simulation.scenario.vertical_part import SplitModel
 
 _RANGE = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _WORDS: Mapping[Any, str] = {
@@ -27,8 +28,9 @@ _WORDS: Mapping[Any, str] = {
     bool: "true or false",
     Path: "path",
 }
+FAMILY = "The family of models: additive, network, or split where partition.kind = vertical."
 ADDITIVE: Mapping[str, str] = {
-    "family": "The family of models: additive, or network.",
+    "family": FAMILY,
     "task": "What is predicted: propensity, whether a customer says yes.",
     "max_bins": "At most so many bins a number column. More bins follow the data more closely and "
     "take more noise.",
@@ -44,7 +46,7 @@ ADDITIVE: Mapping[str, str] = {
     "schedule averages noise away.",
 }
 NETWORK: Mapping[str, str] = {
-    "family": "The family of models: additive, or network.",
+    "family": FAMILY,
     "task": "What is predicted: propensity, whether a customer says yes.",
     "width": "Units of each hidden layer. 0 is a linear model.",
     "blocks": "Residual layers after the first hidden one.",
@@ -60,6 +62,24 @@ NETWORK: Mapping[str, str] = {
     "sampling_rate": "Every customer's chance to be in a step.",
     "clip_norm": "L2 norm that a customer's gradient is clipped to; needed where there is noise.",
     "personal_head": "Whether the last layer stays at each partner.",
+}
+SPLIT: Mapping[str, str] = {
+    "family": FAMILY,
+    "activations": "Numbers that a partner's network shows of a customer.",
+    "width": "Units of the hidden layer below the activations. 0: none.",
+    "top_width": "Units of the owner's hidden layer above them. 0: none.",
+    "rounds": "Exchanges of activations for gradients.",
+    "local_steps": "Steps that everybody takes in a round, on what the others showed last.",
+    "learning_rate": "Step size.",
+    "weight_decay": "Share of each parameter, times the learning rate, that a step takes away.",
+    "proximal": "How strongly a partner stays with the activations that the owner saw.",
+    "activation_bound": "L2 norm that a customer's activations never pass.",
+    "activation_noise": "Standard deviation of the noise on each activation. No epsilon is counted "
+    "for it.",
+    "gradient_bound": "L2 norm to which a customer's gradient is clipped before a partner sees it.",
+    "gradient_noise": "Standard deviation of the noise on each number of a gradient. No epsilon is "
+    "counted for it.",
+    "holdout": "Nothing is held out: a scenario measures on test customers of its own.",
 }
 SERVER: Mapping[str, str] = {
     "rule": "What the coordinator makes of a round's mean update: fedavg adds it, fedavgm adds "
@@ -82,6 +102,7 @@ MEANINGS: Mapping[type[BaseModel], Mapping[str, str]] = {
     NetworkSettings: NETWORK,
     ServerSettings: SERVER,
     JoiningSettings: JOINING,
+    SplitModel: SPLIT,
 }
 """What the keys of models mean; their settings themselves stand in contracts' jobs."""
 

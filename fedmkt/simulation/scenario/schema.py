@@ -22,7 +22,7 @@ from fedmkt.simulation.scenario.parts import (
     PartitionPart,
     PrivacyPart,
 )
-from fedmkt.simulation.scenario.vertical_part import VerticalPart
+from fedmkt.simulation.scenario.vertical_part import SplitModel, VerticalPart
 
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 DEFAULT_FAMILY = "additive"
@@ -43,9 +43,9 @@ class Setting(Frozen):
     link: LinkPart = Field(
         default=LinkPart(), description="Every partner's line, on the simulated clock."
     )
-    model: Annotated[AdditiveSettings | NetworkSettings, Field(discriminator="family")] = Field(
-        default=AdditiveSettings(), description="The model and how it is trained."
-    )
+    model: Annotated[
+        AdditiveSettings | NetworkSettings | SplitModel, Field(discriminator="family")
+    ] = Field(default=AdditiveSettings(), description="The model and how it is trained.")
     privacy: PrivacyPart = Field(
         default=PrivacyPart(), description="What the training may cost a customer."
     )

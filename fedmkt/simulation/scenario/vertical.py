@@ -3,36 +3,33 @@
 Guarantee: all models of a trial are measured on the same test customers, whom no party had in a
 training. A customer whom a model's partners do not all know is scored by the owner's own model, as
 a deployment would do. With protocol `full` every joint training is the deployed one, over identity
-keys, contract, alignment and protected inner products; each pays for its own noise.
+keys, contract, alignment and protected inner products; each pays for its own noise. Split networks
+are trained in one place only (`vertical_split`).
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedmkt.contract.job import AdditiveSettings
+from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.vertical_jobs import MOST_PARTIES, VerticalSettings
 from fedmkt.core.errors import OneClassOnly, ScenarioPartMissing, SettingInvalid, TrainingDiverged
-from fedmkt.core.stages import CodeArray, FloatArray
-from fedmkt.data.binning import encode
+from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
-from fedmkt.models.additive import AdditiveModel
 from fedmkt.models.tasks import Propensity
 from fedmkt.simulation.scenario.customers import source_of
 from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, Method, Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.vertical_customers import Known, SharedCustomers, columns_of
-from fedmkt.simulation.scenario.vertical_training import (
-    Joint,
-    Models,
-    Trainer,
-    vertical_settings,
-)
+from fedmkt.simulation.scenario.vertical_models import AdditiveModels, Fitted, VerticalModels
+from fedmkt.simulation.scenario.vertical_part import SplitModel
+from fedmkt.simulation.scenario.vertical_training import Trainer
 from fedmkt.simulation.world import COORDINATOR
 
 KIND = "vertical"
@@ -43,8 +40,10 @@ _WORLD_S, _ALIGNED_S, _ROW_S = 0.5, 5e-4, 5e-6
 
 def check_vertical(setting: Setting) -> None:
     """Refuse what cannot be simulated. Raises: ScenarioPartMissing, SettingInvalid."""
-    if not isinstance(setting.model, AdditiveSettings):
-        raise ScenarioPartMissing(key="model.family", value="network", known="additive, vertically")
+    model = setting.model
+    if isinstance(model, NetworkSettings):
+        known = "additive and split, where partition.kind = vertical"
+        raise ScenarioPartMissing(key="model.family", value=model.family, known=known)
     for key, value, plain in (
         ("participation", setting.participation, ParticipationPart()),
         ("link", setting.link, LinkPart()),
@@ -52,16 +51,22 @@ def check_vertical(setting: Setting) -> None:
         if value != plain:
             problem = "it is not simulated where partition.kind = vertical"
             raise SettingInvalid(setting=f"[{key}]", problem=problem)
-    _check_model(setting.model)
+    if isinstance(model, SplitModel):
+        _check_split(setting)
+        return
+    _check_model(model)
     _check_privacy(setting)
 
 
 def seconds_of_vertical(setting: Setting) -> float:
     """Return about how long a trial takes on one core."""
-    settings, partners = vertical_settings(setting), len(columns_of(setting)) - 1
+    partners, model = len(columns_of(setting)) - 1, setting.model
     rows = setting.data.rows or 30_000
     trainings = partners + 1 if partners > 1 else 1
-    work = (trainings + 1) * rows * settings.rounds * _ROW_S
+    steps = model.rounds
+    if isinstance(model, SplitModel):
+        steps *= model.local_steps
+    work = (trainings + 1) * rows * steps * _ROW_S
     if setting.protocol == "lean":
         return work
     return work + trainings * (_WORLD_S + rows * _ALIGNED_S * partners)
@@ -82,23 +87,15 @@ def run_vertical(task: Task) -> list[Row]:
 
 @dataclass
 class _Ruler:
-    """Measures models on the test customers, whose codes are made once."""
+    """Measures scores of the test customers."""
 
-    trainer: Trainer
+    customers: SharedCustomers
     target: NDArray[np.uint8] = field(init=False)
-    _codes: dict[str, CodeArray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        customers = self.trainer.customers
-        frame = customers.public.frame
-        self.target = positives(frame, customers.schema, customers.target)
-        for name in customers.columns:
-            binning = self.trainer.binning(name)
-            self._codes[name] = encode(frame, binning, dataset="the test customers")
-
-    def part(self, party: str, model: AdditiveModel) -> FloatArray:
-        """Return what a party's part adds to each test customer's score, (test rows,)."""
-        return model.scores(self._codes[party])
+        self.target = positives(
+            self.customers.public.frame, self.customers.schema, self.customers.target
+        )
 
     def measured(self, scores: FloatArray) -> tuple[float, float]:
         """Return AUC and mean log loss. Raises: OneClassOnly."""
@@ -118,14 +115,14 @@ class _Trial:
 
     task: Task
     customers: SharedCustomers
-    trainer: Trainer = field(init=False)
+    models: VerticalModels = field(init=False)
     ruler: _Ruler = field(init=False)
     own: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trainer = Trainer(self.task.setting, self.customers, self.task.seed)
-        self.ruler = _Ruler(self.trainer)
-        self.own = self.ruler.part(self.customers.owner, self.trainer.alone())
+        self.models = _models_of(self.task, self.customers)
+        self.ruler = _Ruler(self.customers)
+        self.own = self.models.alone()
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the trial."""
@@ -140,46 +137,39 @@ class _Trial:
         if "pooled" in compare:
             yield self._trained("pooled", everybody)[0]
         if self.customers.truth is not None:
-            rounds = self._settings.rounds
-            yield Row("truth", rounds, auc=self.customers.truth.bayes_auc)
+            yield Row("truth", self.models.rounds, auc=self.customers.truth.bayes_auc)
         yield together[0]
-
-    @property
-    def _settings(self) -> VerticalSettings:
-        return vertical_settings(self.task.setting)
 
     def _alone(self) -> Row:
         found, loss = self.ruler.measured(self.own)
-        owner = self.customers.owner
-        return Row("alone", self._settings.rounds, owner, auc=found, log_loss=loss)
+        return Row("alone", self.models.rounds, self.customers.owner, auc=found, log_loss=loss)
 
-    def _trained(self, method: Method, partners: tuple[str, ...]) -> tuple[Row, Models]:
-        """Return the row and the models of the owner with some partners; no models diverged."""
+    def _trained(
+        self, method: Method, partners: tuple[str, ...]
+    ) -> tuple[Row, Mapping[str, FloatArray]]:
+        """Return the row of the owner with some partners, and the score's parts; none diverged."""
         pooled = method == "pooled"
-        job = self.trainer.job(partners, noised=not pooled)
         run = "-".join((self.task.run, *(partners if method == "pair" else (method,))))
+        deployed = self.task.setting.protocol == "full" and not pooled
+        folder = self.task.folder / run if deployed else None
         try:
-            if self.task.setting.protocol == "full" and not pooled:
-                joint = self.trainer.as_deployed(job, run, self.task.folder / run)
-            else:
-                joint = self.trainer.in_one_place(job, run)
+            fitted = self.models.together(partners, noised=not pooled, run=run, folder=folder)
         except TrainingDiverged as error:
             return Row(method, int(str(error.fields["round"])), status=DIVERGED), {}
-        row = self._measured(method, partners, joint)
-        return replace(row, epsilon=self.trainer.spent(job)), joint.models
+        return self._measured(method, partners, fitted), fitted.parts
 
-    def _measured(self, method: Method, partners: tuple[str, ...], joint: Joint) -> Row:
-        known = self._known(partners)
-        scores = np.where(known, self._score(joint.models), self.own)
+    def _measured(self, method: Method, partners: tuple[str, ...], fitted: Fitted) -> Row:
+        known, sent = self._known(partners), fitted.sent
+        scores = np.where(known, fitted.scores, self.own)
         found, loss = self.ruler.measured(scores)
         before = self.ruler.auc_among(self.own, known)
         after = self.ruler.auc_among(scores, known)
-        sent = joint.outcome
         return Row(
             method,
-            self._settings.rounds,
+            self.models.rounds,
             auc=found,
             log_loss=loss,
+            epsilon=fitted.epsilon,
             bytes_up=sent.bytes_up if sent else None,
             bytes_down=sent.bytes_down if sent else None,
             exchanges=sent.exchanges if sent else None,
@@ -195,28 +185,36 @@ class _Trial:
         true = None if truth is None else truth.shares[name]
         return replace(row, share=shares.get(name), true_share=true)
 
-    def _shares(self, partners: tuple[str, ...], models: Models) -> dict[str, float]:
+    def _shares(
+        self, partners: tuple[str, ...], parts: Mapping[str, FloatArray]
+    ) -> dict[str, float]:
         """Return cov(part, score) / var(score) of each part, over customers whom all know."""
         known = self._known(partners)
-        if not models or known.sum() < 2:
+        if not parts or known.sum() < 2:
             return {}
-        parts = {name: self.ruler.part(name, model)[known] for name, model in models.items()}
-        score = np.sum(list(parts.values()), axis=0)
+        among = {name: part[known] for name, part in parts.items()}
+        score = np.sum(list(among.values()), axis=0)
         spread = float(np.var(score))
         if not spread:
             return {}
         return {
             name: float(np.mean((part - part.mean()) * (score - score.mean()))) / spread
-            for name, part in parts.items()
+            for name, part in among.items()
         }
-
-    def _score(self, models: Models) -> FloatArray:
-        parts = [self.ruler.part(name, model) for name, model in models.items()]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 
     def _known(self, partners: tuple[str, ...]) -> Known:
         masks = np.array([self.customers.known[name] for name in partners])
         return np.asarray(masks.all(axis=0))
+
+
+def _models_of(task: Task, customers: SharedCustomers) -> VerticalModels:
+    """Return the family that the trial trains. Raises: ExtraMissing."""
+    if isinstance(task.setting.model, SplitModel):
+        # The extra's library: whoever simulates no network does without it.
+        from fedmkt.simulation.scenario.vertical_split import SplitModels
+
+        return SplitModels(task.setting, customers, task.seed)
+    return AdditiveModels(Trainer(task.setting, customers, task.seed))
 
 
 def _check_model(model: AdditiveSettings) -> None:
@@ -228,6 +226,22 @@ def _check_model(model: AdditiveSettings) -> None:
     if model.surveys:
         problem = "vertical trainings take declared edges"
         raise SettingInvalid(setting=f"model.edges = {model.edges}", problem=problem)
+
+
+def _check_split(setting: Setting) -> None:
+    mode, trust = setting.vertical.mode, setting.privacy.trust
+    if setting.protocol == "full":
+        problem = (
+            "networks start from bytes that nodes draw themselves, so the same seed would not give "
+            "the same results; say protocol = lean"
+        )
+        raise SettingInvalid(setting="model.family = split", problem=problem)
+    if trust == "distributed" or (mode == "label_private") != (trust == "local"):
+        problem = (
+            "a split training sends exact gradients (privacy.trust = none), or randomises labels "
+            "first (vertical.mode = label_private with privacy.trust = local)"
+        )
+        raise SettingInvalid(setting=f"vertical.mode = {mode}", problem=problem)
 
 
 def check_parties(setting: Setting) -> None:

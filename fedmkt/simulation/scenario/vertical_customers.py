@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
 from fedmkt.simulation.partitions.columns import (
+    ADULT_COLUMNS,
     IDENTIFIER,
     PartyColumns,
     known_customers,
@@ -39,12 +40,6 @@ from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.vertical_partition import PartyData
 
 Known = NDArray[np.bool_]
-ADULT = {
-    "bank": ("age", "capital_gain", "capital_loss", "hours_per_week", "workclass"),
-    "retailer": ("marital_status", "relationship"),
-    "map_provider": ("education", "occupation", "native_country"),
-}
-"""The columns of the vertical demonstration's parties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ def columns_of(setting: Setting) -> dict[str, tuple[str, ...]]:
     elif part.columns:
         named = dict(part.columns)
     elif data.kind == "bundled" and data.set == "adult":
-        named = dict(ADULT)
+        named = dict(ADULT_COLUMNS)
     else:
         raise SettingInvalid(setting="vertical.columns", problem="each party's columns are needed")
     owner = part.owner or next(iter(named))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from fedmkt.contract.schema import Identifier, Name
+from fedmkt.contract.split_job import SplitSettings
 from fedmkt.core.frozen import Frozen
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
@@ -54,7 +55,8 @@ class VerticalPart(Frozen):
     mode: Literal["encrypted", "label_private"] = Field(
         default="encrypted",
         description="How labels are protected. encrypted: sums by protected inner products, with "
-        "the owner's noise where there is an epsilon. label_private: labels randomised once.",
+        "the owner's noise where there is an epsilon. label_private: labels randomised once. With "
+        "family = split and no epsilon partners see exact gradients.",
     )
     score_levels: int = Field(
         default=33,
@@ -79,3 +81,10 @@ class VerticalPart(Frozen):
             if isinstance(value.get(key), Mapping) and value[key]:
                 return {**value, "owner": next(iter(value[key]))}
         return value
+
+
+class SplitModel(SplitSettings):
+    """A network of each party, joined at the label owner."""
+
+    family: Literal["split"] = "split"
+    holdout: float = Field(default=0.0, ge=0, le=0)

@@ -7,7 +7,7 @@ order is drawn anew each time; such trainings are made in one place only.
 Not guaranteed: privacy, in one place. Whoever runs this holds everybody's columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,7 @@ class Trainer:
 
     def in_one_place(self, job: VerticalJob, run: str) -> Joint:
         """Train by the protocol's steps alone. Raises: as `train_twin`, PartitionImpossible."""
-        rows = self.shared(job.partners)
+        rows = shared_rows(self.customers, job.partners)
         parties = [self._columns(name, rows) for name in job.members]
         target: NDArray[np.uint8] | FloatArray = self._target(rows)
         # As `build_world` seeds the nodes: the owner's is the first.
@@ -114,7 +114,7 @@ class Trainer:
 
         Raises: what the runs raise, PartitionImpossible, ColumnConstant.
         """
-        rows = self.shared(job.partners)
+        rows = shared_rows(self.customers, job.partners)
         for name in job.members:
             # A failed node keeps the reason in its own log; here there is nobody who reads it.
             own = self._columns(name, rows)
@@ -135,24 +135,6 @@ class Trainer:
         """Return the public bins of a party's columns."""
         settings = vertical_settings(self.setting)
         return self.customers.public.binning(self.customers.columns[party], settings.max_bins)
-
-    def shared(self, partners: tuple[str, ...]) -> IntArray:
-        """Return the training rows whom the owner and all of `partners` know.
-
-        Raises: PartitionImpossible where there are none.
-        """
-        known = set[int].intersection(
-            *(
-                set(self.customers.parties[name].people.tolist())
-                for name in (self.customers.owner, *partners)
-            )
-        )
-        if not known:
-            raise PartitionImpossible(
-                problem=f"nobody is a customer of all of {', '.join(partners)}",
-                advice="Use a larger overlap or a larger table.",
-            )
-        return np.array(sorted(known), dtype=np.int64)
 
     def _labels(self, members: tuple[str, ...], *, noised: bool) -> LabelPrivacy:
         asked, mode = self.setting.privacy, self.setting.vertical.mode
@@ -180,6 +162,22 @@ class Trainer:
     def _target(self, rows: IntArray) -> NDArray[np.uint8]:
         frame = self.customers.training[rows]
         return positives(frame, self.customers.schema, self.customers.target)
+
+
+def shared_rows(customers: SharedCustomers, partners: Sequence[str]) -> IntArray:
+    """Return the training rows whom the owner and all of `partners` know, ascending.
+
+    Raises: PartitionImpossible where there are none.
+    """
+    known = set[int].intersection(
+        *(set(customers.parties[name].people.tolist()) for name in (customers.owner, *partners))
+    )
+    if not known:
+        raise PartitionImpossible(
+            problem=f"nobody is a customer of all of {', '.join(partners)}",
+            advice="Use a larger overlap or a larger table.",
+        )
+    return np.array(sorted(known), dtype=np.int64)
 
 
 def vertical_settings(setting: Setting) -> VerticalSettings:

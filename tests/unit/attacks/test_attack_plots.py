@@ -6,6 +6,7 @@ import pytest
 from fedmkt.simulation.attacks import attack_plots
 from fedmkt.simulation.attacks.audit_page import audit_lines, audit_page
 from fedmkt.simulation.attacks.canaries import audit
+from fedmkt.simulation.attacks.label_inference import SEEN
 from fedmkt.simulation.attacks.result import AttackResult, series
 
 
@@ -79,3 +80,30 @@ def test_each_attack_has_a_picture_with_its_figures_as_a_table(draw):
     assert [row[:2] for row in plot.rows] == [("none", "0.900"), ("noise", "0.120")]
     assert plot.svg.startswith("<svg")
     assert plot.svg == getattr(attack_plots, f"{draw}_plot")(results).svg
+
+
+def test_a_figure_by_rounds_has_a_line_a_defence_and_their_intervals_last():
+    results = [
+        AttackResult(
+            "attack",
+            defence,
+            "figure",
+            "unit",
+            value,
+            value - 0.1,
+            value + 0.05,
+            0.5,
+            (series(SEEN, [1, 2, 4], [0.6, 0.65, value]),),
+        )
+        for defence, value in (("noise off", 0.9), ("all on", 0.7))
+    ]
+    plot = attack_plots.rounds_plot(results, "rounds", "A title", "A description")
+    assert plot.columns == ("Rounds seen", "noise off", "all on")
+    assert plot.rows[0] == ("1", "0.600", "0.600")
+    assert plot.rows[2:] == (
+        ("4", "0.900", "0.700"),
+        ("95% interval", "0.800 to 0.950", "0.600 to 0.750"),
+    )
+    for words in ("noise off", "all on", "rounds seen", "figure"):
+        assert f">{words}</text>" in plot.svg
+    assert plot.svg == attack_plots.rounds_plot(results, "rounds", "A title", "A description").svg
