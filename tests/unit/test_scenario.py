@@ -21,14 +21,12 @@ from fedmkt.data import bundled
 from fedmkt.simulation.scenario import trials
 from fedmkt.simulation.scenario.customers import read_customers
 from fedmkt.simulation.scenario.dealing import deal
-from fedmkt.simulation.scenario.effect import NEEDS, needs_of
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.keys import all_keys, choices, explained, listed, nearest
 from fedmkt.simulation.scenario.loading import (
     ATTACK,
     bundled_scenarios,
-    load_any,
     load_scenario,
     parse_scenario,
     scenario_of,
@@ -38,7 +36,6 @@ from fedmkt.simulation.scenario.schema import Scenario, Setting
 from fedmkt.simulation.scenario.trials import expand, family_of
 from fedmkt.simulation.world import COORDINATOR
 
-SIMULATIONS = Path(__file__).parents[2] / "simulations"
 SWEPT = """
 name = "swept"
 seeds = [1, 2]
@@ -145,79 +142,6 @@ def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
     values = {"sweep": {"partition.partners": [3, 1]}}
     with pytest.raises(ScenarioInvalid, match=r"with partition.partners = 1: .* at least 2"):
         expand(scenario(**values))
-
-
-IDLE: list[tuple[str, str, str]] = [
-    ("[partition]\nalpha = 0.1", "line 3, partition.alpha", "partition.kind = dirichlet"),
-    ("[partition]\nskew = 2", "partition.skew", "partition.kind = quantity"),
-    ("[partition]\noverlap = 0.5", "partition.overlap", "partition.kind = vertical"),
-    ('[partition]\ncolumn = "race"', "partition.column", "partition.kind = column or dirichlet"),
-    ("[link]\nlatency_ms = 40", "line 3, link.latency_ms", "link.mbit_s is given"),
-    (
-        "[participation]\nstraggler_share = 0.5\n[link]\nmbit_s = 5",
-        "participation.straggler_share",
-        "participation.straggler_slowdown is more than 1",
-    ),
-    ("[participation]\nquorum = 2", "participation.quorum", "dropout is more than 0"),
-    ('[data]\nkind = "generated"\nset = "adult"', "data.set", "data.kind = bundled"),
-    ("[data]\ngenerator.rows = 900", "data.generator.rows", "data.kind = generated"),
-    ('[data]\npositive = "yes"', "data.positive", "data.kind = file"),
-    ("[model]\ngrid_bins = 90", "model.grid_bins", "model.edges = private_quantiles"),
-    (
-        '[model]\nfamily = "network"\nalgorithm = "fedsgd"\nlocal_steps = 3',
-        "line 5, model.local_steps",
-        "model.algorithm is not fedsgd",
-    ),
-    (
-        '[model]\nfamily = "network"\nserver.momentum = 0.5',
-        "line 4, model.server.momentum",
-        "model.server.rule = fedavgm",
-    ),
-    ("[privacy]\ndelta = 1e-6", "privacy.delta", "privacy.trust is not none"),
-    ("[vertical]\nlean = 0.1", "line 3, vertical.lean", "partition.kind = vertical"),
-    ('[backend]\nkind = "ray"\n[sweep]\n"protocol" = ["lean"]', "backend.kind", "protocol = full"),
-    ("[backend]\nworkers = 2", "backend.workers", "backend.kind = workers or ray"),
-]
-
-
-@pytest.mark.parametrize(("text", "key", "needs"), IDLE, ids=[key for _, key, _ in IDLE])
-def test_a_key_without_effect_is_refused_with_what_it_needs(
-    text: str, key: str, needs: str
-) -> None:
-    said = refused(f'name = "study"\n{text}\n')
-    assert f"{key}: it has no effect; it needs that" in said
-    assert needs in said
-
-
-def test_a_key_may_have_an_effect_in_some_combinations_and_a_swept_one_has_it_in_all() -> None:
-    kinds = {"partition.kind": ["iid", "dirichlet"]}
-    assert len(expand(scenario(partition={"alpha": 0.1}, sweep=kinds))) == 2
-    with pytest.raises(ScenarioInvalid, match=r"tried more than once; .* = dirichlet"):
-        scenario(sweep=kinds | {"partition.alpha": [0.1, 1]})
-    with pytest.raises(ScenarioInvalid, match=r"alpha: it has no effect; .* = dirichlet"):
-        scenario(sweep={"partition.kind": ["iid", "quantity"], "partition.alpha": [0.1, 1]})
-
-
-def test_noise_and_none_can_be_one_sweep() -> None:
-    values = {"privacy": {"epsilon": 1}, "sweep": {"privacy.trust": ["none", "local"]}}
-    none, local = (trial.setting.privacy for trial in expand(scenario(**values)))
-    assert (none.budget, local.budget) == (None, 1)
-
-
-def test_every_need_names_keys_that_there_are() -> None:
-    names = {key.name for key in all_keys()}
-    known = names | {name.rpartition(".")[0] for name in names}
-    for key, needs in NEEDS.items():
-        for need in needs:
-            either = need if isinstance(need, tuple) else (need,)
-            assert {key, *(one.key for one in either)} <= known
-
-
-@pytest.mark.parametrize(
-    "file", sorted(SIMULATIONS.rglob("*.toml")), ids=lambda file: "/".join(file.parts[-2:])
-)
-def test_every_shipped_scenario_has_an_effect_in_every_key(file: Path) -> None:
-    load_any(file)
 
 
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
@@ -439,15 +363,6 @@ def test_more_partners_than_a_file_has_rows_are_refused_before_any_trial(
         checked_trials(scenario(data=data, protocol="lean", sweep={"partition.partners": [5, 61]}))
 
 
-def test_what_a_key_needs_is_told() -> None:
-    assert needs_of("partition.alpha") == "partition.kind = dirichlet"
-    assert needs_of("data.generator.rows") == "data.kind = generated"
-    assert needs_of("backend.workers") == (
-        "protocol = full; partition.kind is not vertical; backend.kind = workers or ray"
-    )
-    assert needs_of("model.rounds") == ""
-
-
 def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:
     many = scenario(sweep={"data.rows": [500, 100_000]})
     with pytest.raises(SettingInvalid, match=r"data.rows = 100000 .* 32,561 rows to train on"):
@@ -501,39 +416,6 @@ def test_no_test_row_is_a_training_row() -> None:
         assert not set(training) & set(test)
     everybody = bundled.load("adult_train").height
     assert customers.public.frame.height == round(0.3 * everybody)
-
-
-def _own(tmp_path: Path, target: list[int], **data: Any) -> Scenario:
-    file = tmp_path / "own.parquet"
-    pl.DataFrame({"age": range(len(target)), "bought": target}).write_parquet(file)
-    return scenario(data={"kind": "file", "path": str(file), "target": "bought", **data})
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_drawn_rows_have_the_targets_classes_in_their_shares(tmp_path: Path, seed: int) -> None:
-    # Of 400 rows 40 say yes: a test share of 0.3 is 120 rows with 12 yes, 200 of 280 have 20.
-    study = _own(tmp_path, [1] * 40 + [0] * 360, rows=200, test_share=0.3)
-    customers = read_customers(study.data, seed)
-    training, test = customers.training["bought"], customers.public.frame["bought"]
-    assert (test.len(), test.sum()) == (120, 12)
-    assert (training.len(), training.sum()) == (200, 20)
-    assert customers.training["age"].is_sorted()
-
-
-def test_a_class_of_two_rows_is_on_both_sides_of_every_split(tmp_path: Path) -> None:
-    for rare in (0, 1):
-        study = _own(tmp_path, [rare] * 2 + [1 - rare] * 298, rows=100, test_share=0.05)
-        for seed in range(5):
-            customers = read_customers(study.data, seed)
-            for frame in (customers.training, customers.public.frame):
-                assert frame["bought"].n_unique() == 2
-
-
-def test_another_seed_draws_other_rows(tmp_path: Path) -> None:
-    study = _own(tmp_path, [0, 1] * 100)
-    one, same, other = (read_customers(study.data, seed).training["age"] for seed in (1, 1, 2))
-    assert one.equals(same)
-    assert not one.equals(other)
 
 
 def test_a_file_without_schema_is_read_by_its_own_bounds(tmp_path: Path) -> None:
