@@ -236,13 +236,19 @@ def _height(data: DataPart) -> int | None:
     if data.path is None:
         return None
     try:
-        if data.path.suffix == ".parquet":
-            rows = pl.scan_parquet(data.path, glob=False)
-        else:
-            rows = pl.scan_csv(data.path, infer_schema=False, glob=False)
-        return int(rows.select(pl.len()).collect().item())
+        status = data.path.stat()
+        return _file_height(data.path, status.st_mtime_ns, status.st_size)
     except (pl.exceptions.PolarsError, OSError):
         return None  # reading it says why
+
+
+@cache
+def _file_height(path: Path, _changed: int, _size: int) -> int:
+    if path.suffix == ".parquet":
+        rows = pl.scan_parquet(path, glob=False)
+    else:
+        rows = pl.scan_csv(path, infer_schema=False, glob=False)
+    return int(rows.select(pl.len()).collect().item())
 
 
 @cache
