@@ -239,10 +239,13 @@ class SummedTraining(ABC, Generic[ModelT]):
         )
         return values, len(masked)
 
-    def seen(self, asked: UpdateRequest, *, length: int) -> dict[str, IntArray]:
-        """Return the updates of members, each by itself, (length,), of a job that allows it."""
+    def seen(self, asked: UpdateRequest, *, length: int, fewest: int = 1) -> dict[str, IntArray]:
+        """Return the updates of members, each by itself, (length,), of a job that allows it.
+
+        fewest: how many of them what follows needs, where that is more than a sum needs.
+        """
         asking = self._circle or self.roster
-        quorum = threshold_of(len(self.roster))
+        quorum = max(threshold_of(len(self.roster)), fewest)
         replies = self.talk.ask(
             f"{asked.kind}/{asked.sum_index}",
             dict.fromkeys(asking, asked),

@@ -1,21 +1,24 @@
 """Whole runs of networks: what they spend, what they release, what survives, what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from end_to_end.network_trial import network_job, parts_of, shape_of
-from end_to_end.small_world import Trial, members_named, small_world
+from end_to_end.small_world import SHORT, Trial, members_named, small_world
 
-from fedmkt.contract.job import PrivacySettings, parse_job_json
+from fedmkt.contract.job import NetworkJob, PrivacySettings, parse_job_json
 from fedmkt.contract.order import sign_order
+from fedmkt.coordinator.network_training import NetworkTrainingRun
 from fedmkt.coordinator.progress import read_progress
 from fedmkt.core.errors import (
     FedmktError,
     JobInvalid,
     MessageInvalid,
+    QuorumLost,
     RangeExceeded,
     RunRefused,
     StepOutOfOrder,
@@ -296,18 +299,56 @@ def test_updates_are_seen_only_where_the_contract_lets_them_and_receipts_say_so(
     open_world.close()
 
 
-def test_a_round_with_fewer_updates_than_its_rule_needs_ends_the_run_at_every_node(
-    tmp_path: Path,
-):
-    world = small_world(tmp_path, members=5, updates_seen=True)
-    job = network_job(world.members, trust="local", joining={"rule": "krum", "faulty": 1})
+def krum_world(folder: Path) -> tuple[World, NetworkJob]:
+    """Return five members, and a job whose rule needs the updates of all of them."""
+    world = small_world(folder, members=5, updates_seen=True)
+    return world, network_job(world.members, trust="local", joining={"rule": "krum", "faulty": 1})
+
+
+def test_a_round_waits_for_as_many_updates_as_its_rule_needs(tmp_path: Path):
+    world, job = krum_world(tmp_path)
+    lost: list[int] = []
+
+    def lose_once(node: int, message: Any) -> bool:
+        late = node == 5 and b"update/1" in _sent(message) and not lost
+        lost.extend([node] if late else [])
+        return late
+
+    patience = replace(SHORT, absent_s=30.0)
+    assert Trial(world, patience=patience, grid={"lose": lose_once}).run(job, "run-1").rounds == 3
+    assert lost == [5]
+    world.close()
+
+
+def test_a_round_that_waited_in_vain_for_what_its_rule_needs_may_be_resumed(tmp_path: Path):
+    world, job = krum_world(tmp_path)
 
     def lose(node: int, message: Any) -> bool:
         return node == 5 and b"update/1" in _sent(message)
 
+    with pytest.raises(QuorumLost) as raised:
+        Trial(world, patience=SHORT, grid={"lose": lose}).run(job, "run-1")
+    assert (raised.value.fields["answered"], raised.value.fields["needed"]) == (4, 5)
+    assert Trial(world).run(job, "run-1").rounds == 3
+    world.close()
+
+
+def test_a_round_with_fewer_usable_updates_than_its_rule_needs_ends_the_run_at_every_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world, job = krum_world(tmp_path)
+    honest = NetworkTrainingRun.seen
+
+    def seen(run: NetworkTrainingRun, asked: UpdateRequest, **asking: int) -> dict[str, Any]:
+        updates = honest(run, asked, **asking)
+        # An update without a weight is no change; of two such, one is more than may be faulty.
+        spoilt = world.members[:2] if asked.sum_index else ()
+        return updates | {member: np.zeros_like(updates[member]) for member in spoilt}
+
+    monkeypatch.setattr(NetworkTrainingRun, "seen", seen)
     with pytest.raises(UpdatesTooFew):
-        Trial(world, grid={"lose": lose}).run(job, "run-1")
-    for member in world.members[:4]:
+        Trial(world).run(job, "run-1")
+    for member in world.members:
         states = [entry.state for entry in entries_of(world, member)]
         # The count and the round that was sent; what the rounds after would have cost is back.
         assert states == ["spent", "spent", "returned", "returned"]
