@@ -38,7 +38,7 @@ from fedmkt.models.network_shape import NetworkInputs, NetworkShape, NetworkWeig
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.poisson import draw_customers
 from fedmkt.privacy.dp_sgd.step import noised_sum
-from fedmkt.privacy.dp_sgd.terms import mean_gradient
+from fedmkt.privacy.dp_sgd.terms import DpSgdTerms, mean_gradient
 from fedmkt.privacy.mechanisms import NoiseSource, add_noise, without_noise
 
 LARGEST_CHANGE = 64.0
@@ -141,7 +141,7 @@ def round_update(
     if memory.head.size:
         start[shared:] = memory.head
     drift = _drift(memory, asked)
-    reached = _steps(rows, job, Network(shape, start), memory, drift, stream)
+    reached, noised = _steps(rows, job, Network(shape, start), memory, drift, stream)
     change = reached.astype(np.float64) - start
     # The head is judged too, though it stays: a node could not keep one that is no numbers.
     whole = _on_grid(np.append(change, 1.0), memory.customers, asked.number)
@@ -149,8 +149,7 @@ def round_update(
     kept = replace(memory, control=_control(job, memory, asked, change))
     if job.model.personal_head:
         kept = replace(kept, head=reached[shared:])
-    private = job.privacy.trust != "none"
-    return (TrainedUpdate if private else NoiselessUpdate)(weighted), kept
+    return (TrainedUpdate if noised else NoiselessUpdate)(weighted), kept
 
 
 def _gradients(
@@ -173,29 +172,46 @@ def _steps(
     memory: Memory,
     drift: NumberArray | None,
     stream: KeyStream,
-) -> NumberArray:
-    """Return the parameters after the partner's own steps, shape (length,)."""
+) -> tuple[NumberArray, bool]:
+    """Return the parameters after the partner's own steps, (length,), and if each was noised."""
     model, start = job.model, network.parameters
     rate = np.float32(model.learning_rate)
+    noised = True
     for _ in range(model.local_steps):
-        slope = _slope(_drawn(rows, job, stream), job, network, memory, stream)
+        step = _slope(_drawn(rows, job, stream), job, network, memory, stream)
+        # Privacy: one step without noise and the change is exact, whatever the job says.
+        noised, slope = noised and step.noised, step.values
         if model.proximal:
             slope = slope + np.float32(model.proximal) * (network.parameters - start)
         if drift is not None:
             slope = slope + drift
         network = Network(network.shape, network.parameters - rate * slope)
-    return network.parameters
+    return network.parameters, noised
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slope:
+    """The mean gradient of a step, (length,). noised: whether it was made of a noised sum."""
+
+    values: NumberArray
+    noised: bool
 
 
 def _slope(
     drawn: NetworkRows, job: NetworkJob, network: Network, memory: Memory, stream: KeyStream
-) -> NumberArray:
-    """Return the mean gradient of a step, noised where the job is private, shape (length,)."""
+) -> _Slope:
+    """Return the mean gradient of a step, noised where the job is private."""
     if job.privacy.trust == "none":
-        return _plain_slope(drawn, job, network)
+        return _Slope(_plain_slope(drawn, job, network), noised=False)
     terms = step_terms(job, network.shape)
-    noised = noised_sum(network.traces(drawn.inputs, drawn.target), terms, stream)
-    return mean_gradient(noised.values, terms, customers=memory.customers).astype(np.float32)
+    total = noised_sum(network.traces(drawn.inputs, drawn.target), terms, stream)
+    return _noised_slope(total, terms, memory.customers)
+
+
+def _noised_slope(total: PrivateUpdate, terms: DpSgdTerms, customers: float) -> _Slope:
+    """Return the mean gradient of a noised sum; only what is private already fits."""
+    mean = mean_gradient(total.values, terms, customers=customers)
+    return _Slope(mean.astype(np.float32), noised=total.sigma > 0)
 
 
 def _plain_slope(drawn: NetworkRows, job: NetworkJob, network: Network) -> NumberArray:
