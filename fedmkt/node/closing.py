@@ -14,7 +14,7 @@ from fedmkt.identity.hash_chain import Head
 from fedmkt.node.answer import AnyProgram, RunState
 from fedmkt.node.home import NodeHome
 from fedmkt.privacy.accounting import epsilon_of
-from fedmkt.privacy.events import ExactEvent, Release
+from fedmkt.privacy.events import Event, ExactEvent, NonPrivateEvent, Release
 from fedmkt.storage.ledger_store import Entry
 
 EXACT = "Exact"
@@ -42,7 +42,7 @@ def receipt_of(
     spent = [entry for entry in entries if entry.state == "spent"]
     counted = [entry for entry in spent if isinstance(entry.event, ExactEvent)]
     priced = [entry.event for entry in spent if entry not in counted]
-    noised = bool(priced) and _all_passed(_of_priced(stages), NOISED)
+    noised = _noised(priced, stages)
     delta = stated.delta if noised else None
     receipt = Receipt(
         run=run,
@@ -69,6 +69,16 @@ def receipt_of(
 
 def _release(entry: Entry) -> Release:
     return Release(index=entry.release, name=entry.name, event=entry.event)
+
+
+def _noised(priced: Sequence[Event], stages: Sequence[str]) -> bool:
+    """Tell whether all that was spent and is priced carries noise.
+
+    A release that could not be made is spent too, and passed no stage: its event tells.
+    """
+    made = _of_priced(stages)
+    bounded = bool(priced) and not any(isinstance(one, NonPrivateEvent) for one in priced)
+    return bounded and (not made or _all_passed(made, NOISED))
 
 
 def _of_priced(stages: Sequence[str]) -> list[str]:

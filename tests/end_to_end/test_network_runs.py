@@ -26,7 +26,7 @@ from fedmkt.core.errors import (
     UpdatesTooFew,
 )
 from fedmkt.core.keystream import KeyStream
-from fedmkt.horizontal.network_plan import MOST_CUSTOMERS, check_customers
+from fedmkt.horizontal.network_plan import MOST_CUSTOMERS, check_customers, network_releases
 from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.kept import model_bytes
@@ -39,7 +39,7 @@ from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
 from fedmkt.wire.envelope import Envelope
-from fedmkt.wire.run import Body, OpenReply, OpenRequest
+from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenReply, OpenRequest
 from fedmkt.wire.training import MaskReply, SharesReply, SharesRequest, UpdateRequest
 
 MODEL: dict[str, Any] = {"algorithm": "scaffold", "rounds": 2, "width": 4, "sampling_rate": 0.5}
@@ -177,8 +177,8 @@ def test_a_job_that_cannot_keep_its_word_is_refused_by_name(change: dict[str, An
 
 
 @pytest.fixture
-def asked(world: World):
-    """A run that is open at all nodes and has its count made; returns a way to ask for more."""
+def sending(world: World):
+    """A job, a way to send a node a step of a run of it, and what opens the run."""
     job = network_job(world.members, trust="local", **MODEL)
     contract = read_contract(world.coordinator)
     identity = read_key(world.coordinator / "identity.key")
@@ -195,6 +195,13 @@ def asked(world: World):
         ).body
 
     opening = OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+    return job, send, opening
+
+
+@pytest.fixture
+def asked(world: World, sending):
+    """A run that is open and has its shares dealt; returns a way to ask the first node for sums."""
+    job, send, opening = sending
     bundles = {m: OpenReply.from_bytes(send(m, "open", opening)).bundle for m in world.members}
     shared = {
         m: SharesReply.from_bytes(send(m, "shares", SharesRequest(bundles=bundles)))
@@ -265,6 +272,21 @@ def test_a_round_that_could_not_be_made_is_spent_and_ends_the_run(asked):
             ask(index, b"" if parameters is None else parameter_bytes(parameters), b"")
         assert refused.value.code in ("run_not_open", "request_conflict")
     assert states() == ["planned", "planned", "spent"]
+
+
+def test_a_run_that_ended_at_its_first_release_has_a_receipt_of_what_that_cost(asked, sending):
+    job, ask, states = asked
+    good = first_parameters(shape_of(job), 0)
+    with pytest.raises(TrainingDiverged):
+        ask(2, parameter_bytes(good), parameter_bytes(np.full_like(good, 1e6)))
+    ending = CloseRequest(outcome="abandoned", model=b"", heads={})
+    closed = CloseReply.from_bytes(sending[1](job.members[0], "close", ending))
+    assert states() == ["returned", "returned", "spent"]
+    receipt = json.loads(closed.receipt)["receipt"]
+    spent = network_releases(job, shape_of(job))[2]
+    assert [one["index"] for one in receipt["releases"]] == [spent.index]
+    assert receipt["epsilon"] == epsilon_of([spent.event], job.privacy.delta) > 0
+    assert (receipt["noised"], receipt["masked"]) == (True, False)
 
 
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):
