@@ -16,7 +16,6 @@ option II. A head of one's own: Arivazhagan et al. 2019, arXiv:1912.00818.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.core.errors import TrainingDiverged
@@ -32,40 +31,29 @@ from fedmkt.core.stages import (
 from fedmkt.data.scaling import NumberArray
 from fedmkt.horizontal.local_update import GRID
 from fedmkt.horizontal.network_plan import UNIT, count_multiplier, shared_length, step_terms
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.plan import honest_shares
 from fedmkt.models.network import Network
-from fedmkt.models.network_shape import NetworkInputs, NetworkShape, NetworkWeights
+from fedmkt.models.network_shape import NetworkShape, NetworkWeights
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.poisson import draw_customers
 from fedmkt.privacy.dp_sgd.step import noised_sum
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms, mean_gradient
 from fedmkt.privacy.mechanisms import NoiseSource, add_noise, without_noise
 
+__all__ = [
+    "LARGEST_CHANGE",
+    "Asked",
+    "Memory",
+    "NetworkRows",
+    "Update",
+    "count_update",
+    "round_update",
+    "with_head",
+]
+
 LARGEST_CHANGE = 64.0
 """A parameter that moves further in a round has gone astray; so sums stay inside 2^53 units."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkRows:
-    """One partner's customers, one row each. target: (rows,), 0 or 1."""
-
-    inputs: NetworkInputs
-    target: NDArray[np.uint8] = field(repr=False)
-
-    @property
-    def rows(self) -> int:
-        """Return the number of customers."""
-        return len(self.target)
-
-    def between(self, start: int, end: int) -> "NetworkRows":
-        """Return the rows from `start` to before `end`, as a view."""
-        inputs = NetworkInputs(self.inputs.numbers[start:end], self.inputs.codes[start:end])
-        return NetworkRows(inputs, self.target[start:end])
-
-    def taken(self, places: IntArray) -> "NetworkRows":
-        """Return the rows at these places."""
-        inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])
-        return NetworkRows(inputs, self.target[places])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,10 +16,10 @@ from fedmkt.contract.permissions import UpdatesSeen
 from fedmkt.core.errors import MessageInvalid
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, TrainedUpdate
 from fedmkt.horizontal.network_plan import COUNT, check_customers, job_shape
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.network_update import (
     Asked,
     Memory,
-    NetworkRows,
     count_update,
     round_update,
     with_head,
