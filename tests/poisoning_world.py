@@ -3,10 +3,10 @@
 from functools import cache
 
 from fedmkt.data import bundled
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.simulation.poisoning.population import (
     Population,
-    Rows,
     draw_population,
     rare_category,
     rows_of,
@@ -16,7 +16,7 @@ FEATURES = ["age", "education", "marital_status", "capital_loss", "native_countr
 
 
 @cache
-def table() -> tuple[NetworkShape, Rows]:
+def table() -> tuple[NetworkShape, NetworkRows]:
     schema = bundled.schema("adult")
     shape = shape_from_schema(schema, FEATURES, width=8)
     return shape, rows_of(bundled.load("adult_train"), schema, "income", shape)

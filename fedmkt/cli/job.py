@@ -179,6 +179,9 @@ def _require_report(layout: Layout, job: AnyJob, out: Path | None, *, follow: bo
             "models with fedmkt model list"
         )
         raise SettingInvalid(setting="--out", problem=problem)
+    if isinstance(job, NetworkJob):
+        # Told before the run, not at its end: whoever measures a network needs the extra.
+        import fedmkt.models.network  # noqa: F401
 
 
 def _console() -> Console:
@@ -250,12 +253,14 @@ def _say_result(console: Console, layout: Layout, found: jobs.Standing, out: Pat
     from fedmkt.simulation.report_page import write
 
     folder = layout.coordinator / "runs" / found.run
-    if isinstance(found.job, NetworkJob):
-        console.print(f"model and receipts: {folder}; next: fedmkt model show {found.run}")
-        return
-    if not isinstance(found.job, Job):
+    if not isinstance(found.job, Job | NetworkJob):
         console.print(f"what nodes stated openly, and their receipts: {folder}")
         return
+    network = isinstance(found.job, NetworkJob)
+    if network:
+        console.print(f"model and receipts: {folder}; next: fedmkt model show {found.run}")
+    if network and out is None:
+        return  # its figures need the library for networks, which a coordinator may do without
     report = report_of(layout.folder, found.job, found.run, found.events)
     if report is None:
         console.print(f"model and receipts: {folder}")

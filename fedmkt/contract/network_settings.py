@@ -18,8 +18,9 @@ ServerRule = Literal["fedavg", "fedavgm", "fedadam", "fedyogi"]
 class ServerSettings(Frozen):
     """What the coordinator makes of a round's mean update; the rules of `horizontal.server_steps`.
 
-    rate: what a step is multiplied by. momentum: of fedavgm. beta_1, beta_2, tau: of fedadam and
-    fedyogi. average: decay of a mean of the parameters over rounds, which is what the job returns;
+    rate: what a step is multiplied by; 1 for fedavg takes the mean update as it is. momentum: of
+    fedavgm. beta_1, beta_2, tau: of fedadam and fedyogi; tau is in units of an update's entries.
+    average: decay of a mean of the parameters over rounds, which is what the job returns;
     0 returns the last ones.
     """
 

@@ -7,6 +7,7 @@ Purposes and requesters are compared exactly: another spelling is another purpos
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from fedmkt.contract.collaboration import Collaboration, Dataset
@@ -25,6 +26,24 @@ from fedmkt.core.errors import (
 MINIMUM_MEMBERS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class UpdatesSeen:
+    """A dataset's word that a coordinator may see each holder's update over it by itself.
+
+    Guarantee: there is none for a dataset that does not say so, so what asks for one has looked.
+    Raises: ModeNotAllowed.
+    """
+
+    dataset: Dataset
+
+    def __post_init__(self) -> None:
+        """Look at what the contract says of the dataset. Raises: ModeNotAllowed."""
+        if not self.dataset.updates_seen:
+            raise ModeNotAllowed(
+                dataset=self.dataset.name, mode="updates seen", allowed="masked sums"
+            )
+
+
 def allow(contract: Collaboration, job: HorizontalJob, *, member: str, now: datetime) -> Dataset:
     """Return the dataset the job may use at `member`.
 
@@ -41,8 +60,8 @@ def allow(contract: Collaboration, job: HorizontalJob, *, member: str, now: date
     if job.privacy.trust not in dataset.modes:
         allowed = ", ".join(dataset.modes)
         raise ModeNotAllowed(dataset=dataset.name, mode=job.privacy.trust, allowed=allowed)
-    if job.updates_seen and not dataset.updates_seen:
-        raise ModeNotAllowed(dataset=dataset.name, mode="updates seen", allowed="masked sums")
+    if job.updates_seen:
+        UpdatesSeen(dataset)
     # Security: a sum over fewer than three members shows one member's part to another.
     if len(job.members) < MINIMUM_MEMBERS:
         raise TooFewMembers(needed=MINIMUM_MEMBERS, present=len(job.members))

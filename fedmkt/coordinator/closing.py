@@ -42,6 +42,16 @@ def broke_protocol(failure: FedmktError) -> bool:
     return failure.fields.get("error") in _codes_of(ProtocolError)
 
 
+def cannot_go_on(talk: Conversation, failure: FedmktError, *, opened: bool) -> bool:
+    """Tell whether a node's failure ends its run. opened: whether all members opened it here.
+
+    A node that failed to open gave back what it had reserved, one that found the protocol broken
+    goes no further: the run is over. One that only cannot say again that it opened did not give
+    back: a run that was begun may go on.
+    """
+    return (not opened and not talk.begun) or broke_protocol(failure)
+
+
 def _codes_of(kind: type[FedmktError]) -> set[str]:
     return {kind.code}.union(*(_codes_of(narrower) for narrower in kind.__subclasses__()))
 

@@ -61,7 +61,9 @@ class NetworkTrainingRun(SummedTraining[NetworkWeights]):
         """Have a round's updates made, and go on from what they are together."""
         asked = _asked(plan.index, state)
         if self.job.updates_seen:
-            updates = self.seen(asked, length=plan.length)
+            # Fewer would end the run, although one more member may only be late.
+            fewest = self.job.model.joining.fewest
+            updates = self.seen(asked, length=plan.length, fewest=fewest)
             state, spoilt = joined(state, self.job, list(updates.values()))
             if spoilt:
                 names = ", ".join(list(updates)[place] for place in spoilt)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from fedmkt.contract.order import Order
 from fedmkt.contract.vertical_jobs import SharedJob
-from fedmkt.coordinator.closing import abandon_run, broke_protocol, close_run
+from fedmkt.coordinator.closing import abandon_run, cannot_go_on, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.coordinator.summed_training import Watcher
 from fedmkt.core.errors import NodeFailed, ProtocolError, Refusal, RunCancelled, RunRefused
@@ -84,11 +84,7 @@ class SharedRun(ABC):
             abandon_run(self.talk)
             raise
         except NodeFailed as failure:
-            # A node that failed to open gave back what it had reserved, one that found the protocol
-            # broken goes no further: this run is over. One that only cannot say again that it
-            # opened did not give back: a run that was begun may go on.
-            never_open = not self.bundles and not self.talk.begun
-            if never_open or broke_protocol(failure):
+            if cannot_go_on(self.talk, failure, opened=bool(self.bundles)):
                 abandon_run(self.talk)
             raise
         receipts = close_run(self.talk, "finished", quorum=len(self.job.members))

@@ -17,7 +17,7 @@ import numpy as np
 from fedmkt.contract.job import HorizontalJob
 from fedmkt.contract.order import Order
 from fedmkt.contract.schema import TableSchema
-from fedmkt.coordinator.closing import abandon_run, broke_protocol, close_run
+from fedmkt.coordinator.closing import abandon_run, cannot_go_on, close_run
 from fedmkt.coordinator.conversation import Conversation
 from fedmkt.core.errors import (
     JobInvalid,
@@ -165,11 +165,7 @@ class SummedTraining(ABC, Generic[ModelT]):
             if failure.fields["error"] == TrainingDiverged.code:
                 # A node would say so of the same round again and again.
                 raise TrainingDiverged(round=self._rounds + 1) from failure
-            # A node that failed to open gave back what it had reserved, one that found the protocol
-            # broken goes no further: this run is over. One that only cannot say again that it
-            # opened did not give back: a run that was begun may go on.
-            never_open = not self._bundles and not self.talk.begun
-            if never_open or broke_protocol(failure):
+            if cannot_go_on(self.talk, failure, opened=bool(self._bundles)):
                 abandon_run(self.talk)
             raise
 
@@ -239,10 +235,13 @@ class SummedTraining(ABC, Generic[ModelT]):
         )
         return values, len(masked)
 
-    def seen(self, asked: UpdateRequest, *, length: int) -> dict[str, IntArray]:
-        """Return the updates of members, each by itself, (length,), of a job that allows it."""
+    def seen(self, asked: UpdateRequest, *, length: int, fewest: int = 1) -> dict[str, IntArray]:
+        """Return the updates of members, each by itself, (length,), of a job that allows it.
+
+        fewest: how many of them what follows needs, where that is more than a sum needs.
+        """
         asking = self._circle or self.roster
-        quorum = threshold_of(len(self.roster))
+        quorum = max(threshold_of(len(self.roster)), fewest)
         replies = self.talk.ask(
             f"{asked.kind}/{asked.sum_index}",
             dict.fromkeys(asking, asked),

@@ -50,8 +50,7 @@ class NetworkState:
 
 def initial_network(job: NetworkJob, shape: NetworkShape) -> NetworkState:
     """Return the state before the first sum."""
-    settings = server_steps.ServerSettings(**job.model.server.model_dump(exclude={"average"}))
-    server = server_steps.initial(settings, first_parameters(shape, job.model.start))
+    server = server_steps.initial(job.model.server, first_parameters(shape, job.model.start))
     control = np.zeros(shape.length if job.model.algorithm == "scaffold" else 0)
     return NetworkState(shape, server, _FEWEST, control, np.zeros(shape.length))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.horizontal.network_plan import COUNT
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.network_server import (
     NetworkState,
     advanced,
@@ -23,7 +24,6 @@ from fedmkt.horizontal.network_server import (
 from fedmkt.horizontal.network_update import (
     Asked,
     Memory,
-    NetworkRows,
     count_update,
     round_update,
 )

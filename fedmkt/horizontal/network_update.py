@@ -16,7 +16,6 @@ option II. A head of one's own: Arivazhagan et al. 2019, arXiv:1912.00818.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedmkt.contract.job import NetworkJob
 from fedmkt.core.errors import TrainingDiverged
@@ -32,40 +31,29 @@ from fedmkt.core.stages import (
 from fedmkt.data.scaling import NumberArray
 from fedmkt.horizontal.local_update import GRID
 from fedmkt.horizontal.network_plan import UNIT, count_multiplier, shared_length, step_terms
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.plan import honest_shares
 from fedmkt.models.network import Network
-from fedmkt.models.network_shape import NetworkInputs, NetworkShape, NetworkWeights
+from fedmkt.models.network_shape import NetworkShape, NetworkWeights
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.poisson import draw_customers
 from fedmkt.privacy.dp_sgd.step import noised_sum
-from fedmkt.privacy.dp_sgd.terms import mean_gradient
+from fedmkt.privacy.dp_sgd.terms import DpSgdTerms, mean_gradient
 from fedmkt.privacy.mechanisms import NoiseSource, add_noise, without_noise
+
+__all__ = [
+    "LARGEST_CHANGE",
+    "Asked",
+    "Memory",
+    "NetworkRows",
+    "Update",
+    "count_update",
+    "round_update",
+    "with_head",
+]
 
 LARGEST_CHANGE = 64.0
 """A parameter that moves further in a round has gone astray; so sums stay inside 2^53 units."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkRows:
-    """One partner's customers, one row each. target: (rows,), 0 or 1."""
-
-    inputs: NetworkInputs
-    target: NDArray[np.uint8] = field(repr=False)
-
-    @property
-    def rows(self) -> int:
-        """Return the number of customers."""
-        return len(self.target)
-
-    def between(self, start: int, end: int) -> "NetworkRows":
-        """Return the rows from `start` to before `end`, as a view."""
-        inputs = NetworkInputs(self.inputs.numbers[start:end], self.inputs.codes[start:end])
-        return NetworkRows(inputs, self.target[start:end])
-
-    def taken(self, places: IntArray) -> "NetworkRows":
-        """Return the rows at these places."""
-        inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])
-        return NetworkRows(inputs, self.target[places])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +129,7 @@ def round_update(
     if memory.head.size:
         start[shared:] = memory.head
     drift = _drift(memory, asked)
-    reached = _steps(rows, job, Network(shape, start), memory, drift, stream)
+    reached, noised = _steps(rows, job, Network(shape, start), memory, drift, stream)
     change = reached.astype(np.float64) - start
     # The head is judged too, though it stays: a node could not keep one that is no numbers.
     whole = _on_grid(np.append(change, 1.0), memory.customers, asked.number)
@@ -149,8 +137,7 @@ def round_update(
     kept = replace(memory, control=_control(job, memory, asked, change))
     if job.model.personal_head:
         kept = replace(kept, head=reached[shared:])
-    private = job.privacy.trust != "none"
-    return (TrainedUpdate if private else NoiselessUpdate)(weighted), kept
+    return (TrainedUpdate if noised else NoiselessUpdate)(weighted), kept
 
 
 def _gradients(
@@ -173,29 +160,46 @@ def _steps(
     memory: Memory,
     drift: NumberArray | None,
     stream: KeyStream,
-) -> NumberArray:
-    """Return the parameters after the partner's own steps, shape (length,)."""
+) -> tuple[NumberArray, bool]:
+    """Return the parameters after the partner's own steps, (length,), and if each was noised."""
     model, start = job.model, network.parameters
     rate = np.float32(model.learning_rate)
+    noised = True
     for _ in range(model.local_steps):
-        slope = _slope(_drawn(rows, job, stream), job, network, memory, stream)
+        step = _slope(_drawn(rows, job, stream), job, network, memory, stream)
+        # Privacy: one step without noise and the change is exact, whatever the job says.
+        noised, slope = noised and step.noised, step.values
         if model.proximal:
             slope = slope + np.float32(model.proximal) * (network.parameters - start)
         if drift is not None:
             slope = slope + drift
         network = Network(network.shape, network.parameters - rate * slope)
-    return network.parameters
+    return network.parameters, noised
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slope:
+    """The mean gradient of a step, (length,). noised: whether it was made of a noised sum."""
+
+    values: NumberArray
+    noised: bool
 
 
 def _slope(
     drawn: NetworkRows, job: NetworkJob, network: Network, memory: Memory, stream: KeyStream
-) -> NumberArray:
-    """Return the mean gradient of a step, noised where the job is private, shape (length,)."""
+) -> _Slope:
+    """Return the mean gradient of a step, noised where the job is private."""
     if job.privacy.trust == "none":
-        return _plain_slope(drawn, job, network)
+        return _Slope(_plain_slope(drawn, job, network), noised=False)
     terms = step_terms(job, network.shape)
-    noised = noised_sum(network.traces(drawn.inputs, drawn.target), terms, stream)
-    return mean_gradient(noised.values, terms, customers=memory.customers).astype(np.float32)
+    total = noised_sum(network.traces(drawn.inputs, drawn.target), terms, stream)
+    return _noised_slope(total, terms, memory.customers)
+
+
+def _noised_slope(total: PrivateUpdate, terms: DpSgdTerms, customers: float) -> _Slope:
+    """Return the mean gradient of a noised sum; only what is private already fits."""
+    mean = mean_gradient(total.values, terms, customers=customers)
+    return _Slope(mean.astype(np.float32), noised=total.sigma > 0)
 
 
 def _plain_slope(drawn: NetworkRows, job: NetworkJob, network: Network) -> NumberArray:

@@ -21,45 +21,13 @@ arXiv:1909.06335, section 4.3.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.contract.network_settings import ServerRule
-from fedmkt.core.errors import SettingInvalid, TrainingDiverged
+from fedmkt.contract.network_settings import ServerSettings
+from fedmkt.core.errors import TrainingDiverged
 from fedmkt.core.stages import FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How the coordinator steps.
-
-    rate: of the server; 1 for fedavg takes the mean update as it is. momentum: of fedavgm.
-    beta_1, beta_2, tau: of fedadam and fedyogi; tau is in units of an update's entries.
-    Raises: SettingInvalid.
-    """
-
-    rule: ServerRule = "fedavg"
-    rate: float = 1.0
-    momentum: float = 0.9
-    beta_1: float = 0.9
-    beta_2: float = 0.99
-    tau: float = 1e-3
-
-    def __post_init__(self) -> None:
-        """Refuse what is no step. Raises: SettingInvalid."""
-        if self.rule not in get_args(ServerRule):
-            problem = f"the rules are {', '.join(get_args(ServerRule))}"
-            raise SettingInvalid(setting=f"the server rule {self.rule!r}", problem=problem)
-        for name in ("rate", "tau"):
-            if not 0 < getattr(self, name) < np.inf:
-                problem = "it must be above 0"
-                raise SettingInvalid(setting=f"the server's {name}", problem=problem)
-        for name in ("momentum", "beta_1", "beta_2"):
-            if not 0 <= getattr(self, name) < 1:
-                problem = "it must be at least 0 and below 1"
-                raise SettingInvalid(setting=f"the server's {name}", problem=problem)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """What a run of any kind gives the node: prices before data are read, answers, and what it keeps.
 
-Guarantee: none by itself. A program computes; `fedmkt.node.node` alone reserves, commits, stores
-and sends, in that order.
+Guarantee: none by itself. A program computes; `fedmkt.node.node` and `fedmkt.node.leaving` alone
+reserve, commit, store and send, in that order.
 """
 
 from abc import ABC, abstractmethod

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from fedmkt.contract.job import NetworkJob
+from fedmkt.contract.permissions import UpdatesSeen
 from fedmkt.core.errors import MessageInvalid
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, TrainedUpdate
 from fedmkt.horizontal.network_plan import COUNT, check_customers, job_shape
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.network_update import (
     Asked,
     Memory,
-    NetworkRows,
     count_update,
     round_update,
     with_head,
@@ -38,6 +39,7 @@ from fedmkt.node.network_data import PricedNetwork, price_network
 from fedmkt.node.secure_sums import (
     SummedRun,
     answer_sum,
+    check_noised,
     check_sum,
     mask_sum,
     open_sums,
@@ -159,9 +161,10 @@ def _update(
     plan, event = priced.sums[index], priced.releases[index].event
     # Privacy: the price was set for exactly this length, before data were read.
     assert len(update.values) == plan.length
+    check_noised(update, event)
     state, made_of = replace(state, memory=memory), type(rows).__name__
     kept, reply = (
-        show_update(state, index, update, made_of=made_of)
+        show_update(state, index, update, UpdatesSeen(priced.dataset), made_of=made_of)
         if state.job.updates_seen
         else mask_sum(
             state,

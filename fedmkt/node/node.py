@@ -22,7 +22,6 @@ from fedmkt.contract.order import job_as_run, order_of, verify_order
 from fedmkt.contract.permissions import in_force
 from fedmkt.contract.vertical_jobs import SharedJob
 from fedmkt.core.errors import (
-    AuditCut,
     ConsentWithdrawn,
     ContractExpired,
     DataError,
@@ -32,7 +31,6 @@ from fedmkt.core.errors import (
     ProtocolError,
     RangeExceeded,
     Refusal,
-    RequestConflict,
     RunNotOpen,
     SignatureInvalid,
     StepOutOfOrder,
@@ -40,16 +38,24 @@ from fedmkt.core.errors import (
 )
 from fedmkt.core.logs import about_run
 from fedmkt.identity.hash_chain import Head
-from fedmkt.identity.sealed import open_sealed, seal
-from fedmkt.identity.signed_message import open_message, sign_head, sign_message, verify_head
+from fedmkt.identity.signed_message import open_message
 from fedmkt.node.answer import Answer, Priced
-from fedmkt.node.closing import Ended, receipt_of
+from fedmkt.node.closing import Ended, check_heads, receipt_of
 from fedmkt.node.home import CLOSED, NodeHome, hold_to_log
-from fedmkt.node.programs import OpenedRun, opened_state, over_bytes, program_for, state_bytes
+from fedmkt.node.leaving import (
+    end_run,
+    opened_run,
+    refuse_request,
+    release_answer,
+    reply_to,
+    sealed_state,
+    stored_reply,
+)
+from fedmkt.node.programs import OpenedRun, program_for
 from fedmkt.privacy.accounts import accounts_for
 from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
-from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes
+from fedmkt.wire.run import CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes
 from fedmkt.wire.steps import Request, parse_request
 from fedmkt.wire.training import UpdateRequest
 
@@ -87,7 +93,7 @@ class Node:
         request = parse_request(message.step, message.body)
         try:
             home.refuse_revoked({message.sender})
-            stored = self._stored_reply(message, request_hash)
+            stored = stored_reply(home, message, request_hash)
             if stored is not None:
                 return stored
             if isinstance(request, CloseRequest):
@@ -95,10 +101,10 @@ class Node:
             return self._answer(message, request, request_hash)
         except NotAParty as refusal:
             # Other members' runs are no events of this node: nothing is written down.
-            return self._reply(message, Refused(code=refusal.code), home.audit.head)
+            return reply_to(home, message, Refused(code=refusal.code), home.audit.head)
         except Refusal as refusal:
             _log.info("step %s: refused (%s)", message.step, refusal.code)
-            return self._refuse(message, request, refusal)
+            return refuse_request(home, message, request, refusal)
         except (ProtocolError, JobInvalid) as error:
             facts = {"run": message.run, "step": message.step, "code": error.code}
             home.audit.append("rejected", facts)
@@ -116,13 +122,15 @@ class Node:
     # --- deciding ----------------------------------------------------------------------------
 
     def _answer(self, message: Envelope, request: Request, request_hash: str) -> bytes:
+        home = self._home
         if isinstance(request, OpenRequest):
-            return self._release(message, request_hash, self._open(message.run, request), None)
-        sealed = self._sealed_state(message.run)
-        found = self._opened(message.run, sealed)
+            return release_answer(
+                home, message, request_hash, self._open(message.run, request), None
+            )
+        sealed = sealed_state(home, message.run)
+        found = opened_run(home, message.run, sealed)
         if found.over:
             raise RunNotOpen(run=message.run)
-        home = self._home
         home.refuse_revoked({*found.state.job.members, found.state.job.requester})
         try:
             answer = found.program.step(
@@ -134,9 +142,9 @@ class Node:
             if _could_tell(found, request, error):
                 # Privacy: whether a step fails can depend on customers and on what was sent, so a
                 # failure is an answer; free and repeatable, it would answer any question bit by bit
-                self._end(message, request_hash, found, sealed, error)
+                end_run(home, message, request_hash, found, sealed, error)
             raise
-        return self._release(message, request_hash, answer, sealed)
+        return release_answer(home, message, request_hash, answer, sealed)
 
     def _open(self, run: str, request: OpenRequest) -> Answer:
         home = self._home
@@ -199,128 +207,13 @@ class Node:
         with self._home.store.transaction() as tx:
             self._home.ledger.give_back(tx, run)
 
-    # --- leaving the node --------------------------------------------------------------------
-
-    def _stored_reply(self, message: Envelope, request_hash: str) -> bytes | None:
-        with self._home.store.transaction() as tx:
-            known = self._home.runs.reply(tx, message.run, message.step)
-        if known is None:
-            return None
-        if known[0] != request_hash:
-            # Security: the same mask over two different models would be a two-time pad.
-            raise RequestConflict(step=message.step, run=message.run)
-        if not known[1]:
-            raise RunNotOpen(run=message.run)
-        return known[1]
-
-    def _release(
-        self, message: Envelope, request_hash: str, answer: Answer, loaded: bytes | None
-    ) -> bytes:
-        """Make an answer durable, return its reply. loaded: the sealed state it was made from."""
-        home = self._home
-        facts = {"run": message.run, "step": message.step, **answer.facts}
-        if answer.commits:
-            # Recovery counts by the record what `commits` spends, so both are written from one.
-            facts["releases"] = list(answer.commits)
-        # The record comes first: a crash leaves a record too many, never one too few.
-        head = home.audit.append(answer.record, facts)
-        reply = self._reply(message, answer.body, head)
-        sealed = seal(self._state_key(), state_bytes(answer.state), context=message.run.encode())
-        with home.store.transaction() as tx:
-            known = home.runs.reply(tx, message.run, message.step)
-            if known is not None and known[0] == request_hash:
-                return known[1]
-            # Security: another process may have moved the run on; its used masks must stay used.
-            if known is not None or home.runs.load(tx, message.run) != loaded:
-                raise RequestConflict(step=message.step, run=message.run)
-            for release in answer.commits:
-                # Privacy: spend, state and reply become durable together, or not at all.
-                home.ledger.commit(tx, message.run, release)
-            home.runs.save(tx, message.run, sealed)
-            home.runs.remember_head(tx, home.member, head.sequence, head.hash)
-            home.runs.remember_reply(tx, message.run, message.step, request_hash, reply)
-        return reply
-
-    def _end(
-        self,
-        message: Envelope,
-        request_hash: str,
-        found: OpenedRun,
-        sealed: bytes,
-        error: Exception,
-    ) -> None:
-        """End a run whose step failed: it can be closed and no more, and one release is spent."""
-        home, run = self._home, message.run
-        with home.store.transaction() as tx:
-            entries = home.ledger.entries(tx, run)
-        planned = [entry.release for entry in entries if entry.state == "planned"]
-        # Privacy: sums cost differently; the one that was asked for is the one that was made.
-        request = parse_request(message.step, message.body)
-        asked = request.sum_index if isinstance(request, UpdateRequest) else None
-        spent = [asked] if asked in planned else planned[:1]
-        code = error.code if isinstance(error, FedmktError) else "internal_error"
-        head = home.audit.append(
-            "ended", {"run": run, "step": message.step, "code": code, "releases": spent}
-        )
-        over = seal(self._state_key(), over_bytes(found.state), context=run.encode())
-        with home.store.transaction() as tx:
-            # Security: another process may have answered meanwhile; then the run goes on there.
-            if home.runs.load(tx, run) != sealed:
-                raise RequestConflict(step=message.step, run=run)
-            for release in spent:
-                home.ledger.commit(tx, run, release)
-            home.runs.save(tx, run, over)
-            home.runs.remember_head(tx, home.member, head.sequence, head.hash)
-            home.runs.remember_reply(tx, run, message.step, request_hash, b"")
-
-    def _refuse(self, message: Envelope, request: Request, refusal: Refusal) -> bytes:
-        facts = {
-            "run": message.run,
-            "step": message.step,
-            "job": _job_named(message, request),
-            "code": refusal.code,
-            "reason": str(refusal),
-        }
-        head = self._home.audit.append("refused", facts)
-        return self._reply(message, Refused(code=refusal.code), head)
-
-    def _reply(self, message: Envelope, body: Body, head: Head) -> bytes:
-        home = self._home
-        envelope = Envelope(
-            contract=message.contract,
-            run=message.run,
-            step=message.step,
-            sender=home.member,
-            receiver=message.sender,
-            body=body.to_bytes(),
-            head=str(head),
-            head_signature=sign_head(message.run, home.member, str(head), home.identity),
-        )
-        return sign_message(envelope, home.identity)
-
-    # --- state between messages --------------------------------------------------------------
-
-    def _state_key(self) -> bytes:
-        return self._home.identity.derive_key("run state")
-
-    def _sealed_state(self, run: str) -> bytes:
-        with self._home.store.transaction() as tx:
-            sealed = self._home.runs.load(tx, run)
-        if sealed is None or sealed == CLOSED:
-            raise RunNotOpen(run=run)
-        return sealed
-
-    def _opened(self, run: str, sealed: bytes) -> OpenedRun:
-        data = open_sealed(self._state_key(), sealed, context=run.encode(), what="run state")
-        return opened_state(data)
-
     # --- the end of a run --------------------------------------------------------------------
 
     def _close(self, message: Envelope, request: CloseRequest, request_hash: str) -> bytes:
         home, run = self._home, message.run
-        found = self._opened(run, self._sealed_state(run))
+        found = opened_run(home, run, sealed_state(home, run))
         program, state = found.program, found.state
-        self._check_heads(run, request)
+        check_heads(home, run, request)
         finished = request.outcome == "finished" and not found.over
         model_hash = program.keep(home, run, state, finished=finished, model=request.model)
         facts = {"run": run, "outcome": request.outcome, "model": model_hash}
@@ -335,7 +228,7 @@ class Node:
                 ),
                 countersignature=home.identity.sign("heads", heads_bytes(run, request.heads)),
             )
-            data = self._reply(message, reply, head)
+            data = reply_to(home, message, reply, head)
             for member, text in seen.items():
                 home.runs.remember_head(tx, member, *_head_parts(text))
             home.runs.remember_head(tx, home.member, head.sequence, head.hash)
@@ -348,22 +241,6 @@ class Node:
         self._cache.pop(run, None)
         return data
 
-    def _check_heads(self, run: str, request: CloseRequest) -> None:
-        home = self._home
-        with home.store.transaction() as tx:
-            last = home.runs.heads(tx)
-        for member, (text, signature) in request.heads.items():
-            verify_head(run, member, text, signature, home.directory)
-            head, before = Head.parse(text), last.get(member)
-            if before is None or head.sequence > before.sequence or head == before:
-                continue
-            # An older head is no proof: a run that opened earlier may close later. It is noted, and
-            # whoever verifies that log against the later head finds out.
-            home.audit.append("older_head", {"member": member, "head": text, "seen": str(before)})
-            # Security: two records under one number are a fork.
-            if head.sequence == before.sequence:
-                raise AuditCut(path=f"the audit log of {member}", record=before.sequence)
-
 
 def _could_tell(found: OpenedRun, request: Request, error: Exception) -> bool:
     """Tell whether that a step failed can depend on customers."""
@@ -374,12 +251,6 @@ def _could_tell(found: OpenedRun, request: Request, error: Exception) -> bool:
         error, RangeExceeded
     )
     return isinstance(request, UpdateRequest) and not about_request
-
-
-def _job_named(message: Envelope, request: Request) -> str:
-    if isinstance(request, OpenRequest):
-        return parse_job_json(request.job, source="of the request").name
-    return message.run
 
 
 def _head_parts(text: str) -> tuple[int, str]:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from fedmkt.contract.job import AnyJob, HorizontalJob, parse_job_json
+from fedmkt.contract.permissions import UpdatesSeen
 from fedmkt.core.errors import StepOutOfOrder, TooFewMembers
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, SeenUpdate, TrainedUpdate
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
+from fedmkt.privacy.events import Event, NonPrivateEvent
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
 from fedmkt.security.secure_sum.ring import Ring
@@ -76,6 +78,12 @@ def check_sum(state: SummedRun, index: int, *, sums: int) -> None:
         raise StepOutOfOrder(step=f"mask/{index}", run=state.secure_sum.run)
 
 
+def check_noised(update: Update, event: Event) -> None:
+    """Hold an update to the event that is charged for it: noise is in it or it is none's price."""
+    # Privacy: what an update is says how it was made; the job's settings only say how it should be.
+    assert isinstance(update, NoiselessUpdate) == isinstance(event, NonPrivateEvent)
+
+
 def mask_sum(
     state: RunT,
     index: int,
@@ -127,11 +135,16 @@ def show_update(
     state: RunT,
     index: int,
     update: Update,
+    allowed: UpdatesSeen,
     *,
     made_of: str,
 ) -> tuple[RunT, SeenReply]:
-    """Give an update of sum `index` out as it is; only a job that the contract lets do so."""
+    """Give an update of sum `index` out as it is, of a job that asks for it.
+
+    allowed: the word of this node's own dataset, without which there is no such reply.
+    """
     assert state.job.updates_seen
+    assert state.job.dataset == allowed.dataset.name
     seen = SeenUpdate(update.values)
     stages = f"{made_of} {type(update).__name__} {type(seen).__name__}"
     kept = replace(state, next_sum=index + 1, stages=(*state.stages, stages))

@@ -31,6 +31,11 @@ from fedmkt.wire.canonical import decode_kept, encode
 from fedmkt.wire.run import OpenReply
 
 _EPSILON_ROUNDING = 1e-6
+_GRADIENTS_SHOW = {
+    "split_label_private": "joint scores",
+    "split_shared_labels": "labels and joint scores",
+}
+"""What partners read out of the gradients an owner sends, and no epsilon bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,9 @@ def protection_of(job: SharedJob, member: str) -> tuple[str, float | None]:
             if job.privacy is None:
                 return "exact_sizes", None
             return "noised_sizes", job.privacy.delta
+        case SplitJob() if member == job.owner:
+            seen = _GRADIENTS_SHOW[job.labels.mode]
+            return f"{job.labels.mode}, {seen} seen", job.labels.delta
         case VerticalJob() | SplitJob():
             return job.labels.mode, job.labels.delta if member == job.owner else None
         case ScoringJob():

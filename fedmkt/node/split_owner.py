@@ -20,6 +20,7 @@ from fedmkt.evidence.value_report import value_report_from
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
+from fedmkt.node.joint_training import drawn_labels, soft_labels
 from fedmkt.node.model_parts import keep_table, keep_value
 from fedmkt.node.rounds import check_turn, entered, to_turn, turn
 from fedmkt.node.scoring import SCORES
@@ -33,7 +34,6 @@ from fedmkt.node.split_data import (
 )
 from fedmkt.node.split_partner import network_secret
 from fedmkt.node.vertical_value import measured_value
-from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.vertical.split_network import OwnerRows, owner_round, owner_scores
 from fedmkt.vertical.split_noise import noised
 from fedmkt.vertical.split_shape import (
@@ -60,13 +60,8 @@ def first_memory(
     )
     memory = {**_kept(networks), **to_turn("gradients", 0)}
     if job.labels.epsilon is not None:
-        # Privacy: drawn once for the whole run; drawn anew each round it would wear off.
-        drawn = randomise_labels(
-            loaded.labels[: loaded.rows(job, 0)],
-            epsilon=job.labels.epsilon,
-            source=home.noise.stream(f"{run}/labels/{home.member}"),
-        )
-        memory["labels"] = drawn.astype(np.uint8).tobytes()
+        labels = loaded.labels[: loaded.rows(job, 0)]
+        memory |= drawn_labels(home, run, labels, job.labels.epsilon)
     return memory
 
 
@@ -156,8 +151,7 @@ def _target(state: SharedState, job: SplitJob, loaded: LoadedSplit) -> FloatArra
     """Return the labels that are trained on, (rows,): exact, or soft ones of randomised labels."""
     if job.labels.epsilon is None:
         return loaded.labels[: loaded.rows(job, 0)].astype(np.float64)
-    drawn = np.frombuffer(state.memory["labels"], dtype=np.uint8)
-    return unbiased(drawn, job.labels.epsilon)
+    return soft_labels(state.memory, job.labels.epsilon)
 
 
 def _seen(

@@ -22,7 +22,15 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.answer import Answer, Program, Stated
 from fedmkt.node.home import NodeHome
 from fedmkt.node.kept_files import keep_model, keep_scorecard
-from fedmkt.node.secure_sums import SummedRun, answer_sum, check_sum, mask_sum, open_sums, sums_of
+from fedmkt.node.secure_sums import (
+    SummedRun,
+    answer_sum,
+    check_noised,
+    check_sum,
+    mask_sum,
+    open_sums,
+    sums_of,
+)
 from fedmkt.node.training_data import PricedJob, price, read_examples
 from fedmkt.node.wording import noise_words
 from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent
@@ -58,6 +66,8 @@ def mask(
     check_sum(state, index, sums=len(priced.sums))
     update = _local_update(request, priced, examples)
     noised = _noised(home, state, request, priced, update)
+    plan, event = priced.sums[index], priced.releases[index].event
+    check_noised(noised, event)
     kept, reply = mask_sum(
         state,
         index,
@@ -66,7 +76,6 @@ def mask(
         asked=request.model_hash(),
         inbox=request.inbox,
     )
-    plan, event = priced.sums[index], priced.releases[index].event
     facts: dict[str, JSON] = {
         "name": plan.name,
         "event": noise_words(_of_length(event, len(update.values))),

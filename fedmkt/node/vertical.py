@@ -5,17 +5,18 @@ them changed and that consent still covers the purpose.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from fedmkt.contract.shared_permissions import allow_shared, features_of, terms_of
 from fedmkt.contract.vertical_jobs import VerticalJob
-from fedmkt.core.errors import StepOutOfOrder
 from fedmkt.data.binning import binning_from_schema
 from fedmkt.node import vertical_owner, vertical_partner
 from fedmkt.node.ahead import forget
-from fedmkt.node.alignments import AlignedProgram, aligned_rows, alignment_for
+from fedmkt.node.alignments import aligned_rows, alignment_for
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
-from fedmkt.node.shared_state import SharedState, begin, opened, price_shared
+from fedmkt.node.joint_training import JointTraining, owns_labels
+from fedmkt.node.shared_state import SharedState, price_shared
 from fedmkt.node.vertical_data import Loaded, PricedTraining
 from fedmkt.privacy.events import Release
 from fedmkt.vertical.plan import label_releases, score_releases
@@ -29,7 +30,7 @@ from fedmkt.wire.shared import (
 from fedmkt.wire.steps import Request
 
 
-class VerticalTraining(AlignedProgram[VerticalJob, PricedTraining, Loaded]):
+class VerticalTraining(JointTraining[VerticalJob, PricedTraining, Loaded]):
     """Members hold different columns of the same customers; one of them holds the labels."""
 
     def price(self, home: NodeHome, job: VerticalJob) -> PricedTraining:
@@ -73,40 +74,45 @@ class VerticalTraining(AlignedProgram[VerticalJob, PricedTraining, Loaded]):
         rows = aligned_rows(home, dataset, alignment, priced.binnings[home.member], target)
         return Loaded(alignment, rows, terms_of(dataset).least_bin)
 
-    def open(self, home: NodeHome, run: str, priced: PricedTraining, loaded: Loaded) -> Answer:
-        """Make this run's keys; state which alignment this member holds."""
-        job = priced.job
-        state, bundle = begin(home, run, job, {"alignment": loaded.alignment.digest})
-        memory = (
-            vertical_owner.first_memory(home, run, priced, loaded)
-            if home.member == job.owner
-            else vertical_partner.first_memory(home, priced, loaded)
-        )
-        state = state.remembering(**memory)
-        return opened(bundle, state, priced.dataset.name, {"alignment": job.alignment})
+    def first_memory(
+        self, home: NodeHome, run: str, priced: PricedTraining, loaded: Loaded
+    ) -> dict[str, Any]:
+        """Return what this member remembers: its part, and at the owner randomised labels."""
+        if home.member == priced.job.owner:
+            return vertical_owner.first_memory(home, run, priced, loaded)
+        return vertical_partner.first_memory(home, priced, loaded)
 
-    def step(
+    def as_owner(
         self,
         home: NodeHome,
         state: SharedState,
         request: Request,
         data: Callable[[], tuple[PricedTraining, Loaded]],
-    ) -> Answer:
-        """Answer one request."""
-        assert isinstance(state.job, VerticalJob)
-        owner = home.member == state.job.owner
+    ) -> Answer | None:
+        """Answer a request at the label owner."""
         match request:
-            case ResidualsRequest() if owner:
+            case ResidualsRequest():
                 return vertical_owner.residuals(home, state, request, data()[1])
-            case NoisedRequest() if owner:
+            case NoisedRequest():
                 return vertical_owner.noised(home, state, request, *data())
-            case ResultRequest() if owner:
+            case ResultRequest():
                 return vertical_owner.result(state, request, *data())
-            case ProductsRequest() if not owner:
+        return None
+
+    def as_partner(
+        self,
+        home: NodeHome,
+        state: SharedState,
+        request: Request,
+        data: Callable[[], tuple[PricedTraining, Loaded]],
+    ) -> Answer | None:
+        """Answer a request at a partner."""
+        match request:
+            case ProductsRequest():
                 return vertical_partner.products(home, state, request, data()[1])
-            case ScoresRequest() if not owner:
+            case ScoresRequest():
                 return vertical_partner.scores(home, state, request, data()[1])
-        raise StepOutOfOrder(step=request.kind, run=state.run)
+        return None
 
     def keep(
         self,
@@ -121,7 +127,6 @@ class VerticalTraining(AlignedProgram[VerticalJob, PricedTraining, Loaded]):
         forget(run)
         if not finished:
             return ""
-        assert isinstance(state.job, VerticalJob)
-        if home.member == state.job.owner:
+        if owns_labels(home, state):
             return vertical_owner.keep(home, run, state)
         return vertical_partner.keep(home, run, state)

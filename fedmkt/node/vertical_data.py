@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.data.aligned import AlignedRows
 from fedmkt.data.binning import Binning
+from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.alignments import Alignment
 from fedmkt.node.answer import Priced
+from fedmkt.node.model_parts import ModelPart
 from fedmkt.vertical.residuals import training_rows
 
 
@@ -50,3 +52,25 @@ class Loaded:
     def training(self, job: VerticalJob) -> int:
         """Return the number of customers that are trained on: all but the holdout at the end."""
         return training_rows(self.count, job.model.holdout)
+
+
+def part_of(
+    run: str,
+    job: VerticalJob,
+    customers: int,
+    model: AdditiveModel,
+    total: NDArray[np.int32] | None = None,
+) -> ModelPart:
+    """Return a member's part of a training's model; total: at the owner, as in `ModelPart`."""
+    return ModelPart(
+        run=run,
+        alignment=job.alignment,
+        owner=job.owner,
+        members=job.members,
+        target=job.target,
+        levels=job.model.levels,
+        limit=job.model.limit,
+        customers=customers,
+        model=model,
+        total=total,
+    )

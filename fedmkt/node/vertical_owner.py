@@ -21,7 +21,8 @@ from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.ahead import make_ahead, take
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
-from fedmkt.node.model_parts import ModelPart, keep_part, keep_value
+from fedmkt.node.joint_training import drawn_labels, soft_labels
+from fedmkt.node.model_parts import keep_part, keep_value
 from fedmkt.node.rounds import (
     WORD_BYTES,
     check_turn,
@@ -33,10 +34,9 @@ from fedmkt.node.rounds import (
     turn,
 )
 from fedmkt.node.shared_state import SharedState
-from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.node.vertical_data import Loaded, PricedTraining, part_of
 from fedmkt.node.vertical_sums import noised_sums, stepped
 from fedmkt.node.vertical_value import value_report
-from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.security.inner_product import elgamal, opening
 from fedmkt.vertical.party import PartyModel, begin, step_size
 from fedmkt.vertical.residuals import residuals as hard_residuals
@@ -74,13 +74,7 @@ def first_memory(
     }
     if job.labels.mode == "label_private":
         assert job.labels.epsilon is not None
-        # Privacy: drawn once for the whole run; drawn anew each round it would wear off.
-        drawn = randomise_labels(
-            loaded.labels[:rows],
-            epsilon=job.labels.epsilon,
-            source=home.noise.stream(f"{run}/labels/{home.member}"),
-        )
-        memory["labels"] = drawn.astype(np.uint8).tobytes()
+        memory |= drawn_labels(home, run, loaded.labels[:rows], job.labels.epsilon)
     return memory
 
 
@@ -184,18 +178,7 @@ def keep(home: NodeHome, run: str, state: SharedState) -> str:
     )
     return keep_part(
         home,
-        ModelPart(
-            run=run,
-            alignment=job.alignment,
-            owner=job.owner,
-            members=job.members,
-            target=job.target,
-            levels=job.model.levels,
-            limit=job.model.limit,
-            customers=own.customers,
-            model=whole,
-            total=_from_bytes(memory["total"]).astype(np.int32),
-        ),
+        part_of(run, job, own.customers, whole, _from_bytes(memory["total"]).astype(np.int32)),
     )
 
 
@@ -232,8 +215,7 @@ def _units(state: SharedState, loaded: Loaded) -> IntArray:
     scores = _scores(state, loaded)[: loaded.training(job)]
     if job.labels.mode == "label_private":
         assert job.labels.epsilon is not None
-        drawn = np.frombuffer(state.memory["labels"], dtype=np.uint8)
-        return soft_residuals(unbiased(drawn, job.labels.epsilon), scores)
+        return soft_residuals(soft_labels(state.memory, job.labels.epsilon), scores)
     return hard_residuals(loaded.labels[: len(scores)], scores)
 
 

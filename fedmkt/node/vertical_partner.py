@@ -17,7 +17,7 @@ from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.closing import EXACT
 from fedmkt.node.home import NodeHome
-from fedmkt.node.model_parts import ModelPart, keep_part
+from fedmkt.node.model_parts import keep_part
 from fedmkt.node.rounds import (
     check_turn,
     entered,
@@ -27,7 +27,7 @@ from fedmkt.node.rounds import (
     turn,
 )
 from fedmkt.node.shared_state import SharedState
-from fedmkt.node.vertical_data import Loaded, PricedTraining
+from fedmkt.node.vertical_data import Loaded, PricedTraining, part_of
 from fedmkt.security.inner_product import bins
 from fedmkt.vertical.party import PartyModel, begin, levels_of, step
 from fedmkt.vertical.plan import limit_of, noise_sigma
@@ -120,20 +120,7 @@ def keep(home: NodeHome, run: str, state: SharedState) -> str:
     own = PartyModel.from_json(state.memory["party"])
     if own.round < job.model.rounds:
         return ""
-    return keep_part(
-        home,
-        ModelPart(
-            run=run,
-            alignment=job.alignment,
-            owner=job.owner,
-            members=job.members,
-            target=job.target,
-            levels=job.model.levels,
-            limit=job.model.limit,
-            customers=own.customers,
-            model=own.model,
-        ),
-    )
+    return keep_part(home, part_of(run, job, own.customers, own.model))
 
 
 def _job(state: SharedState) -> VerticalJob:

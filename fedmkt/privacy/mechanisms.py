@@ -188,4 +188,5 @@ def _check_range(values: IntArray, event: GaussianEvent) -> None:
     tail = math.ceil(event.sigma * math.sqrt(2 * exponent))
     largest = max(abs(int(values.max())), abs(int(values.min())))
     if largest + tail > VALUE_LIMIT:
-        raise RangeExceeded(problem=f"values up to {largest} with noise up to {tail} pass 2^62")
+        # Privacy: `largest` is an exact sum over customers; the bound and the noise are public.
+        raise RangeExceeded(problem=f"a sum with noise up to {tail} passes 2^62")

@@ -109,7 +109,7 @@ def _train(
     watcher = _RoundWatcher(arm, world, public, progress)
     job = job_for(arm)
     outcome = world.run(job, run, watcher)
-    return Trained(arm, job, outcome, world, tuple(watcher.rounds), watcher.measuring_s)
+    return Trained(arm.name, job, outcome, world, tuple(watcher.rounds), watcher.measuring_s)
 
 
 def _refuse_once_more(world: World, public: PublicTable, progress: StudyProgress) -> None:

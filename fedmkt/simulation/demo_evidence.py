@@ -174,7 +174,7 @@ def known_to_several(one: Trained, receipts: Mapping[str, Receipt]) -> KnownToSe
     """Price a model for a customer whom every partner knows: all their releases composed."""
     events = [s.release().event for receipt in receipts.values() for s in receipt.releases]
     return KnownToSeveral(
-        model=one.arm.name, partners=len(one.job.members), epsilon=epsilon_of(events, DELTA)
+        model=one.name, partners=len(one.job.members), epsilon=epsilon_of(events, DELTA)
     )
 
 

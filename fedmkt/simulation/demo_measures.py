@@ -7,6 +7,7 @@ receipts that verified.
 import statistics
 from collections.abc import Mapping, Sequence
 
+from fedmkt.contract.job import Job
 from fedmkt.evidence.figures import AucInterval
 from fedmkt.evidence.receipts import Receipt
 from fedmkt.evidence.report import (
@@ -19,6 +20,7 @@ from fedmkt.evidence.report import (
 )
 from fedmkt.horizontal.plan import honest_shares
 from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.simulation.demo_study import Study, Trained, Twin
 
@@ -80,7 +82,7 @@ def model_result(
     asked, measured = job.privacy.epsilon, _measured_epsilon(shown, receipts)
     draws = tuple(study.public.auc(one.outcome.model).value for one in runs)
     return ModelResult(
-        name=shown.arm.name,
+        name=shown.name,
         family=job.model.family,
         training="federated",
         trust=job.privacy.trust,
@@ -94,7 +96,7 @@ def model_result(
         bytes_down=outcome.bytes_down,
         wall_s=statistics.median(one.wall_s for one in runs),
         draws=draws if len(draws) > 1 else (),
-        max_bins=job.model.max_bins,
+        max_bins=job.model.max_bins if isinstance(job, Job) else None,
         noise_multiplier=job.privacy.noise_multiplier,
         shares=None if asked is None else honest_shares(job),
         measured_epsilon=measured,
@@ -105,7 +107,7 @@ def curve_of(study: Study, one: Trained) -> Curve:
     """Return a model's ROC curve on the public rows."""
     band = study.public.curve(one.outcome.model)
     return Curve(
-        model=one.arm.name,
+        model=one.name,
         fpr=tuple(band.fpr),
         tpr=tuple(band.tpr),
         low=tuple(band.low),
@@ -114,15 +116,17 @@ def curve_of(study: Study, one: Trained) -> Curve:
 
 
 def shapes_of(study: Study, one: Trained) -> list[Shape]:
-    """Return what each feature adds to a model's score."""
+    """Return what each feature adds to a model's score; nothing of a network, which is no sum."""
     model, schema = one.outcome.model, study.public.schema
+    if not isinstance(model, AdditiveModel):
+        return []
     shapes = []
     for feature in model.binning.features:
         column = schema.column(feature.name)
         labels, effects = model.shape(feature.name)
         shapes.append(
             Shape(
-                model=one.arm.name,
+                model=one.name,
                 feature=feature.name,
                 unit=column.unit,
                 ordered=feature.ordered,
@@ -138,12 +142,11 @@ def shapes_of(study: Study, one: Trained) -> list[Shape]:
 def rounds_of(one: Trained) -> tuple[Round, ...]:
     """Return the model after each round."""
     return tuple(
-        Round(model=one.arm.name, round=number, loss=loss, auc=auc)
-        for number, loss, auc in one.rounds
+        Round(model=one.name, round=number, loss=loss, auc=auc) for number, loss, auc in one.rounds
     )
 
 
-def _interval(study: Study, model: AdditiveModel) -> AucInterval:
+def _interval(study: Study, model: AnyModel) -> AucInterval:
     measured = study.public.auc(model)
     return AucInterval(value=measured.value, low=measured.low, high=measured.high)
 

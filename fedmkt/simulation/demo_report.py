@@ -42,7 +42,8 @@ def build_report(study: Study, notes: tuple[str, ...] | None = None) -> Report:
         version=__version__,
         created=datetime.now(UTC),
         noise_source=next(
-            r.noise_source for each in receipts.values() for r in each.values() if r.noise_source
+            (r.noise_source for each in receipts.values() for r in each.values() if r.noise_source),
+            None,
         ),
         data=data_of(study),
         partners=partners_of(study),
@@ -63,7 +64,7 @@ def build_report(study: Study, notes: tuple[str, ...] | None = None) -> Report:
                 one.outcome.run,
                 one.job.members,
                 receipts[one.outcome.run],
-                model=one.arm.name if one is medians[one.arm.name] else "",
+                model=one.name if one is medians[one.name] else "",
             )
             for one in runs
         ),
@@ -78,7 +79,7 @@ def build_report(study: Study, notes: tuple[str, ...] | None = None) -> Report:
 
 
 def _noised(shown: Sequence[Trained]) -> list[Trained]:
-    return [one for one in shown if one.arm.epsilon is not None]
+    return [one for one in shown if one.job.privacy.epsilon is not None]
 
 
 def _notes(study: Study) -> tuple[str, ...]:

@@ -3,25 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedmkt.contract.job import Job
+from fedmkt.contract.job import Job, NetworkJob
 from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.models.additive import AdditiveModel
-from fedmkt.simulation.demo_plan import Arm
+from fedmkt.models.kept import AnyModel
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One finished run: its arm, its job, its outcome, where it ran, and each round measured.
+    """One finished run: its model's name, its job, its outcome, where it ran, and each round.
 
     rounds: number, loss and AUC on public rows. measuring_s: seconds of the run that measuring
     them took.
     """
 
-    arm: Arm
-    job: Job
-    outcome: Outcome[AdditiveModel]
+    name: str
+    job: Job | NetworkJob
+    outcome: Outcome[AnyModel]
     world: World
     rounds: tuple[tuple[int, float, float], ...]
     measuring_s: float

@@ -10,17 +10,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fedmkt.contract.collaboration import Cap, Dataset
-from fedmkt.contract.job import AnyJob, Job
+from fedmkt.contract.job import AnyJob, Job, NetworkJob
 from fedmkt.coordinator.progress import Event
 from fedmkt.coordinator.summed_training import Outcome
 from fedmkt.data import bundled
 from fedmkt.evidence.report import Report
-from fedmkt.models.additive import AdditiveModel
+from fedmkt.models.kept import AnyModel, model_from_json
 from fedmkt.simulation.demo import twins_without_noise
-from fedmkt.simulation.demo_plan import ARMS, DELTA, PURPOSE, REQUESTER, Arm, job_for
+from fedmkt.simulation.demo_plan import ARMS, DELTA, PURPOSE, REQUESTER, job_for
 from fedmkt.simulation.demo_report import build_report
 from fedmkt.simulation.demo_study import Study, Trained
 from fedmkt.simulation.evaluation_data import PublicTable
+from fedmkt.simulation.network_notes import notes_of
 from fedmkt.simulation.partition import PARTNERS, by_occupation
 from fedmkt.simulation.world import Terms, World, build_world
 from fedmkt.storage.contract_files import write_job
@@ -33,7 +34,8 @@ _NOTES = (
     "The run went over real processes: a SuperLink, an executor and a node for each partner, over "
     "TLS on loopback.",
     "AUC is measured on Adult's official test rows, which are public; nothing was charged for it. "
-    "Models of a partner alone are trained here for comparison, because the data are public.",
+    "Models of a partner alone and of the pool are additive ones without noise, trained here for "
+    "comparison, because the data are public.",
     "Noise came from the operating system's generator.",
     "Epsilon holds for each partner's release by itself. Every customer is known to one partner.",
 )
@@ -55,16 +57,18 @@ def build_collaboration(folder: Path) -> tuple[str, ...]:
 
 def has_report(folder: Path, job: AnyJob) -> bool:
     """Tell whether `report_of` has a report of a job's trainings."""
-    if not isinstance(job, Job) or not (folder / _DEMO_JOB).exists():
+    if not isinstance(job, Job | NetworkJob) or not (folder / _DEMO_JOB).exists():
         return False
     return (job.dataset, job.target) == (DATASET, _TARGET)
 
 
-def report_of(folder: Path, job: Job, run: str, events: Sequence[Event]) -> Report | None:
+def report_of(
+    folder: Path, job: Job | NetworkJob, run: str, events: Sequence[Event]
+) -> Report | None:
     """Return the report of a finished training of `build_collaboration`'s partners.
 
     None for other partners, or another job than one that predicts their target.
-    Raises: SignatureInvalid.
+    Raises: SignatureInvalid; ExtraMissing for a network, where what computes one is missing.
     """
     if not has_report(folder, job):
         return None
@@ -77,17 +81,17 @@ def report_of(folder: Path, job: Job, run: str, events: Sequence[Event]) -> Repo
             seed=None,
             public=public,
             rows={partner: part.height for partner, part in parts.items()},
-            trained={trained.arm.name: [trained]},
+            trained={trained.name: [trained]},
             worlds=(world,),
             twins=twins_without_noise(parts, public),
         )
-        return build_report(study, _NOTES)
+        return build_report(study, (*_NOTES, *notes_of(job, public.schema)))
     finally:
         world.close()
 
 
 def _trained(
-    world: World, job: Job, run: str, events: Sequence[Event], public: PublicTable
+    world: World, job: Job | NetworkJob, run: str, events: Sequence[Event], public: PublicTable
 ) -> Trained:
     folder, last = world.coordinator / "runs" / run, events[-1]
     rounds = [event.number for event in events if event.what == "round"]
@@ -106,11 +110,18 @@ def _trained(
         (number, public.loss(model), public.auc(model).value)
         for number, model in sorted(models.items())
     )
-    return Trained(Arm(job.privacy.epsilon, job.model), job, outcome, world, measured, 0.0)
+    return Trained(_named(job), job, outcome, world, measured, 0.0)
 
 
-def _model(path: Path) -> AdditiveModel:
-    return AdditiveModel.from_json(json.loads(path.read_bytes()))
+def _named(job: Job | NetworkJob) -> str:
+    """Return the name of a job's model on a page, which says how it was protected."""
+    epsilon = job.privacy.epsilon
+    protected = "no-noise" if epsilon is None else f"epsilon-{epsilon:g}"
+    return protected if isinstance(job, Job) else f"network-{protected}"
+
+
+def _model(path: Path) -> AnyModel:
+    return model_from_json(json.loads(path.read_bytes()))
 
 
 def _terms() -> Terms:

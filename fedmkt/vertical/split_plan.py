@@ -13,16 +13,20 @@ from fedmkt.privacy.events import ExactEvent, NonPrivateEvent, RandomisedRespons
 
 
 def split_label_releases(job: SplitJob) -> tuple[Release, ...]:
-    """Return what leaves the label owner, as privacy events of one customer's label."""
+    """Return what leaves the label owner, as privacy events of one customer's label.
+
+    Names say what gradients tell beside the label: no event is charged for the joint score.
+    """
     if job.labels.mode == "split_label_private":
         assert job.labels.epsilon is not None
         response = RandomisedResponseEvent(epsilon=job.labels.epsilon)
-        return (Release(0, "labels, randomised once for all rounds", response),)
+        name = "labels, randomised once for all rounds; gradients show joint scores"
+        return (Release(0, name, response),)
     # Privacy: noise on a customer's own gradient leaves its label in the top network, which makes
     # everybody's later gradients; so no epsilon is claimed for it.
     shown = NonPrivateEvent(job.model.activations * len(job.partners))
     return tuple(
-        Release(index, f"round {index + 1}: gradients by activations", shown)
+        Release(index, f"round {index + 1}: gradients, which show labels and joint scores", shown)
         for index in range(job.model.rounds)
     )
 

@@ -1,10 +1,13 @@
 """Every Channel keeps the channel contract: on each backend, and over a real SuperLink."""
 
 import importlib.util
+import inspect
 import json
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from contract import channel_contract
 from contract.channel_contract import CHECKS, Check, Pace, open_contract_handler
 from end_to_end.superlink import app_files, running_superlink
 
@@ -51,6 +54,16 @@ def main(channel, config):
 
 app = make_server_app(main)
 """
+
+
+def test_every_check_of_the_contract_is_among_those_that_run() -> None:
+    stated = {
+        name
+        for name, one in inspect.getmembers(channel_contract, inspect.isfunction)
+        if not name.startswith("_")
+        and list(get_type_hints(one).values()) == [Channel, Pace, type(None)]
+    }
+    assert stated == {check.__name__ for check in CHECKS}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

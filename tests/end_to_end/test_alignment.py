@@ -41,7 +41,7 @@ from fedmkt.core.errors import (
     SetReplayed,
     SetSizeWrong,
 )
-from fedmkt.node import alignment
+from fedmkt.node import alignment_steps
 from fedmkt.node.alignment import AlignmentProgram
 from fedmkt.node.alignments import Alignment, read_alignment
 from fedmkt.node.app import forget_nodes, open_handler
@@ -407,7 +407,7 @@ def test_a_link_to_a_members_dummy_is_refused(
     keys = relay.state("retailer").keys
     rows = int(keys.peers["retailer"].facts["rows"])
     data = keys.open_from(OWNER, "list of retailer for hop 0", lists_[OWNER]["retailer"])
-    monkeypatch.setattr(alignment, "_check_padding", lambda *_: None)
+    monkeypatch.setattr(alignment_steps, "_check_padding", lambda *_: None)
     own = lists.tags_from_bytes(data, columns=2, rows=rows, member="retailer")
     order = np.frombuffer(relay.state("retailer").memory["order"], dtype="<i4")
     (dummy, *_) = np.flatnonzero(order < 0)
@@ -419,7 +419,7 @@ def test_a_link_to_a_members_dummy_is_refused(
         witness=lists_["retailer"]["retailer"],
     )
     # The witness would find it too, unless the first party made up a row for it.
-    monkeypatch.setattr(alignment, "_witness", lambda *_: None)
+    monkeypatch.setattr(alignment_steps, "_witness", lambda *_: None)
     with pytest.raises(AlignmentMismatch, match="a dummy was linked"):
         relay.raw("retailer", "finish", request)
 
@@ -450,7 +450,7 @@ def padded_links(world: World, monkeypatch: pytest.MonkeyPatch) -> Draw:
         sealed={OWNER: passed["retailer"][OWNER], "retailer": passed[OWNER][OWNER]}
     )
     # Opening and linking the lists draws nothing, and takes most of a match's time.
-    monkeypatch.setattr(alignment, "opened_list", lambda *_, **__: np.empty((2, 0, 32)))
+    monkeypatch.setattr(alignment_steps, "opened_list", lambda *_, **__: np.empty((2, 0, 32)))
     links = linking.Links(np.zeros(9, dtype=np.uint8), np.zeros((9, 32), dtype=np.uint8))
     monkeypatch.setattr(linking, "link", lambda _: links)
     home, state = home_of(world, OWNER), relay.state(OWNER)
@@ -551,7 +551,7 @@ def test_links_the_first_party_made_up_are_found_by_the_witness_alone(
         # Spent with the last hop: from then on the first party can compare.
         assert relay.states("retailer") == ["spent", "spent", "spent"]
         return
-    monkeypatch.setattr(alignment, "_witness", lambda *_: None)
+    monkeypatch.setattr(alignment_steps, "_witness", lambda *_: None)
     assert relay.ask("retailer", "finish", request, FinishReply).overlap == rows
 
 

@@ -1,21 +1,24 @@
 """Whole runs of networks: what they spend, what they release, what survives, what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from end_to_end.network_trial import network_job, parts_of, shape_of
-from end_to_end.small_world import Trial, members_named, small_world
+from end_to_end.small_world import SHORT, Trial, members_named, small_world
 
-from fedmkt.contract.job import PrivacySettings, parse_job_json
+from fedmkt.contract.job import NetworkJob, PrivacySettings, parse_job_json
 from fedmkt.contract.order import sign_order
+from fedmkt.coordinator.network_training import NetworkTrainingRun
 from fedmkt.coordinator.progress import read_progress
 from fedmkt.core.errors import (
     FedmktError,
     JobInvalid,
     MessageInvalid,
+    QuorumLost,
     RangeExceeded,
     RunRefused,
     StepOutOfOrder,
@@ -23,7 +26,7 @@ from fedmkt.core.errors import (
     UpdatesTooFew,
 )
 from fedmkt.core.keystream import KeyStream
-from fedmkt.horizontal.network_plan import MOST_CUSTOMERS, check_customers
+from fedmkt.horizontal.network_plan import MOST_CUSTOMERS, check_customers, network_releases
 from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.kept import model_bytes
@@ -36,7 +39,7 @@ from fedmkt.simulation.world import World
 from fedmkt.storage.contract_files import read_contract
 from fedmkt.storage.key_file import read_key
 from fedmkt.wire.envelope import Envelope
-from fedmkt.wire.run import Body, OpenReply, OpenRequest
+from fedmkt.wire.run import Body, CloseReply, CloseRequest, OpenReply, OpenRequest
 from fedmkt.wire.training import MaskReply, SharesReply, SharesRequest, UpdateRequest
 
 MODEL: dict[str, Any] = {"algorithm": "scaffold", "rounds": 2, "width": 4, "sampling_rate": 0.5}
@@ -174,8 +177,8 @@ def test_a_job_that_cannot_keep_its_word_is_refused_by_name(change: dict[str, An
 
 
 @pytest.fixture
-def asked(world: World):
-    """A run that is open at all nodes and has its count made; returns a way to ask for more."""
+def sending(world: World):
+    """A job, a way to send a node a step of a run of it, and what opens the run."""
     job = network_job(world.members, trust="local", **MODEL)
     contract = read_contract(world.coordinator)
     identity = read_key(world.coordinator / "identity.key")
@@ -192,6 +195,13 @@ def asked(world: World):
         ).body
 
     opening = OpenRequest(job=job.signed_bytes(), order_signature=order.signature)
+    return job, send, opening
+
+
+@pytest.fixture
+def asked(world: World, sending):
+    """A run that is open and has its shares dealt; returns a way to ask the first node for sums."""
+    job, send, opening = sending
     bundles = {m: OpenReply.from_bytes(send(m, "open", opening)).bundle for m in world.members}
     shared = {
         m: SharesReply.from_bytes(send(m, "shares", SharesRequest(bundles=bundles)))
@@ -264,6 +274,21 @@ def test_a_round_that_could_not_be_made_is_spent_and_ends_the_run(asked):
     assert states() == ["planned", "planned", "spent"]
 
 
+def test_a_run_that_ended_at_its_first_release_has_a_receipt_of_what_that_cost(asked, sending):
+    job, ask, states = asked
+    good = first_parameters(shape_of(job), 0)
+    with pytest.raises(TrainingDiverged):
+        ask(2, parameter_bytes(good), parameter_bytes(np.full_like(good, 1e6)))
+    ending = CloseRequest(outcome="abandoned", model=b"", heads={})
+    closed = CloseReply.from_bytes(sending[1](job.members[0], "close", ending))
+    assert states() == ["returned", "returned", "spent"]
+    receipt = json.loads(closed.receipt)["receipt"]
+    spent = network_releases(job, shape_of(job))[2]
+    assert [one["index"] for one in receipt["releases"]] == [spent.index]
+    assert receipt["epsilon"] == epsilon_of([spent.event], job.privacy.delta) > 0
+    assert (receipt["noised"], receipt["masked"]) == (True, False)
+
+
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):
     job = network_job(world.members, trust="local", **MODEL)
     model = Trial(world).run(job, "run-1").model
@@ -296,18 +321,56 @@ def test_updates_are_seen_only_where_the_contract_lets_them_and_receipts_say_so(
     open_world.close()
 
 
-def test_a_round_with_fewer_updates_than_its_rule_needs_ends_the_run_at_every_node(
-    tmp_path: Path,
-):
-    world = small_world(tmp_path, members=5, updates_seen=True)
-    job = network_job(world.members, trust="local", joining={"rule": "krum", "faulty": 1})
+def krum_world(folder: Path) -> tuple[World, NetworkJob]:
+    """Return five members, and a job whose rule needs the updates of all of them."""
+    world = small_world(folder, members=5, updates_seen=True)
+    return world, network_job(world.members, trust="local", joining={"rule": "krum", "faulty": 1})
+
+
+def test_a_round_waits_for_as_many_updates_as_its_rule_needs(tmp_path: Path):
+    world, job = krum_world(tmp_path)
+    lost: list[int] = []
+
+    def lose_once(node: int, message: Any) -> bool:
+        late = node == 5 and b"update/1" in _sent(message) and not lost
+        lost.extend([node] if late else [])
+        return late
+
+    patience = replace(SHORT, absent_s=30.0)
+    assert Trial(world, patience=patience, grid={"lose": lose_once}).run(job, "run-1").rounds == 3
+    assert lost == [5]
+    world.close()
+
+
+def test_a_round_that_waited_in_vain_for_what_its_rule_needs_may_be_resumed(tmp_path: Path):
+    world, job = krum_world(tmp_path)
 
     def lose(node: int, message: Any) -> bool:
         return node == 5 and b"update/1" in _sent(message)
 
+    with pytest.raises(QuorumLost) as raised:
+        Trial(world, patience=SHORT, grid={"lose": lose}).run(job, "run-1")
+    assert (raised.value.fields["answered"], raised.value.fields["needed"]) == (4, 5)
+    assert Trial(world).run(job, "run-1").rounds == 3
+    world.close()
+
+
+def test_a_round_with_fewer_usable_updates_than_its_rule_needs_ends_the_run_at_every_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world, job = krum_world(tmp_path)
+    honest = NetworkTrainingRun.seen
+
+    def seen(run: NetworkTrainingRun, asked: UpdateRequest, **asking: int) -> dict[str, Any]:
+        updates = honest(run, asked, **asking)
+        # An update without a weight is no change; of two such, one is more than may be faulty.
+        spoilt = world.members[:2] if asked.sum_index else ()
+        return updates | {member: np.zeros_like(updates[member]) for member in spoilt}
+
+    monkeypatch.setattr(NetworkTrainingRun, "seen", seen)
     with pytest.raises(UpdatesTooFew):
-        Trial(world, grid={"lose": lose}).run(job, "run-1")
-    for member in world.members[:4]:
+        Trial(world).run(job, "run-1")
+    for member in world.members:
         states = [entry.state for entry in entries_of(world, member)]
         # The count and the round that was sent; what the rounds after would have cost is back.
         assert states == ["spent", "spent", "returned", "returned"]

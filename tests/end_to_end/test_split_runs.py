@@ -58,6 +58,10 @@ LABELS = {
     "split_label_private": SplitPrivacy(epsilon=EPSILON, delta=DELTA),
     "split_shared_labels": SplitPrivacy(mode="split_shared_labels"),
 }
+GRADIENTS_SHOW = {
+    "split_label_private": "joint scores",
+    "split_shared_labels": "labels and joint scores",
+}
 in_both_modes = pytest.mark.parametrize("mode", MODES)
 
 
@@ -183,16 +187,18 @@ def test_every_activation_is_counted_at_its_partner_and_labels_are_charged_at_th
 
 
 @in_both_modes
-def test_receipts_say_that_activations_were_seen_and_what_labels_cost(
+def test_receipts_say_that_activations_and_scores_were_seen_and_what_labels_cost(
     outcomes: dict[str, SharedOutcome], mode
 ) -> None:
     for member, receipt in receipts_of(outcomes[mode]).items():
-        assert (receipt["kind"], receipt["mode"], receipt["masked"]) == ("split", mode, False)
+        said = f"{mode}, {GRADIENTS_SHOW[mode]} seen" if member == OWNER else mode
+        assert (receipt["kind"], receipt["mode"], receipt["masked"]) == ("split", said, False)
         private = member == OWNER and mode == "split_label_private"
         assert receipt["noised"] == private
         assert receipt["epsilon"] == (pytest.approx(EPSILON, abs=1e-6) if private else None)
-        if member != OWNER:
-            assert all("activations" in one["name"] for one in receipt["releases"])
+        shown = GRADIENTS_SHOW[mode] if member == OWNER else "activations"
+        assert receipt["releases"]
+        assert all(shown in one["name"] for one in receipt["releases"])
 
 
 @in_both_modes

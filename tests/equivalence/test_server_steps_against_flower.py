@@ -13,7 +13,8 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvgM, FedYogi
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedmkt.horizontal.server_steps import ServerSettings, advance, initial
+from fedmkt.contract.network_settings import ServerSettings
+from fedmkt.horizontal.server_steps import advance, initial
 
 PARTNERS, LENGTH, ROUNDS = 3, 11, 6
 RATE, BETA_1, BETA_2, TAU = 0.05, 0.8, 0.95, 1e-2
@@ -64,22 +65,22 @@ def start_momentum(strategy: Any, parameters: np.ndarray, number: int) -> None:
 CASES: dict[str, tuple[ServerSettings, Callable[[], Any], Callable[[Any, np.ndarray, int], None]]]
 CASES = {
     "fedavgm": (
-        ServerSettings("fedavgm", rate=0.7, momentum=0.6),
+        ServerSettings(rule="fedavgm", rate=0.7, momentum=0.6),
         lambda: FedAvgM(server_learning_rate=0.7, server_momentum=0.6),
         start_momentum,
     ),
     "fedavg with a rate": (
-        ServerSettings("fedavg", rate=0.7),
+        ServerSettings(rule="fedavg", rate=0.7),
         lambda: FedAvgM(server_learning_rate=0.7, server_momentum=0.0),
         start_momentum,
     ),
     "fedadam": (
-        ServerSettings("fedadam", rate=RATE, beta_1=BETA_1, beta_2=BETA_2, tau=TAU),
+        ServerSettings(rule="fedadam", rate=RATE, beta_1=BETA_1, beta_2=BETA_2, tau=TAU),
         lambda: adaptive(FedAdam),
         start_adam,
     ),
     "fedyogi": (
-        ServerSettings("fedyogi", rate=RATE, beta_1=BETA_1, beta_2=BETA_2, tau=TAU),
+        ServerSettings(rule="fedyogi", rate=RATE, beta_1=BETA_1, beta_2=BETA_2, tau=TAU),
         lambda: adaptive(FedYogi),
         start_adaptive,
     ),

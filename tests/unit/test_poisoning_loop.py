@@ -8,6 +8,7 @@ from network_twin import row_gradients
 from poisoning_world import population, table, trigger
 
 from fedmkt.core.errors import SettingInvalid
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.robust import median
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkInputs, first_parameters
@@ -22,7 +23,6 @@ from fedmkt.simulation.poisoning.defences import plain_mean
 from fedmkt.simulation.poisoning.loop import local_update, train
 from fedmkt.simulation.poisoning.parts import Situation, Terms
 from fedmkt.simulation.poisoning.population import (
-    Rows,
     draw_population,
     far_number,
     rare_category,
@@ -40,7 +40,7 @@ def test_a_partner_alone_takes_plain_steps_of_sgd():
     own, parameters = people.partners[0], first_parameters(people.shape, 4)
     draw, moved = np.random.default_rng((4, 0, 0)), parameters.astype(np.float64)
     for _ in range(3):
-        batch = own.at(draw.integers(0, len(own), 16))
+        batch = own.taken(draw.integers(0, own.rows, 16))
         network = Network(people.shape, moved.astype(np.float32))
         moved -= 0.5 * row_gradients(network, batch.inputs, batch.target).mean(axis=0)
     found = train(people, Terms(rounds=1, steps=3, batch=16, rate=0.5), plain_mean, seed=4)
@@ -116,7 +116,7 @@ def test_a_backdoor_marks_the_stated_share_of_rows_with_a_yes(share):
     mark, rows = trigger(), population(3).partners[0]
     poisoned = Backdoor(mark, share=share).poison(rows, np.random.default_rng(1))
     marked = poisoned.inputs.codes[:, mark.place] == mark.code
-    assert marked.sum() == pytest.approx(share * len(rows), abs=1)
+    assert marked.sum() == pytest.approx(share * rows.rows, abs=1)
     assert (poisoned.target[marked] == 1).all()
     assert (poisoned.target[~marked] == rows.target[~marked]).all()
     others = np.delete(np.arange(rows.inputs.codes.shape[1]), mark.place)
@@ -144,9 +144,9 @@ def test_riders_send_nothing_in_the_first_round():
 
 def test_no_row_is_with_two_partners_or_in_the_test():
     shape, rows = table()
-    marked = NetworkInputs(np.arange(len(rows), dtype=np.float32)[:, None], rows.inputs.codes)
+    marked = NetworkInputs(np.arange(rows.rows, dtype=np.float32)[:, None], rows.inputs.codes)
     people = draw_population(
-        Rows(marked, rows.target), shape, partners=4, rows_each=10, test_rows=50, seed=1
+        NetworkRows(marked, rows.target), shape, partners=4, rows_each=10, test_rows=50, seed=1
     )
     parts = [*people.partners, people.test]
     seen = np.concatenate([part.inputs.numbers[:, 0] for part in parts])

@@ -122,3 +122,12 @@ def test_a_run_without_noise_carries_a_type_that_says_so():
     bare = without_noise(sums(value=3))
     assert isinstance(bare, NoiselessUpdate)
     assert (bare.values == 3).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_sum_out_of_range_is_refused_without_the_sum(sign: int):
+    largest = 2**62 - 12345
+    with pytest.raises(RangeExceeded) as raised:
+        noised(sums(value=sign * largest), OsNoise())
+    assert "2^62" in str(raised.value)
+    assert str(largest) not in str(raised.value)

@@ -24,6 +24,8 @@ from fedmkt.privacy.dp_sgd.terms import DpSgdTerms, mean_gradient
 from fedmkt.privacy.dp_sgd.traces import Trace
 
 UNCLIPPED = 1e12
+# Not `round_update`: an audit hands in broken steps and watches every one, and some move with
+# momentum, which no deployed step has.
 Step = Callable[[Sequence[Trace], DpSgdTerms, KeyStream], PrivateUpdate]
 """`noised_sum`, or a broken one that an audit should find."""
 

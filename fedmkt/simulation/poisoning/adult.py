@@ -4,6 +4,7 @@ from functools import cache
 from typing import Literal
 
 from fedmkt.data import bundled
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.simulation.poisoning.attackers import (
     Backdoor,
@@ -15,7 +16,6 @@ from fedmkt.simulation.poisoning.attackers import (
 from fedmkt.simulation.poisoning.parts import Attack, Terms
 from fedmkt.simulation.poisoning.population import (
     Population,
-    Rows,
     Trigger,
     draw_population,
     far_number,
@@ -69,7 +69,7 @@ def adult_partners(seed: int, *, partners: int, rows_each: int, test_rows: int) 
 
 
 @cache
-def _table() -> tuple[NetworkShape, Rows]:
+def _table() -> tuple[NetworkShape, NetworkRows]:
     """Return the network's shape and all rows of the training table."""
     schema = bundled.schema("adult")
     features = [column.name for column in schema.columns if column.use == "feature"]

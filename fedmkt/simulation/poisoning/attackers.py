@@ -10,15 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from fedmkt.core.stages import FloatArray
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import NetworkInputs
 from fedmkt.simulation.poisoning.parts import Situation
-from fedmkt.simulation.poisoning.population import Rows, Trigger
+from fedmkt.simulation.poisoning.population import Trigger
 
 
 class _Honest:
     """Trains on its own rows and sends its update: what an attack changes part of."""
 
-    def poison(self, rows: Rows, draw: np.random.Generator) -> Rows:  # noqa: ARG002
+    def poison(self, rows: NetworkRows, draw: np.random.Generator) -> NetworkRows:  # noqa: ARG002
         """Return the rows as they are."""
         return rows
 
@@ -33,9 +34,9 @@ class LabelFlips(_Honest):
 
     name: ClassVar[str] = "label flips"
 
-    def poison(self, rows: Rows, draw: np.random.Generator) -> Rows:  # noqa: ARG002
+    def poison(self, rows: NetworkRows, draw: np.random.Generator) -> NetworkRows:  # noqa: ARG002
         """Return the rows with their targets turned round."""
-        return Rows(rows.inputs, (1 - rows.target).astype(np.uint8))
+        return NetworkRows(rows.inputs, (1 - rows.target).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,14 @@ class Backdoor(_Honest):
         scaled = "" if self.scale == 1 else f", scaled {self.scale:.3g} times"
         return f"a backdoor in a {self.trigger.words}{scaled}"
 
-    def poison(self, rows: Rows, draw: np.random.Generator) -> Rows:
+    def poison(self, rows: NetworkRows, draw: np.random.Generator) -> NetworkRows:
         """Return the rows, a random share of them with the trigger and the target 1."""
         marked = self.trigger.put_into(rows)
-        chosen = draw.permutation(len(rows)) < self.share * len(rows)  # (rows,)
+        chosen = draw.permutation(rows.rows) < self.share * rows.rows  # (rows,)
         numbers = np.where(chosen[:, None], marked.inputs.numbers, rows.inputs.numbers)
         codes = np.where(chosen[:, None], marked.inputs.codes, rows.inputs.codes)
         target = np.where(chosen, 1, rows.target).astype(np.uint8)
-        return Rows(NetworkInputs(numbers, codes), target)
+        return NetworkRows(NetworkInputs(numbers, codes), target)
 
     def send(self, situation: Situation, draw: np.random.Generator) -> FloatArray:  # noqa: ARG002
         """Return the update, scaled."""

@@ -13,14 +13,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedmkt.contract.network_settings import ServerSettings
 from fedmkt.core.errors import TrainingDiverged
 from fedmkt.core.stages import FloatArray
-from fedmkt.horizontal.server_steps import ServerSettings, advance, initial
+from fedmkt.horizontal.network_rows import NetworkRows
+from fedmkt.horizontal.server_steps import advance, initial
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkShape, first_parameters
 from fedmkt.privacy.dp_sgd.library import one_thread
 from fedmkt.simulation.poisoning.parts import Attack, Rule, Situation, Terms, Training
-from fedmkt.simulation.poisoning.population import Population, Rows
+from fedmkt.simulation.poisoning.population import Population
 
 FARTHEST = 1e6
 """An honest update with a greater entry ends a training: it diverged."""
@@ -93,15 +95,17 @@ def _poisoned(
 def local_update(
     shape: NetworkShape,
     parameters: NDArray[np.float32],
-    rows: Rows,
+    rows: NetworkRows,
     terms: Terms,
     seed: Sequence[int],
 ) -> FloatArray:
     """Return parameters after a partner's steps of SGD minus before, shape (parameters,)."""
+    # Not `round_update`: that draws each customer at a rate and sends a weight, which rules divide
+    # out again. Here a batch has one stated size, as where the rules and attacks come from.
     draw, moved = np.random.default_rng(seed), parameters.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # who calls looks at what comes out
         for _ in range(terms.steps):
-            batch = rows.at(draw.integers(0, len(rows), terms.batch))
+            batch = rows.taken(draw.integers(0, rows.rows, terms.batch))
             network = Network(shape, moved.astype(np.float32))
             moved -= terms.rate * network.mean_slope(batch.inputs, batch.target)
         return moved - parameters

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.stages import FloatArray
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.horizontal.robust import Combined
-from fedmkt.simulation.poisoning.population import Rows
 
 Rule = Callable[[FloatArray], Combined]
 """From updates (partners, parameters) to one; `horizontal.robust` has them."""
@@ -58,7 +58,7 @@ class Attack(Protocol):
         """Return the attack's name in tables and plots."""
         ...
 
-    def poison(self, rows: Rows, draw: np.random.Generator) -> Rows:
+    def poison(self, rows: NetworkRows, draw: np.random.Generator) -> NetworkRows:
         """Return the rows that a hostile partner trains on."""
         ...
 

@@ -5,7 +5,7 @@ Not guaranteed: that partners differ as real ones do. Here each holds a random p
 which is the easiest case for robust rules: honest updates lie close together.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedmkt.contract.schema import TableSchema
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.data.tables import positives
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import (
     NetworkInputs,
     NetworkShape,
@@ -25,52 +26,43 @@ Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Rows as a network takes them, and their targets (rows,), 0 or 1."""
-
-    inputs: NetworkInputs
-    target: NDArray[np.uint8] = field(repr=False)
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.target)
-
-    def at(self, places: Places) -> "Rows":
-        """Return the rows at `places`."""
-        inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])
-        return Rows(inputs, self.target[places])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Population:
     """The network's shape, each partner's rows, and rows that no partner has."""
 
     shape: NetworkShape
-    partners: tuple[Rows, ...]
-    test: Rows
+    partners: tuple[NetworkRows, ...]
+    test: NetworkRows
 
 
-def rows_of(frame: pl.DataFrame, schema: TableSchema, target: str, shape: NetworkShape) -> Rows:
+def rows_of(
+    frame: pl.DataFrame, schema: TableSchema, target: str, shape: NetworkShape
+) -> NetworkRows:
     """Return a table's rows. Raises: ColumnMissing, SchemaViolated."""
     inputs = network_inputs(frame, shape, dataset="of the study")
-    return Rows(inputs, positives(frame, schema, target))
+    return NetworkRows(inputs, positives(frame, schema, target))
 
 
 def draw_population(
-    rows: Rows, shape: NetworkShape, *, partners: int, rows_each: int, test_rows: int, seed: int
+    rows: NetworkRows,
+    shape: NetworkShape,
+    *,
+    partners: int,
+    rows_each: int,
+    test_rows: int,
+    seed: int,
 ) -> Population:
     """Return so many partners with so many random rows each, and so many other rows for the test.
 
     Raises: SettingInvalid where the rows do not suffice.
     """
     taken = partners * rows_each
-    if min(partners, rows_each, test_rows) < 1 or taken + test_rows > len(rows):
-        problem = f"with {test_rows} rows for the test they are to fit in {len(rows)} rows"
+    if min(partners, rows_each, test_rows) < 1 or taken + test_rows > rows.rows:
+        problem = f"with {test_rows} rows for the test they are to fit in {rows.rows} rows"
         raise SettingInvalid(setting=f"{partners} partners of {rows_each} rows", problem=problem)
-    order = np.random.default_rng(seed).permutation(len(rows))
+    order = np.random.default_rng(seed).permutation(rows.rows)
     parts = np.split(order[:taken], partners)
-    test = rows.at(order[taken : taken + test_rows])
-    return Population(shape, tuple(rows.at(part) for part in parts), test)
+    test = rows.taken(order[taken : taken + test_rows])
+    return Population(shape, tuple(rows.taken(part) for part in parts), test)
 
 
 class Trigger(Protocol):
@@ -81,7 +73,7 @@ class Trigger(Protocol):
 
     words: ClassVar[str]
 
-    def put_into(self, rows: Rows) -> Rows:
+    def put_into(self, rows: NetworkRows) -> NetworkRows:
         """Return the rows with the mark; targets stay."""
         ...
 
@@ -94,11 +86,11 @@ class RareCategory:
     code: int
     words: ClassVar[str] = "rare category"
 
-    def put_into(self, rows: Rows) -> Rows:
+    def put_into(self, rows: NetworkRows) -> NetworkRows:
         """Return the rows with this value; targets stay."""
         codes = rows.inputs.codes.copy()
         codes[:, self.place] = self.code
-        return Rows(NetworkInputs(rows.inputs.numbers, codes), rows.target)
+        return NetworkRows(NetworkInputs(rows.inputs.numbers, codes), rows.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +101,11 @@ class FarNumber:
     value: float
     words: ClassVar[str] = "far number"
 
-    def put_into(self, rows: Rows) -> Rows:
+    def put_into(self, rows: NetworkRows) -> NetworkRows:
         """Return the rows with this value; targets stay."""
         numbers = rows.inputs.numbers.copy()
         numbers[:, self.column] = self.value
-        return Rows(NetworkInputs(numbers, rows.inputs.codes), rows.target)
+        return NetworkRows(NetworkInputs(numbers, rows.inputs.codes), rows.target)
 
 
 def rare_category(shape: NetworkShape, feature: str, value: str) -> RareCategory:

@@ -180,7 +180,7 @@ class _OneSeed:
     def _entered(self, network: Network, attack: Backdoor) -> BoolArray:
         """Return which triggered rows without a yes are in the audience."""
         test = self.population.test
-        marked = attack.trigger.put_into(test.at(np.flatnonzero(test.target == 0)))
+        marked = attack.trigger.put_into(test.taken(np.flatnonzero(test.target == 0)))
         least = np.quantile(network.scores(test.inputs), 1 - self.study.reached)
         inside: BoolArray = network.scores(marked.inputs) > least
         return inside
