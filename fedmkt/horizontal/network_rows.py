@@ -29,7 +29,7 @@ class NetworkRows:
         inputs = NetworkInputs(self.inputs.numbers[start:end], self.inputs.codes[start:end])
         return NetworkRows(inputs, self.target[start:end])
 
-    def taken(self, places: IntArray) -> "NetworkRows":
-        """Return the rows at these places."""
+    def taken(self, places: IntArray | NDArray[np.bool_]) -> "NetworkRows":
+        """Return the rows at these places, or those marked."""
         inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])
         return NetworkRows(inputs, self.target[places])

@@ -14,6 +14,7 @@ from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.simulation.scenario.api import simulate
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.loading import scenario_of
+from fedmkt.simulation.scenario.report import render
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.vertical_customers import share_customers
 from fedmkt.simulation.scenario.vertical_split import SplitModels
@@ -139,3 +140,10 @@ def test_what_cannot_be_simulated_is_refused_before_any_trial(
 ) -> None:
     with pytest.raises(SettingInvalid, match=said):
         checked_trials(scenario(**values))
+
+
+def test_a_page_has_no_column_that_nothing_stands_in() -> None:
+    made, adult = study(), study(data={"set": "adult", "rows": 300}, compare=["alone"])
+    pages = [render(scenario_of(one, source="test"), simulate(one)) for one in (made, adult)]
+    assert ["Best there is" in page for page in pages] == [True, False]
+    assert not any("Share of the score" in page for page in pages)

@@ -16,6 +16,7 @@ from fedmkt.data.binning import binning_from_schema
 from fedmkt.data.sources import Source
 from fedmkt.data.tables import narrow_schema, positives
 from fedmkt.data.validation import conform, merge_reports, validate
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import network_inputs, shape_from_schema
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
@@ -25,7 +26,7 @@ from fedmkt.simulation.attacks.network_canaries import (
     gradient_places,
     made_up_rows,
 )
-from fedmkt.simulation.attacks.network_training import Descent, Rows
+from fedmkt.simulation.attacks.network_training import Descent
 
 _ROWS_AT_ONCE = 250_000
 CUSTOMERS = 500
@@ -118,7 +119,7 @@ def audited_terms(
         descent=Descent(terms.learning_rate, terms.momentum),
         epsilon=terms.epsilon or epsilon_of([private.event], terms.delta),
         delta=terms.delta,
-        rows=Rows(inputs, target[chosen]),
+        rows=NetworkRows(inputs, target[chosen]),
         kind=kind,
         places=gradient_places(shape, min(canaries, shape.length), draw),
         made_up=made_up_rows(shape, canaries, draw),

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import FloatArray
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network import Network
 from fedmkt.models.network_shape import NetworkInputs, NetworkShape
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
@@ -35,7 +36,7 @@ from fedmkt.privacy.dp_sgd.poisson import IndexArray
 from fedmkt.privacy.dp_sgd.step import noised_sum
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
 from fedmkt.privacy.dp_sgd.traces import EmbeddingTrace, LinearTrace, Trace
-from fedmkt.simulation.attacks.network_training import Descent, Rows, Step, StepPlan
+from fedmkt.simulation.attacks.network_training import Descent, Step, StepPlan
 from fedmkt.simulation.attacks.result import BoolArray
 
 Kind = Literal["gradients", "customers"]
@@ -59,10 +60,10 @@ class AuditedNetwork:
     descent: Descent
     epsilon: float
     delta: float
-    rows: Rows = field(repr=False)
+    rows: NetworkRows = field(repr=False)
     kind: Kind
     places: IndexArray = field(repr=False)
-    made_up: Rows = field(repr=False)
+    made_up: NetworkRows = field(repr=False)
     stream: KeyStream = field(repr=False)
     step: Step = noised_sum
 
@@ -79,15 +80,15 @@ class AuditedNetwork:
     @property
     def canaries(self) -> int:
         """Return how many canaries there are."""
-        return len(self.places) if self.kind == "gradients" else self.made_up.count
+        return len(self.places) if self.kind == "gradients" else self.made_up.rows
 
     def scores(self, present: BoolArray) -> FloatArray:
         """Train once with the canaries `present`; return each one's score (canaries,)."""
         inside = np.flatnonzero(present)
-        count = self.rows.count
+        count = self.rows.rows
 
         def batch(network: Network, drawn: IndexArray) -> Sequence[Trace]:
-            own = self.rows.chosen(drawn[drawn < count])
+            own = self.rows.taken(drawn[drawn < count])
             canaries = inside[drawn[drawn >= count] - count]
             return joined(network.traces(own.inputs, own.target), self._traces(network, canaries))
 
@@ -115,17 +116,17 @@ class AuditedNetwork:
     def _traces(self, network: Network, chosen: IndexArray) -> Sequence[Trace]:
         """Return the traces of these canaries at a model."""
         if self.kind == "customers":
-            rows = self.made_up.chosen(chosen)
+            rows = self.made_up.taken(chosen)
             return network.traces(rows.inputs, rows.target)
         length = _LONG * self.terms.clip_norm
         return single_parameters(self.shape, self.places[chosen], length=length)
 
     def _expected(self, network: Network, own: Sequence[Trace]) -> FloatArray:
         """Return what a step releases on the average, half of the canaries being in."""
-        known = self.rows.chosen(np.arange(min(self.rows.count, _KNOWN)))
+        known = self.rows.taken(np.arange(min(self.rows.rows, _KNOWN)))
         traces = network.traces(known.inputs, known.target)
         clip_norm, rate = self.terms.clip_norm, self.terms.sampling_rate
-        scale = rate * self.rows.count / max(known.count, 1)
+        scale = rate * self.rows.rows / max(known.rows, 1)
         others = clipped_sum(traces, clip_norm=clip_norm) * scale
         return others + clipped_sum(own, clip_norm=clip_norm) * (rate / 2)
 
@@ -152,7 +153,7 @@ def gradient_places(shape: NetworkShape, count: int, draw: np.random.Generator) 
     return np.sort(draw.permutation(shape.length)[:count]).astype(np.int64)
 
 
-def made_up_rows(shape: NetworkShape, count: int, draw: np.random.Generator) -> Rows:
+def made_up_rows(shape: NetworkShape, count: int, draw: np.random.Generator) -> NetworkRows:
     """Return customers to be canaries: values and targets at random."""
     bins = [one.bins for one in shape.categories.features]
     codes = np.empty((count, len(bins)), dtype=np.uint16)
@@ -160,7 +161,7 @@ def made_up_rows(shape: NetworkShape, count: int, draw: np.random.Generator) -> 
         codes[:, place] = draw.integers(0, size, count)
     numbers = draw.uniform(-1, 1, (count, shape.numbers)).astype(np.float32)
     target = draw.integers(0, 2, count).astype(np.uint8)
-    return Rows(NetworkInputs(numbers, codes), target)
+    return NetworkRows(NetworkInputs(numbers, codes), target)
 
 
 def single_parameters(

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import FloatArray, PrivateUpdate
 from fedmkt.data.scaling import NumberArray
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network import Network
-from fedmkt.models.network_shape import NetworkInputs, NetworkShape, first_parameters
+from fedmkt.models.network_shape import NetworkShape, first_parameters
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.poisson import IndexArray, draw_customers
 from fedmkt.privacy.dp_sgd.step import noised_sum
@@ -28,24 +28,6 @@ UNCLIPPED = 1e12
 # momentum, which no deployed step has.
 Step = Callable[[Sequence[Trace], DpSgdTerms, KeyStream], PrivateUpdate]
 """`noised_sum`, or a broken one that an audit should find."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Customers, one row each. inputs: of the network; target: (rows,), 0 or 1."""
-
-    inputs: NetworkInputs = field(repr=False)
-    target: NDArray[np.uint8] = field(repr=False)
-
-    @property
-    def count(self) -> int:
-        """Return the number of customers."""
-        return len(self.target)
-
-    def chosen(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> "Rows":
-        """Return the customers at these places, or those marked."""
-        inputs = NetworkInputs(self.inputs.numbers[places], self.inputs.codes[places])
-        return Rows(inputs, self.target[places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +57,20 @@ class Moving:
     speed: FloatArray = field(repr=False)
 
 
-def train_plainly(rows: Rows, shape: NetworkShape, descent: Descent, *, steps: int) -> Network:
+def train_plainly(
+    rows: NetworkRows, shape: NetworkShape, descent: Descent, *, steps: int
+) -> Network:
     """Return a network after so many full steps over `rows`, neither clipped nor noised."""
     moving = descent.start(shape)
     for _ in range(steps):
         traces = Network(shape, moving.parameters).traces(rows.inputs, rows.target)
         total = clipped_sum(traces, clip_norm=UNCLIPPED)
-        moving = descent.move(moving, total / max(rows.count, 1))
+        moving = descent.move(moving, total / max(rows.rows, 1))
     return Network(shape, moving.parameters)
 
 
 def train_privately(
-    rows: Rows,
+    rows: NetworkRows,
     shape: NetworkShape,
     descent: Descent,
     terms: DpSgdTerms,
@@ -100,11 +84,11 @@ def train_privately(
     """
     moving = descent.start(shape)
     for _ in range(terms.steps):
-        drawn = draw_customers(rows.count, terms.sampling_rate, stream)
-        batch = rows.chosen(drawn)
+        drawn = draw_customers(rows.rows, terms.sampling_rate, stream)
+        batch = rows.taken(drawn)
         traces = Network(shape, moving.parameters).traces(batch.inputs, batch.target)
         update = step(traces, terms, stream)
-        gradient = mean_gradient(update.values, terms, customers=max(rows.count, 1))
+        gradient = mean_gradient(update.values, terms, customers=max(rows.rows, 1))
         moving = descent.move(moving, gradient)
     return Network(shape, moving.parameters)
 

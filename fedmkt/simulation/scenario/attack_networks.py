@@ -15,6 +15,7 @@ import numpy as np
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import FloatArray, NoiselessUpdate, PrivateUpdate
 from fedmkt.data import bundled
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.models.network_shape import NetworkShape, shape_from_schema
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
@@ -38,7 +39,6 @@ from fedmkt.simulation.attacks.network_members import private_trainer
 from fedmkt.simulation.attacks.network_training import (
     UNCLIPPED,
     Descent,
-    Rows,
     Step,
     train_plainly,
 )
@@ -67,7 +67,7 @@ def run_membership(part: MembershipPart, seed: int) -> tuple[Measured, ...]:
     """Return what shadow models tell of who was in a training, for each defence."""
     shape, rows = adult_rows(part.width)
     terms = _terms(part, shape)
-    pool = rows.chosen(_some(rows, part.customers, seed))
+    pool = rows.taken(_some(rows, part.customers, seed))
     epsilon = epsilon_of([terms.event], part.delta)
 
     def attack(level: Off) -> tuple[AttackResult, ...]:
@@ -82,7 +82,7 @@ def run_membership(part: MembershipPart, seed: int) -> tuple[Measured, ...]:
         )
         found = attack_membership(
             trainer,
-            customers=pool.count,
+            customers=pool.rows,
             models=part.models,
             draw=draws(seed, "attack"),
             defence=level.words,
@@ -97,7 +97,7 @@ def run_canaries(part: CanariesPart, seed: int) -> tuple[Measured, ...]:
     """Return the lower bound on epsilon that canaries give, for each defence."""
     shape, rows = adult_rows(part.width)
     terms, draw = _terms(part, shape), draws(seed, "canaries")
-    some = rows.chosen(_some(rows, part.customers, seed))
+    some = rows.taken(_some(rows, part.customers, seed))
     epsilon = epsilon_of([terms.event], part.delta)
     places = gradient_places(shape, part.canaries, draw)
     made_up, coins = made_up_rows(shape, 1, draw), draw.random(part.canaries) < 0.5
@@ -129,12 +129,12 @@ def run_inversion(part: InversionPart, seed: int) -> tuple[Measured, ...]:
     attacked = part.batches * part.partners * part.rows
     order = _some(rows, attacked + _OTHERS, seed)
     batches = order[:attacked].reshape(part.batches, part.partners, part.rows)
-    others, descent = rows.chosen(order[attacked:]), Descent(seed=seed)
+    others, descent = rows.taken(order[attacked:]), Descent(seed=seed)
     network = train_plainly(others, shape, descent, steps=part.trained_steps)
 
     def one(level: Off, number: int) -> AttackResult:
         source = ReproducibleNoise(seed).stream(f"inversion {level.words} {number}")
-        own = [rows.chosen(places) for places in batches[number]]
+        own = [rows.taken(places) for places in batches[number]]
         seen = [
             step_of(level)(
                 network.traces(each.inputs, each.target), terms, source.key_stream(str(place))
@@ -181,13 +181,13 @@ def step_of(level: Off) -> Step:
 
 
 @cache
-def adult_rows(width: int) -> tuple[NetworkShape, Rows]:
+def adult_rows(width: int) -> tuple[NetworkShape, NetworkRows]:
     """Return a network's shape and all rows of Adult's training table."""
     schema = bundled.schema("adult")
     features = [column.name for column in schema.columns if column.use == "feature"]
     shape = shape_from_schema(schema, features, width=width)
     found = rows_of(bundled.load("adult_train"), schema, "income", shape)
-    return shape, Rows(found.inputs, found.target)
+    return shape, NetworkRows(found.inputs, found.target)
 
 
 def _opened(level: Off, seen: list[PrivateUpdate]) -> FloatArray:
@@ -206,5 +206,5 @@ def _terms(part: NoisedPart, shape: NetworkShape) -> DpSgdTerms:
     )
 
 
-def _some(rows: Rows, customers: int, seed: int) -> IndexArray:
-    return draws(seed, "customers").permutation(rows.count)[:customers]
+def _some(rows: NetworkRows, customers: int, seed: int) -> IndexArray:
+    return draws(seed, "customers").permutation(rows.rows)[:customers]

@@ -24,6 +24,7 @@ from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
 _COLUMNS = ("pooled", "alone", "epsilon", "exchanges", "clock_s")
+_OF_WORTH = {"best": "Best there is", "share": "Share of the score", "true_share": "True share"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
             *([rounds] if rounds else []),
         ],
         worth=worth,
+        worth_has=[
+            (name, words)
+            for name, words in _OF_WORTH.items()
+            if any(getattr(line, name) is not None for line in worth)
+        ],
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         ended=sum(line.ended - line.failed for line in lines),
         failed=sum(line.failed for line in lines),

@@ -8,14 +8,17 @@ from network_twin import random_rows, small_shape
 
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.keystream import KeyStream
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.dp_sgd.terms import DpSgdTerms
 from fedmkt.simulation.attacks.membership import attack_membership
 from fedmkt.simulation.attacks.network_members import plain_trainer, private_trainer
-from fedmkt.simulation.attacks.network_training import Descent, Rows
+from fedmkt.simulation.attacks.network_training import Descent
 
 SHAPE = small_shape(12, [5, 4], 32, 0)
-POOL = Rows(*random_rows(SHAPE, 80, 1))  # targets at random: what is learnt is learnt by heart
+POOL = NetworkRows(
+    *random_rows(SHAPE, 80, 1)
+)  # targets at random: what is learnt is learnt by heart
 MODELS = 16
 
 

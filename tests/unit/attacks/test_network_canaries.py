@@ -9,6 +9,7 @@ from network_twin import random_network, random_rows, row_gradients, small_shape
 from fedmkt.core.errors import SettingInvalid
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import PrivateUpdate
+from fedmkt.horizontal.network_rows import NetworkRows
 from fedmkt.privacy.accounting import epsilon_of
 from fedmkt.privacy.dp_sgd.clipped_sum import clipped_sum
 from fedmkt.privacy.dp_sgd.noise import on_grid
@@ -24,7 +25,7 @@ from fedmkt.simulation.attacks.network_canaries import (
     projections,
     single_parameters,
 )
-from fedmkt.simulation.attacks.network_training import Descent, Rows, Step
+from fedmkt.simulation.attacks.network_training import Descent, Step
 
 SHAPE = small_shape(4, [5, 4], 16, 1)
 TERMS = DpSgdTerms(1.0, 5.0, 0.5, 12, SHAPE.length)
@@ -51,7 +52,7 @@ def audited(seed: int, step: Step = noised_sum, kind: str = "gradients") -> Cana
         Descent(),
         EPSILON,
         DELTA,
-        Rows(inputs, target),
+        NetworkRows(inputs, target),
         kind,
         gradient_places(SHAPE, CANARIES, draw),
         made_up_rows(SHAPE, CANARIES, draw),
