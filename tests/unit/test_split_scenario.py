@@ -99,6 +99,14 @@ def test_without_noise_all_together_is_the_model_in_one_place() -> None:
     assert rows["federated"]["epsilon"] is None
 
 
+def test_a_trial_whose_owner_diverges_alone_is_a_diverged_one() -> None:
+    rows = rows_of(model={**SMALL, "rounds": 9, "learning_rate": 1.0, "weight_decay": 100.0})
+    assert set(rows) == {"alone", "federated"}
+    for row in rows.values():
+        assert row["status"] == "diverged"
+        assert 1 <= row["round"] <= 9
+
+
 def test_randomised_labels_cost_their_epsilon_and_change_the_model() -> None:
     rows = rows_of(**RANDOMISED)
     for name in ("party-2", "party-3", "federated"):
