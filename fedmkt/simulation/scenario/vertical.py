@@ -22,7 +22,7 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
 from fedmkt.models.tasks import Propensity
-from fedmkt.simulation.scenario.customers import source_of
+from fedmkt.simulation.scenario.customers import rows_to_train, source_of
 from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, Method, Row, Task
 from fedmkt.simulation.scenario.schema import Setting
@@ -273,6 +273,7 @@ def check_parties(setting: Setting) -> None:
     if setting.data.features:
         problem = "where partition.kind = vertical, vertical.columns says who has which"
         raise SettingInvalid(setting="data.features", problem=problem)
+    rows_to_train(setting.data)  # refuses more than there are
 
 
 def _check_privacy(setting: Setting) -> None:
