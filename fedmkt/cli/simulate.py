@@ -86,6 +86,7 @@ def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: s
     from fedmkt.simulation.scenario.folder import ResultsFolder
     from fedmkt.simulation.scenario.loading import load_any
     from fedmkt.simulation.scenario.report import PAGE
+    from fedmkt.simulation.scenario.tracking import refuse_log_of_attack
     from fedmkt.simulation.scenario.workers import usual_workers
 
     scenario = load_any(Path(given))
@@ -93,8 +94,7 @@ def _run(given: str, out: Path | None, workers: int | None, *, yes: bool, log: s
     console, many = Console(), workers or usual_workers()
     with shown(console, yes=yes) as watcher:
         if isinstance(scenario, AttackScenario):
-            if log is not None:
-                raise SettingInvalid(setting="--log", problem="attacks are not written to trackers")
+            refuse_log_of_attack(log)
             lines, failed = _attack(scenario, folder, many, watcher), None
         else:
             lines, failed = _sweep(scenario, folder, many, watcher, log)

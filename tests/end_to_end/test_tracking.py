@@ -67,6 +67,12 @@ def test_an_unknown_tracker_is_refused_before_anything_runs(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+def test_an_attack_is_refused_a_tracker_and_not_run_without_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match="attacks are not written to trackers"):
+        fedmkt.simulate("attack-collusion", out=tmp_path / "out", log="tensorboard:events")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_tracker_that_cannot_be_reached_is_named_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SettingInvalid, match="cannot be reached"):
         fedmkt.simulate(SMALL, out=tmp_path / "out", log="mlflow:nowhere://x")

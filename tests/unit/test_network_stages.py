@@ -6,17 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 from end_to_end.network_trial import network_job, parts_of, shape_of
-from end_to_end.small_world import members_named, small_world
+from end_to_end.small_world import SHORT, Trial, members_named, small_job, small_world
 
+from fedmkt.contract.job import NetworkJob
 from fedmkt.contract.permissions import UpdatesSeen
-from fedmkt.core.errors import ModeNotAllowed
+from fedmkt.core.errors import FedmktError, ModeNotAllowed
 from fedmkt.core.keystream import KeyStream
 from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, TrainedUpdate
 from fedmkt.horizontal import network_update
 from fedmkt.horizontal.network_plan import network_releases, planned_network
 from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.models.network_shape import first_parameters
+from fedmkt.node import network_training, training
 from fedmkt.node.app import node_at
+from fedmkt.node.home import NodeHome
 from fedmkt.node.network_data import PricedNetwork
 from fedmkt.node.network_training import NetworkTraining
 from fedmkt.node.secure_sums import check_noised
@@ -98,7 +101,36 @@ def test_no_node_shows_an_update_without_its_own_datasets_word(tmp_path: Path) -
     with pytest.raises(ModeNotAllowed):
         UpdatesSeen(dataset)
     # As if whoever prices jobs had let this one pass.
-    shape = shape_of(job)
+    with pytest.raises(ModeNotAllowed):
+        ask_count(home, job)
+    world.close()
+
+
+def test_no_node_lets_an_update_without_noise_leave_under_the_price_of_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path)
+    home = node_at(world.node(MEMBERS[0])).home
+    monkeypatch.setattr(network_training, "_made", lambda *_: (NoiselessUpdate(ONE), Memory()))
+    with pytest.raises(AssertionError):
+        ask_count(home, network_job(MEMBERS, trust="local"))
+    world.close()
+
+
+def test_no_additive_sum_without_noise_leaves_under_the_price_of_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = small_world(tmp_path)
+    monkeypatch.setattr(training, "_noised", lambda *given: NoiselessUpdate(given[-1].values))
+    with pytest.raises(FedmktError):
+        Trial(world, patience=SHORT).run(small_job(world), "run-1")
+    world.close()
+
+
+def ask_count(home: NodeHome, job: NetworkJob) -> None:
+    """Open a run of a job at a node, whatever its contract says, and ask for the first sum."""
+    dataset, shape = home.contract.dataset(job.dataset), shape_of(job)
+    assert dataset is not None
     plan, releases = planned_network(job, shape), network_releases(job, shape)
     priced = PricedNetwork(job, dataset, releases, 1.0, 1e-5, (), shape, plan)
     rows = parts_of(MEMBERS, shape)[MEMBERS[0]]
@@ -106,6 +138,4 @@ def test_no_node_shows_an_update_without_its_own_datasets_word(tmp_path: Path) -
     opened = program.open(home, "run-1", priced, rows)
     assert isinstance(opened.body, OpenReply)
     count = UpdateRequest(sum_index=0, parameters=b"", control=b"")
-    with pytest.raises(ModeNotAllowed):
-        program.step(home, opened.state, count, lambda: (priced, rows))
-    world.close()
+    program.step(home, opened.state, count, lambda: (priced, rows))

@@ -76,6 +76,13 @@ def test_a_key_may_have_an_effect_in_some_combinations_and_a_swept_one_has_it_in
         scenario(sweep={"partition.kind": ["iid", "quantity"], "partition.alpha": [0.1, 1]})
 
 
+def test_what_a_swept_section_leaves_out_has_its_default() -> None:
+    sets = {"data": [{"set": "adult"}, {"set": "bank_marketing"}]}
+    assert len(expand(scenario(sweep=sets))) == 2
+    with pytest.raises(ScenarioInvalid, match=r"needs that privacy\.trust is not none"):
+        scenario(sweep={"privacy": [{"epsilon": 1}, {"epsilon": 3}]})
+
+
 def test_noise_and_none_can_be_one_sweep() -> None:
     values = {"privacy": {"epsilon": 1}, "sweep": {"privacy.trust": ["none", "local"]}}
     none, local = (trial.setting.privacy for trial in expand(scenario(**values)))

@@ -30,6 +30,13 @@ class NAType:
         raise TypeError
 
 
+class Interval:
+    """As pandas.cut makes them."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
 def test_a_frame_that_gives_its_columns_comes_over_with_what_is_missing() -> None:
     given = Pandas({"age": [31.0, float("nan")], "town": [None, "x"], "old": [NAType(), True]})
     expected = pl.DataFrame({"age": [31.0, None], "town": [None, "x"], "old": [None, True]})
@@ -48,8 +55,9 @@ def test_a_polars_frame_is_itself_and_a_lazy_one_is_collected() -> None:
         ([{"age": SECRET}], "the frame is a list; give a polars or a pandas frame"),
         (Pandas({1: [SECRET]}), "need names that are text"),
         (Pandas({"age": [31, SECRET]}), "the column age of the frame has values of more than one"),
+        (Pandas({"age": [Interval()]}), "the column age of the frame has no plain values"),
     ],
-    ids=["list", "names", "kinds"],
+    ids=["list", "names", "kinds", "objects"],
 )
 def test_what_is_no_frame_is_refused_in_words_without_a_value(given: Any, said: str) -> None:
     with pytest.raises(ScenarioInvalid, match=said) as refused:

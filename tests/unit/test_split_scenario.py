@@ -87,8 +87,11 @@ def test_scores_are_those_of_the_protocols_own_twin() -> None:
 def test_partners_show_test_customers_with_noise_as_they_do_others(sigma: float) -> None:
     models = models_of(scenario(model={**SMALL, "activation_noise": sigma}), 3)
     members, rows = tuple(models.customers.columns), np.arange(300)
-    twin = models._trained(members, rows, models._target(rows), ReproducibleNoise(1))
-    first, again, other = (models._scores(members, twin, ReproducibleNoise(n)) for n in (1, 1, 2))
+    settings, noise = models.settings, ReproducibleNoise(1)
+    twin = models._trained(members, rows, models._target(rows), settings, noise)
+    first, again, other = (
+        models._scores(members, twin, settings, ReproducibleNoise(n)) for n in (1, 1, 2)
+    )
     assert np.array_equal(first, again)
     assert np.array_equal(first, other) == (sigma == 0)
 
@@ -98,6 +101,22 @@ def test_without_noise_all_together_is_the_model_in_one_place() -> None:
     for figure in ("auc", "log_loss", "gain"):
         assert rows["federated"][figure] == rows["pooled"][figure]
     assert rows["federated"]["epsilon"] is None
+
+
+def test_the_model_in_one_place_has_no_noise_where_the_joint_one_has() -> None:
+    plain = rows_of()["pooled"]
+    for key in ("activation_noise", "gradient_noise"):
+        rows = rows_of(model={**SMALL, key: 5.0})
+        assert rows["pooled"]["log_loss"] == plain["log_loss"]
+        assert rows["federated"]["log_loss"] != plain["log_loss"]
+
+
+def test_a_trial_whose_owner_diverges_alone_is_a_diverged_one() -> None:
+    rows = rows_of(model={**SMALL, "rounds": 9, "learning_rate": 1.0, "weight_decay": 100.0})
+    assert set(rows) == {"alone", "federated"}
+    for row in rows.values():
+        assert row["status"] == "diverged"
+        assert 1 <= row["round"] <= 9
 
 
 def test_randomised_labels_cost_their_epsilon_and_change_the_model() -> None:

@@ -175,6 +175,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vertical": {"shares": {"us": 1, "coordinator": 1}}}, "name is taken"),
     ({"data": {"set": "bank_marketing"}}, "columns are needed"),
     ({"data": {"set": "adult", "features": ["age"]}}, "vertical.columns"),
+    ({"data": {"set": "adult", "rows": 100_000}}, "32,561 rows to train on"),
 ]
 
 

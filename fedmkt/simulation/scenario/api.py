@@ -31,7 +31,7 @@ from fedmkt.simulation.scenario.report import write_page
 from fedmkt.simulation.scenario.results import note_of, write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
 from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
-from fedmkt.simulation.scenario.tracking import open_tracker, write_to
+from fedmkt.simulation.scenario.tracking import open_tracker, refuse_log_of_attack, write_to
 from fedmkt.storage.whole_file import write_whole
 
 Tables = AnyFrame | Mapping[str, AnyFrame]
@@ -62,6 +62,7 @@ def simulate(
         folder = ResultsFolder(Path(passing) / "results" if out is None else Path(out))
         wanted = _scenario(scenario, tables, file)
         if isinstance(wanted, AttackScenario):
+            refuse_log_of_attack(log)
             return run_attack(wanted, folder, workers=workers, watcher=Unwatched())[0]
         return run_scenario(wanted, folder, workers=workers, watcher=_Warns(), log=log)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedmkt.simulation.scenario.schema import WHOLE, Scenario, flat
+from fedmkt.simulation.scenario.schema import WHOLE, Scenario, Setting, flat
 
 _WHOLE = {*WHOLE}
 
@@ -155,9 +155,13 @@ def _values(scenario: Scenario, key: str) -> Sequence[Any]:
         if key == swept:
             return values
         if key.startswith(f"{swept}."):
-            rest = key.removeprefix(f"{swept}.")
-            return [flat(one).get(rest) for one in values if isinstance(one, Mapping)]
-    value: Any = scenario
+            rest, default = key.removeprefix(f"{swept}."), _value(Setting(), key)
+            return [flat(one).get(rest, default) for one in values if isinstance(one, Mapping)]
+    return (_value(scenario, key),)
+
+
+def _value(setting: Setting, key: str) -> Any:
+    value: Any = setting
     for name in key.split("."):
         value = getattr(value, name, None)
-    return (value,)
+    return value

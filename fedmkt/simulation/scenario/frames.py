@@ -48,11 +48,14 @@ def as_polars(frame: AnyFrame, whose: str) -> pl.DataFrame:
 def _series(name: str, values: Sequence[Any], whose: str) -> pl.Series:
     plain = [None if _is_missing(value) else value for value in values]
     try:
-        return pl.Series(name, plain)
+        series = pl.Series(name, plain)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
         # Security: the library's own words may quote a cell.
         problem = f"the column {name} of {whose} has values of more than one kind; make them one"
         raise _refused(problem) from None
+    if series.dtype.is_object():  # as pandas' intervals and periods: no table can hold them
+        raise _refused(f"the column {name} of {whose} has no plain values; make them text")
+    return series
 
 
 def _is_missing(value: Any) -> bool:

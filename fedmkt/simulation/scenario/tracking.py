@@ -35,6 +35,12 @@ class Tracker(Protocol):
         ...
 
 
+def refuse_log_of_attack(where: str | None) -> None:
+    """Refuse a tracker beside an attack. Raises: SettingInvalid."""
+    if where is not None:
+        raise SettingInvalid(setting="--log", problem="attacks are not written to trackers")
+
+
 def open_tracker(where: str, scenario: Scenario) -> Tracker:
     """Return the tracker that `where` names.
 

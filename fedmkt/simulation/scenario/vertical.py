@@ -22,7 +22,7 @@ from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
 from fedmkt.models.tasks import Propensity
-from fedmkt.simulation.scenario.customers import source_of
+from fedmkt.simulation.scenario.customers import rows_to_train, source_of
 from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, Method, Row, Task
 from fedmkt.simulation.scenario.schema import Setting
@@ -75,12 +75,19 @@ def seconds_of_vertical(setting: Setting) -> float:
 def run_vertical(task: Task) -> list[Row]:
     """Train the owner's model alone, with each partner and with all, and measure them.
 
+    Where the owner's own model diverges, so does the trial: all others are measured beside it.
     Raises: what a run raises but TrainingDiverged.
     """
     assert isinstance(task.customers, SharedCustomers), "the family's own way of dealing out"
-    started = time.monotonic()
-    trial = _Trial(task, task.customers)
-    rows = list(trial.rows())
+    started, owner = time.monotonic(), task.customers.owner
+    try:
+        rows = list(_Trial(task, task.customers).rows())
+    except TrainingDiverged as error:
+        last = _round(error)
+        rows = [
+            Row("alone", last, owner, status=DIVERGED),
+            Row("federated", last, status=DIVERGED),
+        ]
     task.seconds["joint"] = time.monotonic() - started
     return rows
 
@@ -155,7 +162,7 @@ class _Trial:
         try:
             fitted = self.models.together(partners, noised=not pooled, run=run, folder=folder)
         except TrainingDiverged as error:
-            return Row(method, int(str(error.fields["round"])), status=DIVERGED), {}
+            return Row(method, _round(error), status=DIVERGED), {}
         return self._measured(method, partners, fitted), fitted.parts
 
     def _measured(self, method: Method, partners: tuple[str, ...], fitted: Fitted) -> Row:
@@ -205,6 +212,10 @@ class _Trial:
     def _known(self, partners: tuple[str, ...]) -> Known:
         masks = np.array([self.customers.known[name] for name in partners])
         return np.asarray(masks.all(axis=0))
+
+
+def _round(error: TrainingDiverged) -> int:
+    return int(str(error.fields["round"]))
 
 
 def _models_of(task: Task, customers: SharedCustomers) -> VerticalModels:
@@ -262,6 +273,7 @@ def check_parties(setting: Setting) -> None:
     if setting.data.features:
         problem = "where partition.kind = vertical, vertical.columns says who has which"
         raise SettingInvalid(setting="data.features", problem=problem)
+    rows_to_train(setting.data)  # refuses more than there are
 
 
 def _check_privacy(setting: Setting) -> None:

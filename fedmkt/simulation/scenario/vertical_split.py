@@ -32,6 +32,8 @@ from fedmkt.vertical.split_network import activations, owner_scores
 from fedmkt.vertical.split_noise import noised
 from fedmkt.vertical.split_twin import SplitColumns, SplitTwin, first_networks, train_split
 
+_NOISELESS = {"activation_noise": 0.0, "gradient_noise": 0.0}
+
 
 @dataclass
 class SplitModels:
@@ -63,10 +65,10 @@ class SplitModels:
         """
         rows = np.arange(self.customers.training.height)
         noise = ReproducibleNoise(self.seed)
-        members = (self.customers.owner,)
+        members, settings = (self.customers.owner,), self.settings
         with one_thread():
-            twin = self._trained(members, rows, self._target(rows), noise.stream("alone"))
-            return self._scores(members, twin, noise.stream("alone, tested"))
+            twin = self._trained(members, rows, self._target(rows), settings, noise.stream("alone"))
+            return self._scores(members, twin, settings, noise.stream("alone, tested"))
 
     def together(
         self, partners: tuple[str, ...], *, noised: bool, run: str, folder: Path | None
@@ -76,13 +78,14 @@ class SplitModels:
         rows, asked = shared_rows(self.customers, partners), self.setting.privacy
         members, noise = (self.customers.owner, *partners), ReproducibleNoise(self.seed)
         epsilon, spent = asked.budget if noised else None, None
+        settings = self.settings if noised else self.settings.model_copy(update=_NOISELESS)
         target: NDArray[np.uint8] | FloatArray = self._target(rows)
         if epsilon is not None:
             target = self.soft_labels(rows, epsilon, noise.stream(f"{run}/labels"))
             spent = epsilon_of([RandomisedResponseEvent(epsilon=epsilon)], asked.delta)
         with one_thread():
-            twin = self._trained(members, rows, target, noise.stream(f"{run}/shown"))
-            scores = self._scores(members, twin, noise.stream(f"{run}/tested"))
+            twin = self._trained(members, rows, target, settings, noise.stream(f"{run}/shown"))
+            scores = self._scores(members, twin, settings, noise.stream(f"{run}/tested"))
         return Fitted(scores, spent)
 
     def soft_labels(
@@ -97,24 +100,29 @@ class SplitModels:
         members: Sequence[str],
         rows: NDArray[np.int64],
         target: NDArray[np.uint8] | FloatArray,
+        settings: SplitModel,
         noise: ReproducibleNoise,
     ) -> SplitTwin:
         frame = self.customers.training[rows]
         parties = [self._columns(name, frame, dataset_of(name)) for name in members]
         secrets = [f"{self.seed} {name}".encode() for name in members]
-        networks = first_networks(parties, self.settings, secrets)
-        return train_split(parties, target, self.settings, networks=networks, noise=noise)
+        networks = first_networks(parties, settings, secrets)
+        return train_split(parties, target, settings, networks=networks, noise=noise)
 
     def _scores(
-        self, members: Sequence[str], twin: SplitTwin, noise: ReproducibleNoise
+        self,
+        members: Sequence[str],
+        twin: SplitTwin,
+        settings: SplitModel,
+        noise: ReproducibleNoise,
     ) -> FloatArray:
         """Return the scores of the test customers, by what partners would show of them."""
         owner, *partners = members
-        sigma, seen = self.settings.activation_noise, []
+        sigma, seen = settings.activation_noise, []
         for name, part in zip(partners, twin.partners, strict=True):
-            shown = activations(part, self._tests[name], self.settings)
+            shown = activations(part, self._tests[name], settings)
             seen.append(noised(shown, sigma=sigma, source=noise))
-        return owner_scores(twin.owner, self._tests[owner], seen, self.settings)
+        return owner_scores(twin.owner, self._tests[owner], seen, settings)
 
     def _columns(self, party: str, frame: pl.DataFrame, dataset: str) -> SplitColumns:
         shape = shape_from_schema(self.customers.schema, self.customers.columns[party], width=1)
