@@ -85,6 +85,9 @@ def label_words(one: AttackResult, found: Found) -> str:
     if one.figure == MODEL:
         return _model_words(one)
     pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
+    if one.figure == BEST:
+        # The largest of three scatters to above one half by itself.
+        pairs = f"By the best of three attacks a yes is told from a no in {one.value:.0%} of pairs"
     if one.low <= one.chance:
         return f"{pairs}: not shown to be more than guessing."
     model = [each for each in found.results(MODEL) if each.defence == one.defence]

@@ -31,10 +31,9 @@ class Row:
     partner: whose model, where it was trained alone. status: `trained`, or `diverged` where the
     training left the finite numbers in this round, which is then its last, or `too few partners`
     where fewer answered in it than the quorum, or than a robust rule needs, or `failed: CODE` where
-    the trial could not be simulated, in round 0. epsilon: what all
-    rounds so far cost a customer, None without noise. clock_s: simulated seconds since the first
-    round began. bytes and exchanges: of the whole training, in its last row; None where nothing was
-    sent.
+    the trial could not be simulated, in round 0. epsilon: what all rounds so far cost a customer,
+    None without noise. clock_s: simulated seconds since the first round began. bytes and exchanges:
+    of the whole training, in its last row; None where nothing was sent.
     Of vertical trials alone: gain: in AUC over the label owner alone. shared_auc, shared_gain: the
     same among test customers whom all parties of the model know. share, true_share: of a party's
     part in the variance of the joint score, and of the true one.

@@ -33,8 +33,7 @@ class Line:
 
     alone: the best partner's own model, by its mean. ended: how many joint trainings ended early,
     failed: how many of those trials could not be simulated. first_end: why and in which round the
-    first of them did. clock_s: simulated seconds of a whole
-    training.
+    first of them did. clock_s: simulated seconds of a whole training.
     """
 
     values: Values
