@@ -144,6 +144,19 @@ def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
         expand(scenario(**values))
 
 
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"model.ridge": [1, 1.0]},
+        {"model": [{"rounds": 2}, {"rounds": 3}], "model.rounds": [2, 3]},
+        {"partition": [{}, {"partners": 3}]},
+    ],
+)
+def test_two_combinations_that_are_one_setting_are_refused(sweep: dict[str, Any]) -> None:
+    with pytest.raises(ScenarioInvalid, match="it is the same setting as with"):
+        expand(scenario(sweep=sweep))
+
+
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
     one, renamed = scenario(), scenario_of({"name": "other"}, source="test")
     assert expand(one)[0].id == expand(renamed)[0].id
