@@ -23,6 +23,7 @@ from fedmkt.simulation.scenario.vertical_summary import gain_plots, worth_of
 from fedmkt.storage.whole_file import write_whole
 
 PAGE = "report.html"
+_OF_WORTH = ("best", "share", "true_share")
 _COLUMNS = ("pooled", "alone", "epsilon", "exchanges", "clock_s")
 
 
@@ -63,10 +64,11 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
         asked=list(_asked(scenario)),
         plots=[
             *gain_plots(worth, keys),
-            *key_plots(lines, keys),
+            *key_plots(lines, keys, alone="label owner" if worth else "best partner"),
             *([rounds] if rounds else []),
         ],
         worth=worth,
+        worth_has={key for key in _OF_WORTH if any(getattr(one, key) is not None for one in worth)},
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         ended=sum(line.ended - line.failed for line in lines),
         failed=sum(line.failed for line in lines),
