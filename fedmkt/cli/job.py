@@ -89,7 +89,8 @@ def list_runs(home: DeploymentOption = None) -> None:
     """List all runs and how they stand."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("run", "job", "kind", "state", "done", "exchanges", "kB", "ended with"):
-        table.add_column(heading, no_wrap=True)
+        # A run's name is what the other commands take, a code what the guide explains.
+        table.add_column(heading, no_wrap=heading in ("run", "ended with"), overflow="fold")
     for one in jobs.standings(deployment(home)):
         table.add_row(one.run, one.job.name, one.job.kind, one.state, *_done(one), one.code)
     _console().print(table)
