@@ -171,7 +171,8 @@ def _draw_beside(axes: Axes, points: Sequence[tuple[float, Line]], alone: str) -
         found = [(x, mean.value) for x, mean in means if mean is not None]
         if found:
             xs, ys = zip(*found, strict=True)
-            axes.plot(xs, ys, color=_QUIET, linestyle=dash, label=label)
+            lone = "_" if len(found) == 1 else ""  # a line through one point shows nothing
+            axes.plot(xs, ys, color=_QUIET, linestyle=dash, label=label, marker=lone, ms=14)
 
 
 def _legend(figure: Figure, entries: int) -> None:
