@@ -326,6 +326,22 @@ def test_partners_bear_their_values_where_names_differ_and_none_is_the_coordinat
     assert set(deal(placed, part, seed=1)) == names
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x;y\n1,5;0\n2,5,3;1\n", "commas between cells and points in decimals"),
+        ("".join(("id,y\n", *(f"k{n},{n % 2}\n" for n in range(60)))), "call it customer if"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_with_what_to_do(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "y"}
+    with pytest.raises(SettingInvalid, match=said):
+        read_customers(scenario(data=data).data, seed=1)
+
+
 def test_generated_customers_follow_the_seed() -> None:
     data = {"kind": "generated", "generator": {"rows": 500, "parties": 2}}
     one, same, other = (read_customers(scenario(data=data).data, seed=seed) for seed in (1, 1, 2))
