@@ -38,7 +38,8 @@ def submit(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="With --follow, of fedmkt up's own job: where report.html and report.json go.",
+            help="With --follow, of a training over fedmkt up's dataset: where report.html and "
+            "report.json go.",
             show_default=False,
         ),
     ] = None,
@@ -126,7 +127,7 @@ def follow(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Of fedmkt up's own job: where report.html and report.json go.",
+            help="Of a training over fedmkt up's dataset: where report.html and report.json go.",
             show_default=False,
         ),
     ] = None,
@@ -176,7 +177,7 @@ def _require_report(layout: Layout, job: AnyJob, out: Path | None, *, follow: bo
 
     if not has_report(layout.folder, job):
         problem = (
-            "only trainings like fedmkt up's own job have a report; leave it out, and look at the "
+            "only trainings over fedmkt up's dataset have a report; leave it out, and look at the "
             "models with fedmkt model list"
         )
         raise SettingInvalid(setting="--out", problem=problem)
