@@ -38,7 +38,8 @@ def submit(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="With --follow, of fedmkt up's own job: where report.html and report.json go.",
+            help="With --follow, of a training over fedmkt up's dataset: where report.html and "
+            "report.json go.",
             show_default=False,
         ),
     ] = None,
@@ -89,7 +90,8 @@ def list_runs(home: DeploymentOption = None) -> None:
     """List all runs and how they stand."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("run", "job", "kind", "state", "done", "exchanges", "kB", "ended with"):
-        table.add_column(heading, no_wrap=True)
+        # A run's name is what the other commands take, a code what the guide explains.
+        table.add_column(heading, no_wrap=heading in ("run", "ended with"), overflow="fold")
     for one in jobs.standings(deployment(home)):
         table.add_row(one.run, one.job.name, one.job.kind, one.state, *_done(one), one.code)
     _console().print(table)
@@ -125,7 +127,7 @@ def follow(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Of fedmkt up's own job: where report.html and report.json go.",
+            help="Of a training over fedmkt up's dataset: where report.html and report.json go.",
             show_default=False,
         ),
     ] = None,
@@ -175,7 +177,7 @@ def _require_report(layout: Layout, job: AnyJob, out: Path | None, *, follow: bo
 
     if not has_report(layout.folder, job):
         problem = (
-            "only trainings like fedmkt up's own job have a report; leave it out, and look at the "
+            "only trainings over fedmkt up's dataset have a report; leave it out, and look at the "
             "models with fedmkt model list"
         )
         raise SettingInvalid(setting="--out", problem=problem)

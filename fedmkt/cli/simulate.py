@@ -171,7 +171,7 @@ def _list() -> None:
 
 def _explain(name: str) -> None:
     from fedmkt.simulation.scenario.effect import needs_of
-    from fedmkt.simulation.scenario.keys import explained, nearest
+    from fedmkt.simulation.scenario.keys import explained, nearest, never_beside
 
     found = explained(name)
     if not found:
@@ -187,7 +187,7 @@ def _explain(name: str) -> None:
             ("type", key.kind),
             ("default", key.default),
             ("meaning", key.meaning),
-            ("needs", needs_of(key.name)),
+            ("needs", needs_of(key.name, never_beside(key))),
         ):
             if words:
                 table.add_row(title, words)

@@ -23,8 +23,9 @@ def notes_of(job: Job | NetworkJob, schema: TableSchema) -> tuple[str, ...]:
     what = first.name.partition(": ")[2]
     notes = [
         f"The model is a network: {_layers(job)}, trained by {model.algorithm}.",
-        f"Each partner released {model.rounds + 1} times: a {count.name}, then {model.rounds} "
-        f"times a {what} ({first.length:,} numbers).",
+        f"Each partner released {model.rounds + 1} times: a {count.name}, then in each of "
+        f"{model.rounds} rounds {'' if model.sums_gradients else 'a '}{what} ({first.length:,} "
+        "numbers).",
         _SEEN.format(rule=model.joining.rule) if job.updates_seen else _MASKED,
     ]
     if model.personal_head:

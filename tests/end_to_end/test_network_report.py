@@ -70,6 +70,9 @@ def test_a_report_says_where_the_coordinator_saw_updates() -> None:
     seen = " ".join(notes_of(job(joining={"rule": "median"}), SCHEMA))
     assert "saw each partner's, unmasked" in seen
     assert "left masked" not in seen
+    assert "in each of 2 rounds a change after " in seen
+    summed = " ".join(notes_of(job(algorithm="fedsgd"), SCHEMA))
+    assert "in each of 2 rounds sums of clipped gradients (" in summed
     assert "last layer of its own" in " ".join(notes_of(job(personal_head=True), SCHEMA))
 
 

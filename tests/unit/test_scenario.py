@@ -144,6 +144,19 @@ def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
         expand(scenario(**values))
 
 
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        {"model.ridge": [1, 1.0]},
+        {"model": [{"rounds": 2}, {"rounds": 3}], "model.rounds": [2, 3]},
+        {"partition": [{}, {"partners": 3}]},
+    ],
+)
+def test_two_combinations_that_are_one_setting_are_refused(sweep: dict[str, Any]) -> None:
+    with pytest.raises(ScenarioInvalid, match="it is the same setting as with"):
+        expand(scenario(sweep=sweep))
+
+
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
     one, renamed = scenario(), scenario_of({"name": "other"}, source="test")
     assert expand(one)[0].id == expand(renamed)[0].id
@@ -311,6 +324,22 @@ def test_partners_bear_their_values_where_names_differ_and_none_is_the_coordinat
     placed = replace(customers, training=customers.training.with_columns(place))
     part = PartitionPart(kind="column", column="place", partners=2)
     assert set(deal(placed, part, seed=1)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x;y\n1,5;0\n2,5,3;1\n", "commas between cells and points in decimals"),
+        ("".join(("id,y\n", *(f"k{n},{n % 2}\n" for n in range(60)))), "call it customer if"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_with_what_to_do(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "y"}
+    with pytest.raises(SettingInvalid, match=said):
+        read_customers(scenario(data=data).data, seed=1)
 
 
 def test_generated_customers_follow_the_seed() -> None:

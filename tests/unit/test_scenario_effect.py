@@ -7,7 +7,7 @@ import pytest
 
 from fedmkt.core.errors import ScenarioInvalid
 from fedmkt.simulation.scenario.effect import NEEDS, needs_of
-from fedmkt.simulation.scenario.keys import all_keys
+from fedmkt.simulation.scenario.keys import all_keys, explained, never_beside
 from fedmkt.simulation.scenario.loading import load_any, parse_scenario, scenario_of
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.trials import expand
@@ -112,3 +112,12 @@ def test_what_a_key_needs_is_told() -> None:
         "protocol = full; partition.kind is not vertical; backend.kind = workers or ray"
     )
     assert needs_of("model.rounds") == ""
+
+
+def test_what_a_key_needs_is_no_key_of_another_family() -> None:
+    said = {
+        key.only: needs_of(key.name, never_beside(key)) for key in explained("model.local_steps")
+    }
+    assert said == {("network",): "model.algorithm is not fedsgd", ("split",): ""}
+    (overlap,) = explained("partition.overlap")
+    assert needs_of(overlap.name, never_beside(overlap)) == "partition.kind = vertical"

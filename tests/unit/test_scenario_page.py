@@ -9,12 +9,14 @@ import pytest
 
 from fedmkt.simulation.scenario.folder import Finished
 from fedmkt.simulation.scenario.loading import scenario_of
+from fedmkt.simulation.scenario.page_plots import _draw_beside
 from fedmkt.simulation.scenario.report import headline, render
 from fedmkt.simulation.scenario.results import results_of
 from fedmkt.simulation.scenario.rows import DIVERGED, TOO_FEW, Row
 from fedmkt.simulation.scenario.schema import Scenario
 from fedmkt.simulation.scenario.summary import lines_of, mean_of
 from fedmkt.simulation.scenario.trials import expand
+from fedmkt.simulation.svg import new_axes
 
 HOSTILE = "<script>alert('x & \"y\"')</script>"
 AUCS = {1: (0.7, 0.72, 0.71), 8: (0.8, 0.81, 0.85)}
@@ -133,3 +135,12 @@ def test_a_page_of_one_seed_or_of_one_setting_is_drawn(values: dict[str, Any]) -
     page = render(scenario, results(scenario))
     assert ("One seed says nothing" in page) == (len(scenario.seeds) == 1)
     assert ("AUC against" in page) == bool(scenario.sweep)
+
+
+def test_a_twin_of_one_setting_alone_is_drawn_as_a_mark() -> None:
+    lines = lines_of(results(study()), ("privacy.epsilon",))
+    _, axes = new_axes(400, 340)
+    _draw_beside(axes, [(1.0, lines[0])], "best partner")
+    assert [drawn.get_marker() for drawn in axes.lines] == ["_", "_"]
+    _draw_beside(axes, [(1.0, lines[0]), (8.0, lines[1])], "best partner")
+    assert [drawn.get_marker() for drawn in axes.lines[2:]] == ["", ""]

@@ -138,6 +138,9 @@ def test_a_sweep_over_the_vertical_keys_measures_each_value() -> None:
     page = render(scenario, results)
     assert "What each partner adds" in page
     assert "Gain against correlation" in page
+    assert "the label owner alone, without noise" in page
+    assert "best partner alone" not in page
+    assert "True share" in page
 
 
 def test_a_horizontal_sweep_has_no_part_on_partners() -> None:

@@ -182,7 +182,10 @@ def _read(path: Path) -> pl.DataFrame:
         return pl.read_csv(path, infer_schema_length=None, glob=False)
     except (pl.exceptions.PolarsError, OSError):
         # Security: the reader's own words may quote a cell.
-        problem = "it cannot be read as CSV or Parquet"
+        problem = (
+            "it cannot be read as Parquet (.parquet), nor as CSV with the columns' names in the "
+            "first line, commas between cells and points in decimals"
+        )
         raise SettingInvalid(setting=f"data.path {path}", problem=problem) from None
 
 

@@ -5,7 +5,7 @@ the sweep at least, a swept one in all of them: else one setting would be tried 
 Not guaranteed: that an effect is large, or that a key which is not in the table has one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,10 +101,14 @@ NEEDS: Mapping[str, Sequence[Need | tuple[Need, ...]]] = {
 """What a key or a section needs to have an effect: all of these, of a tuple any one."""
 
 
-def needs_of(name: str) -> str:
-    """Return in words what a key needs to have an effect, or nothing."""
+def needs_of(name: str, lacks: Collection[str] = ()) -> str:
+    """Return in words what a key needs to have an effect, or nothing.
+
+    lacks: keys that it never stands beside, as those of another family of models.
+    """
     found = (_either(need) for of, needs in NEEDS.items() if _is_of(name, of) for need in needs)
-    return "; ".join(" or ".join(need.words for need in either) for either in found)
+    said = (either for either in found if not any(need.key in lacks for need in either))
+    return "; ".join(" or ".join(need.words for need in either) for either in said)
 
 
 def idle(scenario: Scenario) -> tuple[str, str] | None:

@@ -165,6 +165,13 @@ def explained(name: str) -> tuple[Key, ...]:
     return exact or tuple(key for key in keys if key.name.startswith(f"{name}."))
 
 
+def never_beside(key: Key) -> frozenset[str]:
+    """Return the keys that stand in no setting with this one: those of other families alone."""
+    others = (one for one in all_keys() if one.only and key.only)
+    kept = {one.name for one in all_keys() if not one.only or {*one.only} & {*key.only}}
+    return frozenset(one.name for one in others if one.name not in kept)
+
+
 def nearest(name: str) -> str | None:
     """Return the key or section that is meant by a misspelt or misplaced one, or None."""
     return nearest_key(name, [key.name for key in all_keys()])

@@ -20,10 +20,10 @@ _FAR = 20.0  # from so many times the smallest value on, numbers are spaced by t
 _LONGEST = 34
 
 
-def key_plots(lines: Sequence[Line], keys: Sequence[str]) -> tuple[Plot, ...]:
-    """Return AUC against the values of each key that takes more than one."""
+def key_plots(lines: Sequence[Line], keys: Sequence[str], *, alone: str) -> tuple[Plot, ...]:
+    """Return AUC against the values of each key that takes more than one. alone: who is."""
     return tuple(
-        _key_plot(lines, keys, place)
+        _key_plot(lines, keys, place, alone)
         for place in range(len(keys))
         if len({line.values[place] for line in lines}) > 1
     )
@@ -93,7 +93,7 @@ def _drawn_of(lines: int) -> str:
     return f" Drawn are the first {len(SERIES)} of {lines} settings; the numbers have all."
 
 
-def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
+def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int, alone: str) -> Plot:
     key, name = keys[place], keys[place].rpartition(".")[2]
     others = [other for at, other in enumerate(keys) if at != place]
     groups: dict[str, list[Line]] = {}
@@ -104,7 +104,7 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
     description = "Points: the joint model, mean over seeds with its 95% interval." + (
         _drawn_of(len(groups))
         if others
-        else " Broken lines: the same rows in one place, and the best partner alone, without noise."
+        else f" Broken lines: the same rows in one place, and the {alone} alone, without noise."
     )
     identity = f"auc-{key.replace('.', '-').replace('_', '-')}"
     with plot_style(identity):
@@ -114,7 +114,7 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
         for colour, (label, group) in zip(SERIES, groups.items(), strict=False):
             _draw_joint(axes, [(at[one.values[place]], one) for one in group], colour, label)
         if not others:
-            _draw_beside(axes, [(at[one.values[place]], one) for one in lines])
+            _draw_beside(axes, [(at[one.values[place]], one) for one in lines], alone)
         axes.set(xlabel=name, ylabel="AUC")
         _legend(figure, len(groups) if others else 3)
         svg = to_svg(figure, key=identity, title=title, description=description)
@@ -127,7 +127,7 @@ def _key_plot(lines: Sequence[Line], keys: Sequence[str], place: int) -> Plot:
         )
         for line in lines
     )
-    columns = ("Setting", "Together", "In one place", "Best alone")
+    columns = ("Setting", "Together", "In one place", f"{alone.capitalize()} alone")
     return Plot(identity, title, description, svg, columns, rows)
 
 
@@ -161,17 +161,18 @@ def _draw_joint(axes: Axes, points: Sequence[tuple[float, Line]], colour: str, l
     )
 
 
-def _draw_beside(axes: Axes, points: Sequence[tuple[float, Line]]) -> None:
+def _draw_beside(axes: Axes, points: Sequence[tuple[float, Line]], alone: str) -> None:
     """Draw the twins without noise."""
     ordered = sorted(points, key=lambda one: one[0])
     for label, dash, means in (
         ("in one place", "--", [(x, line.pooled) for x, line in ordered]),
-        ("best partner alone", ":", [(x, line.alone) for x, line in ordered]),
+        (f"{alone} alone", ":", [(x, line.alone) for x, line in ordered]),
     ):
         found = [(x, mean.value) for x, mean in means if mean is not None]
         if found:
             xs, ys = zip(*found, strict=True)
-            axes.plot(xs, ys, color=_QUIET, linestyle=dash, label=label)
+            lone = "_" if len(found) == 1 else ""  # a line through one point shows nothing
+            axes.plot(xs, ys, color=_QUIET, linestyle=dash, label=label, marker=lone, ms=14)
 
 
 def _legend(figure: Figure, entries: int) -> None:

@@ -64,7 +64,7 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
         asked=list(_asked(scenario)),
         plots=[
             *gain_plots(worth, keys),
-            *key_plots(lines, keys),
+            *key_plots(lines, keys, alone="label owner" if worth else "best partner"),
             *([rounds] if rounds else []),
         ],
         worth=worth,

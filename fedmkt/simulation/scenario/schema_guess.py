@@ -13,6 +13,7 @@ from fedmkt.core.errors import SettingInvalid
 
 PARTNER_COLUMN = "fedmkt.partner"
 MOST_CATEGORIES = 1000
+_MOST_OF_ITS_OWN = 50  # of fewer rows, values may all differ by chance
 _KEYS = ("customer", "customer_id")
 _MADE_KEY = "fedmkt.customer"
 _YES = (True, 1)
@@ -79,7 +80,14 @@ def _kind(values: pl.Series) -> dict[str, object]:
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         problem = f"its kind {values.dtype} is none of number, true or false, text"
         raise SettingInvalid(setting=f"column {values.name}", problem=problem)
-    categories = values.cast(pl.String).drop_nulls().unique().sort().to_list()
+    known = values.cast(pl.String).drop_nulls()
+    categories = known.unique().sort().to_list()
+    if len(categories) == len(known) > _MOST_OF_ITS_OWN:
+        problem = (
+            "each row has another value, so nothing can be learnt from it; call it customer if it "
+            "says who the customer is, or name data.features without it"
+        )
+        raise SettingInvalid(setting=f"column {values.name}", problem=problem)
     if len(categories) > MOST_CATEGORIES:
         problem = f"it has more than {MOST_CATEGORIES:,} values; name data.features without it"
         raise SettingInvalid(setting=f"column {values.name}", problem=problem)

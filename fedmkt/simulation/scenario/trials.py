@@ -50,7 +50,8 @@ class Trial:
 def expand(scenario: Scenario) -> tuple[Trial, ...]:
     """Return all trials: the first swept key varies slowest, seeds fastest.
 
-    Raises: ScenarioInvalid (a combination that cannot be); FileMissing.
+    Raises: ScenarioInvalid (a combination that cannot be, or is another one's setting);
+        FileMissing.
     """
     keys = tuple(scenario.sweep)
     count = len(scenario.seeds)
@@ -60,11 +61,16 @@ def expand(scenario: Scenario) -> tuple[Trial, ...]:
         problem = f"the sweep has {count:,} trials, more than {MOST_TRIALS:,}"
         raise ScenarioInvalid(source=scenario.name, problem=problem)
     base = scenario.model_dump(exclude=_OF_SCENARIO, exclude_unset=True)
-    trials = []
+    trials: list[Trial] = []
+    known: dict[str, Mapping[str, JsonValue]] = {}
     for values in itertools.product(*scenario.sweep.values()):
         swept = dict(zip(keys, values, strict=True))
         setting = _setting(scenario, base, swept)
         content = _content(setting)
+        same = known.setdefault(digest(canonical_json(content)), swept)
+        if same is not swept:  # as 1 and 1.0, or a section and a key of it
+            problem = f"with {_words(swept)}: it is the same setting as with {_words(same)}"
+            raise ScenarioInvalid(source=scenario.name, problem=problem)
         trials += [_trial(content, setting, seed, swept) for seed in scenario.seeds]
     return tuple(trials)
 
@@ -95,9 +101,12 @@ def _setting(scenario: Scenario, base: Mapping[str, Any], swept: Mapping[str, An
     try:
         return Setting.model_validate(replaced(base, swept))
     except ValidationError as error:
-        which = ", ".join(f"{key} = {value}" for key, value in swept.items())
-        problem = f"with {which}: {problem_of(error)}"
+        problem = f"with {_words(swept)}: {problem_of(error)}"
         raise ScenarioInvalid(source=scenario.name, problem=problem) from None
+
+
+def _words(swept: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in swept.items())
 
 
 def _trial(
