@@ -788,8 +788,8 @@ class TrainingDiverged(ExchangeError):
 
     code = "training_diverged"
     template = (
-        "Training left the finite numbers in round {round}. Take smaller steps (step, learning_rate "
-        "or server.rate), or raise an additive model's ridge."
+        "Training left the finite numbers in round {round}. Take smaller steps (step, "
+        "learning_rate or server.rate), or raise an additive model's ridge."
     )
 
 
