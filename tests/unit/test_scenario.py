@@ -144,6 +144,18 @@ def test_a_combination_that_cannot_be_is_refused_before_any_runs() -> None:
         expand(scenario(**values))
 
 
+@pytest.mark.parametrize("values", [[1, 1.0], [3, 8, 3.0]])
+def test_values_that_are_one_setting_are_refused_as_a_trial_counts_once(values: list[Any]) -> None:
+    asked = {"privacy": {"trust": "local"}, "seeds": [1, 2], "sweep": {"privacy.epsilon": values}}
+    with pytest.raises(ScenarioInvalid, match="twice"):
+        expand(scenario(**asked))
+
+
+def test_no_two_trials_have_the_same_noise() -> None:
+    trials = expand(parse_scenario(SWEPT, source="study.toml"))
+    assert len({trial.run for trial in trials}) == len(trials) == 12
+
+
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
     one, renamed = scenario(), scenario_of({"name": "other"}, source="test")
     assert expand(one)[0].id == expand(renamed)[0].id

@@ -3,13 +3,14 @@
 Guarantee: a trial's id stands for what it computes: what its setting has other than the defaults,
 the seed, the bytes of the files it reads and the version; two trials of one id would give the same
 rows. Its noise follows from the same without the version, so a later version, or one more key with
-a default, leaves a trial's noise as it was. Every combination is checked before any runs.
+a default, leaves a trial's noise as it was. Every combination is checked before any runs,
+and no trial is there twice.
 Not guaranteed: that a default which another version changed is told from the earlier one by its
 noise; by its id it is.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ class Trial:
 def expand(scenario: Scenario) -> tuple[Trial, ...]:
     """Return all trials: the first swept key varies slowest, seeds fastest.
 
-    Raises: ScenarioInvalid (a combination that cannot be); FileMissing.
+    Raises: ScenarioInvalid (a combination that cannot be, or is there twice); FileMissing.
     """
     keys = tuple(scenario.sweep)
     count = len(scenario.seeds)
@@ -66,7 +67,18 @@ def expand(scenario: Scenario) -> tuple[Trial, ...]:
         setting = _setting(scenario, base, swept)
         content = _content(setting)
         trials += [_trial(content, setting, seed, swept) for seed in scenario.seeds]
+    _refuse_twice(scenario, trials)
     return tuple(trials)
+
+
+def _refuse_twice(scenario: Scenario, trials: Sequence[Trial]) -> None:
+    """Raise ScenarioInvalid where two trials are one: it would count as two in an interval."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        same = first.setdefault(trial.id, trial)
+        if same is not trial:
+            problem = f"the sweep has one trial twice: {same.words}; {trial.words}"
+            raise ScenarioInvalid(source=scenario.name, problem=problem)
 
 
 def family_of(scenario: Scenario) -> str:
