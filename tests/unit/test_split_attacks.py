@@ -35,6 +35,17 @@ def test_a_gradient_by_one_direction_gives_every_label_to_one_known_yes():
     assert found.low <= found.value <= found.high
 
 
+def test_a_known_yes_whose_label_was_flipped_gives_every_other_label_all_the_same():
+    gradients = slopes(np.array([1.0, -2.0, 0.5]), 0.7, 0.3)
+    gradients[KNOWN] = -gradients[KNOWN]
+    asked = {"known": KNOWN, "defence": "random labels"}
+    assert labels_by_direction([gradients], TARGET, **asked).value == 0.0
+    known = np.arange(KNOWN + 1, KNOWN + 300)
+    assert labels_by_direction([gradients], TARGET, turned_by=known, **asked).value == 1.0
+    found = infer_labels([gradients], TARGET, known=known, defence="random labels")
+    assert found[1].value == 1.0
+
+
 def test_long_gradients_of_a_rare_yes_give_it_away():
     assert labels_by_norm([slopes(np.ones(3), 0.8, 0.2)], TARGET, defence="none").value == 1.0
     assert labels_by_norm([slopes(np.ones(3), 0.5, 0.5)], TARGET, defence="even").value < 0.6

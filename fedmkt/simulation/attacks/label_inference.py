@@ -39,7 +39,7 @@ def infer_labels(
     first = int(np.flatnonzero(target)[0])
     return (
         by_norm,
-        labels_by_direction(gradients, target, known=first, defence=defence),
+        labels_by_direction(gradients, target, known=first, turned_by=known, defence=defence),
         labels_by_learning(gradients, target, known=known, defence=defence),
     )
 
@@ -77,18 +77,24 @@ def labels_by_direction(
     target: NDArray[np.uint8],
     *,
     known: int,
+    turned_by: IntArray | None = None,
     defence: str,
 ) -> AttackResult:
     """Rank all other customers by how their gradients point, with one known yes.
 
+    A yes whose own label was flipped points the way of a no: then everybody else's do, too.
+
     Args: gradients: of each round, (rows, numbers). target: (rows,), the true labels. known: the
-        row the attacker knows to be a yes.
+        row the attacker knows to be a yes. turned_by: rows whose labels tell the attacker which
+        way that is; without any it takes its yes at its word.
     Raises: OneClassOnly.
     """
     assert target[known] > 0
+    alike = np.cumsum([_cosines(one.astype(np.float64), known) for one in gradients], axis=0)
+    if turned_by is not None and auc(target[turned_by], alike[-1, turned_by]) < 0.5:
+        alike = -alike
     others = np.arange(len(target)) != known
-    alike = [_cosines(one.astype(np.float64), known)[others] for one in gradients]
-    return _ranked("labels by direction", np.cumsum(alike, axis=0), target[others], defence)
+    return _ranked("labels by direction", alike[:, others], target[others], defence)
 
 
 def labels_by_learning(
