@@ -67,6 +67,7 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
             *([rounds] if rounds else []),
         ],
         worth=worth,
+        splits="split" in (scenario.model.family, *scenario.sweep.get("model.family", ())),
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         ended=sum(line.ended - line.failed for line in lines),
         failed=sum(line.failed for line in lines),
