@@ -1,5 +1,7 @@
 """An update's type says how it was made, and none leaves by itself without the dataset's word."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,18 @@ def test_an_update_leaves_under_the_event_of_what_it_is_alone(update: Any, event
 )
 def test_an_update_under_its_own_event_may_leave(update: Any, event: Event) -> None:
     check_noised(update, event)
+
+
+def test_a_node_whose_assertions_are_left_out_does_not_start() -> None:
+    script = (
+        "from fedmkt.core.errors import SettingInvalid\n"
+        "from fedmkt.node.node import Node\n"
+        "try:\n    Node(None)\n"
+        "except SettingInvalid as error:\n    print(error)\n"
+    )
+    asked = [sys.executable, "-O", "-c", script]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert "without -O" in done.stdout
 
 
 def test_no_node_shows_an_update_without_its_own_datasets_word(tmp_path: Path) -> None:
