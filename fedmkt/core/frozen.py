@@ -11,6 +11,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 _UNKNOWN_KEY = "extra_forbidden"
+_LONGEST = 200
+"""A longer key is nobody's slip of the pen; it is cut, and compared with none."""
 _KINDS = {
     "string": "text",
     "int": "a whole number",
@@ -60,7 +62,7 @@ def first_problem(error: ValidationError) -> str:
     place = _dotted(problem["loc"])
     if problem["type"] == _UNKNOWN_KEY:
         meant = _meant(error.title, problem["loc"])
-        return f"unknown key {place}" + (f" (did you mean {meant}?)" if meant else "")
+        return f"unknown key {_short(place)}" + (f" (did you mean {meant}?)" if meant else "")
     rule = _RULES.get(problem["type"])
     words = rule.format(**problem.get("ctx", {})) if rule else _plain(problem["msg"])
     return f"{place}: {words}" if place else words
@@ -68,6 +70,8 @@ def first_problem(error: ValidationError) -> str:
 
 def nearest_key(wrong: str, keys: Sequence[str]) -> str | None:
     """Return the dotted key or section that is meant by a misspelt or misplaced one, or None."""
+    if len(wrong) > _LONGEST:
+        return None
     sections = {key.rpartition(".")[0] for key in keys} - {""}
     last = {one.rpartition(".")[2]: one for one in reversed(keys)}
     names = [*keys, *sorted(sections)]
@@ -83,6 +87,9 @@ def nearest_key(wrong: str, keys: Sequence[str]) -> str | None:
 
 def _meant(title: str, place: tuple[int | str, ...]) -> str | None:
     """Return the key that is meant by an unknown one: one beside it, else any of the whole."""
+    # Security: likeness takes time and memory by length, and a job of the wire has any keys.
+    if len(_dotted(place)) > _LONGEST:
+        return None
     beside = get_close_matches(str(place[-1]), _known_keys(title, place))
     if beside:
         return _dotted((*place[:-1], beside[0]))
@@ -105,6 +112,10 @@ def _keys_below(model: type["Frozen"], above: tuple[type["Frozen"], ...]) -> Ite
 
 def _plain(message: str) -> str:
     return message.removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

@@ -14,6 +14,7 @@ from fedmkt.node.answer import Answer
 from fedmkt.node.expansion_data import Loaded, PricedExpansion, expansion_of
 from fedmkt.node.home import NodeHome
 from fedmkt.node.rounds import check_turn, entered, seal_content, to_turn, turn
+from fedmkt.node.secure_sums import check_noised
 from fedmkt.node.shared_state import SharedState
 from fedmkt.privacy.mechanisms import add_noise
 from fedmkt.security.inner_product import elgamal, opening
@@ -63,14 +64,15 @@ def noised(
     check_turn(state, "noised", request.index, expected=turn(state))
     data = state.keys.open_from(partner, "products/0", request.sealed.get(partner, b""))
     zeros = np.zeros(priced.binning.total, dtype=np.int64)
-    noise = add_noise(
+    update = add_noise(
         LocalUpdate(zeros, student_bound(len(job.parties[1].features), job.clip)),
         noise_multiplier=job.privacy.noise_multiplier,
         shares=1,
         trust="local",
         source=home.noise.stream(f"{state.run}/0/{home.member}"),
-    ).values
-    points = opening.open_noised(_key(state), data, noise, member=partner)
+    )
+    check_noised(update, priced.releases[0].event)
+    points = opening.open_noised(_key(state), data, update.values, member=partner)
     sealed = state.keys.seal_to(partner, "noised/0", points)
     facts: dict[str, JSON] = {"stages": _STAGE}
     state = state.passed(_STAGE).remembering(**to_turn("close", 0))

@@ -32,6 +32,7 @@ from fedmkt.core.errors import (
     RangeExceeded,
     Refusal,
     RunNotOpen,
+    SettingInvalid,
     SignatureInvalid,
     StepOutOfOrder,
     TableChanged,
@@ -68,7 +69,15 @@ class Node:
     """Answers requests from one home folder. Examples are cached; nothing else is remembered."""
 
     def __init__(self, home: NodeHome) -> None:
-        """Take an opened home. Raises: StoreRolledBack, when its ledger forgot a release."""
+        """Take an opened home.
+
+        Raises: StoreRolledBack, when its ledger forgot a release; SettingInvalid, when Python was
+            told to leave assertions out.
+        """
+        # Privacy: assertions hold an update to the length and the noise that were charged for it.
+        if not __debug__:
+            problem = "a node would leave out checks of its own; start it without -O"
+            raise SettingInvalid(setting="PYTHONOPTIMIZE or python -O", problem=problem)
         hold_to_log(home)
         self._home = home
         self._cache: dict[str, tuple[Priced, object]] = {}

@@ -16,7 +16,7 @@ from fedmkt.core.stages import NoiselessUpdate, PrivateUpdate, SeenUpdate, Train
 from fedmkt.identity.hash_chain import JSON
 from fedmkt.node.answer import Answer
 from fedmkt.node.home import NodeHome
-from fedmkt.privacy.events import Event, NonPrivateEvent
+from fedmkt.privacy.events import Event, GaussianEvent, NonPrivateEvent, PoissonGaussianEvent
 from fedmkt.security.secure_sum import member as secure_sum
 from fedmkt.security.secure_sum.messages import parse_transcript
 from fedmkt.security.secure_sum.ring import Ring
@@ -79,9 +79,16 @@ def check_sum(state: SummedRun, index: int, *, sums: int) -> None:
 
 
 def check_noised(update: Update, event: Event) -> None:
-    """Hold an update to the event that is charged for it: noise is in it or it is none's price."""
+    """Hold an update to the event that is charged for it: noise is in it or it is none's price.
+
+    Where a noised sum itself leaves, its noise has the scale that was charged, or a larger one.
+    """
     # Privacy: what an update is says how it was made; the job's settings only say how it should be.
     assert isinstance(update, NoiselessUpdate) == isinstance(event, NonPrivateEvent)
+    if isinstance(update, PrivateUpdate):
+        charged = event.noise if isinstance(event, PoissonGaussianEvent) else event
+        assert isinstance(charged, GaussianEvent)
+        assert update.sigma >= charged.sigma
 
 
 def mask_sum(

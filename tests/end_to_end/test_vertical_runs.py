@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,6 +43,7 @@ from fedmkt.coordinator.shared_run import SharedOutcome
 from fedmkt.core.errors import RunRefused
 from fedmkt.evaluation.metrics import auc
 from fedmkt.evidence.value_report import MeasuredValue
+from fedmkt.node import joint_training
 from fedmkt.node.alignments import read_alignment
 from fedmkt.node.model_parts import read_part, read_table, read_value
 from fedmkt.privacy.accounting import epsilon_of
@@ -227,10 +229,23 @@ def test_an_owner_without_columns_trains_on_its_partners_columns(
 
 @pytest.mark.parametrize("mode", ["encrypted", "label_private", "shared_labels"])
 def test_nodes_that_forget_all_but_their_disks_train_the_same_model(
-    aligned: World, jobs: dict[str, VerticalJob], tmp_path: Path, mode: str
+    aligned: World,
+    jobs: dict[str, VerticalJob],
+    tmp_path: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = copied(aligned, tmp_path)
+    # The simulated noise repeats under a label, so a second draw of labels would show nowhere else.
+    honest, drawn = joint_training.randomise_labels, []
+
+    def noted(*given: Any, **how: Any) -> Any:
+        drawn.append(given)
+        return honest(*given, **how)
+
+    monkeypatch.setattr(joint_training, "randomise_labels", noted)
     Trial(world, restart=restarted(world)).run(jobs[mode], "forgetful")
+    assert len(drawn) == (mode == "label_private")
     twin = twin_of(world, jobs[mode], "forgetful")
     for member, model in zip(jobs[mode].members, twin.models, strict=True):
         part = read_part(home_of(world, member), "forgetful")

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedmkt.contract.job import Job, parse_job
+from fedmkt.core import frozen
 from fedmkt.core.errors import JobInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.node.settings import NodeSettings
@@ -69,6 +70,14 @@ def test_the_key_that_was_meant_is_looked_for_where_the_unknown_one_stands():
         "unknown key datasets.cards.seperator (did you mean datasets.cards.separator?)"
     )
     assert problem(NodeSettings, NODE | {"xyzzy": 1}) == "unknown key xyzzy"
+
+
+@pytest.mark.parametrize("longer", [{"x" * 1000: 1}, {"model": {"x" * 1000: 1}}])
+def test_a_long_unknown_key_is_cut_and_compared_with_no_other(longer, monkeypatch):
+    compared = []
+    monkeypatch.setattr(frozen, "get_close_matches", lambda *given, **_: compared.append(given))
+    assert len(problem(Job, JOB | longer)) < 250
+    assert not compared
 
 
 JOB_FILE = """

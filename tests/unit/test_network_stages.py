@@ -1,5 +1,7 @@
 """An update's type says how it was made, and none leaves by itself without the dataset's word."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ from fedmkt.node.home import NodeHome
 from fedmkt.node.network_data import PricedNetwork
 from fedmkt.node.network_training import NetworkTraining
 from fedmkt.node.secure_sums import check_noised
-from fedmkt.privacy.events import Event, NonPrivateEvent
+from fedmkt.privacy.events import Event, NonPrivateEvent, PoissonGaussianEvent
 from fedmkt.privacy.mechanisms import noise_event
 from fedmkt.wire.run import OpenReply
 from fedmkt.wire.training import UpdateRequest
 
 MEMBERS = members_named(3)
 PRICED = noise_event(l2_bound=1.0, noise_multiplier=1.0, shares=1, dimensions=1)
+SAMPLED = PoissonGaussianEvent(noise=PRICED, sampling_rate=0.5, steps=1)
 NOT_PRICED = NonPrivateEvent(dimensions=1)
 
 
@@ -77,7 +80,12 @@ NOISED = (PrivateUpdate(ONE, 1.0, "local"), TrainedUpdate(ONE))
 
 @pytest.mark.parametrize(
     ("update", "event"),
-    [(NoiselessUpdate(ONE), PRICED), *((update, NOT_PRICED) for update in NOISED)],
+    [
+        (NoiselessUpdate(ONE), PRICED),
+        *((update, NOT_PRICED) for update in NOISED),
+        (PrivateUpdate(ONE, 2 / 3, "local"), PRICED),
+        (PrivateUpdate(ONE, 2 / 3, "local"), SAMPLED),
+    ],
 )
 def test_an_update_leaves_under_the_event_of_what_it_is_alone(update: Any, event: Event) -> None:
     with pytest.raises(AssertionError):
@@ -86,10 +94,25 @@ def test_an_update_leaves_under_the_event_of_what_it_is_alone(update: Any, event
 
 @pytest.mark.parametrize(
     ("update", "event"),
-    [(NoiselessUpdate(ONE), NOT_PRICED), *((update, PRICED) for update in NOISED)],
+    [
+        (NoiselessUpdate(ONE), NOT_PRICED),
+        *((update, event) for update in NOISED for event in (PRICED, SAMPLED)),
+    ],
 )
 def test_an_update_under_its_own_event_may_leave(update: Any, event: Event) -> None:
     check_noised(update, event)
+
+
+def test_a_node_whose_assertions_are_left_out_does_not_start() -> None:
+    script = (
+        "from fedmkt.core.errors import SettingInvalid\n"
+        "from fedmkt.node.node import Node\n"
+        "try:\n    Node(None)\n"
+        "except SettingInvalid as error:\n    print(error)\n"
+    )
+    asked = [sys.executable, "-O", "-c", script]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert "without -O" in done.stdout
 
 
 def test_no_node_shows_an_update_without_its_own_datasets_word(tmp_path: Path) -> None:

@@ -157,6 +157,11 @@ def test_two_combinations_that_are_one_setting_are_refused(sweep: dict[str, Any]
         expand(scenario(sweep=sweep))
 
 
+def test_no_two_trials_have_the_same_noise() -> None:
+    trials = expand(parse_scenario(SWEPT, source="study.toml"))
+    assert len({trial.run for trial in trials}) == len(trials) == 12
+
+
 def test_an_id_stands_for_what_is_computed_and_not_for_the_name() -> None:
     one, renamed = scenario(), scenario_of({"name": "other"}, source="test")
     assert expand(one)[0].id == expand(renamed)[0].id

@@ -110,6 +110,12 @@ def test_the_simulated_clock_stands_on_the_page_where_a_line_was_stated() -> Non
     assert '<td class="n">12.5</td>' in page(clock_s=12.5)
 
 
+@pytest.mark.parametrize(("family", "said"), [("split", True), ("additive", False)])
+def test_a_page_of_split_networks_says_what_no_epsilon_bounds(family: str, said: bool) -> None:
+    scenario = study(model={"family": family})
+    assert ("No epsilon bounds either" in render(scenario, results(scenario))) == said
+
+
 def test_the_headline_names_the_best_setting() -> None:
     scenario = study()
     said = headline(scenario, lines_of(results(scenario), ("privacy.epsilon",)))

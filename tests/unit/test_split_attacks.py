@@ -6,14 +6,13 @@ import pytest
 from fedmkt.core.errors import OneClassOnly
 from fedmkt.simulation.attacks.feature_inversion import invert_column
 from fedmkt.simulation.attacks.label_inference import (
-    SEEN,
     best_of,
     infer_labels,
     labels_by_direction,
     labels_by_learning,
     labels_by_norm,
 )
-from fedmkt.simulation.attacks.result import AttackResult, series
+from fedmkt.simulation.attacks.result import mean_result
 
 ROWS = 2000
 RNG = np.random.default_rng(4)
@@ -33,6 +32,17 @@ def test_a_gradient_by_one_direction_gives_every_label_to_one_known_yes():
     found = labels_by_direction(gradients, TARGET, known=KNOWN, defence="none")
     assert (found.value, found.chance) == (1.0, 0.5)
     assert found.low <= found.value <= found.high
+
+
+def test_a_known_yes_whose_label_was_flipped_gives_every_other_label_all_the_same():
+    gradients = slopes(np.array([1.0, -2.0, 0.5]), 0.7, 0.3)
+    gradients[KNOWN] = -gradients[KNOWN]
+    asked = {"known": KNOWN, "defence": "random labels"}
+    assert labels_by_direction([gradients], TARGET, **asked).value == 0.0
+    known = np.arange(KNOWN + 1, KNOWN + 300)
+    assert labels_by_direction([gradients], TARGET, turned_by=known, **asked).value == 1.0
+    found = infer_labels([gradients], TARGET, known=known, defence="random labels")
+    assert found[1].value == 1.0
 
 
 def test_long_gradients_of_a_rare_yes_give_it_away():
@@ -74,16 +84,27 @@ def test_known_labels_teach_to_read_the_others_through_noise():
     assert nothing.low < 0.5 < nothing.high
 
 
-def test_the_best_attack_is_the_one_that_ranks_best_at_the_end_and_its_curve_the_highest():
-    early, late = (
-        AttackResult(
-            name, "d", "f", "", y[-1], y[-1] - 0.1, y[-1] + 0.05, 0.5, (series(SEEN, x, y),)
-        )
-        for name, x, y in (("early", [1, 2], [0.8, 0.7]), ("late", [1, 2], [0.6, 0.75]))
-    )
-    best = best_of([early, late])
-    assert (best.value, best.low, best.high) == (late.value, late.low, late.high)
-    assert best.series == (series(SEEN, [1, 2], [0.8, 0.75]),)
+def test_the_best_attack_is_the_one_that_the_known_labels_speak_for():
+    known = np.sort(RNG.choice(ROWS, 300, replace=False))
+    direction = np.array([1.0, -2.0, 0.5])
+    turned = [slopes(direction, 0.5, 0.5) * RNG.choice([-1, 1], (ROWS, 1)).astype(np.float32)]
+    for gradients, place in (([slopes(np.ones(3), 0.8, 0.2)], 0), (turned, None)):
+        found = infer_labels(gradients, TARGET, known=known, defence="none")
+        best = best_of(found, gradients, TARGET, known=known)
+        assert best.name == "label inference"
+        assert best.value in [one.value for one in found]
+        assert place is None or best.value == found[place].value == 1.0
+
+
+def test_over_many_seeds_the_best_attack_finds_nothing_where_there_is_nothing():
+    rng, best = np.random.default_rng(7), []
+    for _ in range(40):
+        target = (rng.random(300) < 0.25).astype(np.uint8)
+        gradients = [rng.normal(size=(300, 4)).astype(np.float32)]
+        asked = {"known": rng.choice(300, 80, replace=False)}
+        found = infer_labels(gradients, target, defence="pure noise", **asked)
+        best.append(best_of(found, gradients, target, **asked))
+    assert mean_result(best).low < 0.5 < mean_result(best).high
 
 
 def test_labels_of_one_class_cannot_be_ranked():

@@ -129,13 +129,47 @@ def test_randomised_labels_cost_their_epsilon_and_change_the_model() -> None:
 
 def test_randomised_labels_are_flipped_as_often_as_epsilon_says() -> None:
     models = models_of(scenario(), 3)
-    rows = np.arange(models.customers.training.height)
+    # Each row eight times: so many draws tell 2/3 and 3/2 of the epsilon from it.
+    rows = np.tile(np.arange(models.customers.training.height), 8)
     soft = models.soft_labels(rows, 1.0, ReproducibleNoise(1))
     shared = models.customers
     target = positives(shared.training[rows], shared.schema, shared.target)
-    flipped, chance = int(((soft > 0.5) != (target > 0)).sum()), 1 / (1 + np.e)
-    assert stats.binomtest(flipped, rows.size, chance).pvalue > 1e-6
-    assert 0 < flipped < rows.size
+    flipped = int(((soft > 0.5) != (target > 0)).sum())
+
+    def likely(epsilon: float) -> bool:
+        return bool(stats.binomtest(flipped, rows.size, 1 / (1 + np.exp(epsilon))).pvalue > 1e-6)
+
+    assert likely(1.0)
+    assert not likely(2 / 3)
+    assert not likely(3 / 2)
+
+
+def test_every_training_draws_its_own_labels_at_the_stated_epsilon_and_trains_on_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest, trained = SplitModels.soft_labels, SplitModels._trained
+    asked: list[float] = []
+    drawn: list[Any] = []
+    used: list[Any] = []
+
+    def soft_labels(self: SplitModels, rows: Any, epsilon: float, source: Any) -> Any:
+        asked.append(epsilon)
+        drawn.append(honest(self, rows, epsilon, source))
+        return drawn[-1]
+
+    def _trained(self: SplitModels, members: Any, rows: Any, target: Any, noise: Any) -> Any:
+        used.append(target)
+        return trained(self, members, rows, target, noise)
+
+    monkeypatch.setattr(SplitModels, "soft_labels", soft_labels)
+    monkeypatch.setattr(SplitModels, "_trained", _trained)
+    simulate(study(**RANDOMISED, compare=[], seeds=[3, 4]))
+    # With each of two partners and with both, under either seed; the owner's own comes first.
+    assert asked == [3.0] * 6
+    joint = [target for place, target in enumerate(used) if place % 4]
+    assert all(one is other for one, other in zip(joint, drawn, strict=True))
+    flips = [target.tobytes() for target in drawn]
+    assert len(set(flips)) == len(flips)
 
 
 def test_the_same_seed_gives_the_same_results() -> None:

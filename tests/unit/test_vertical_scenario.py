@@ -54,6 +54,18 @@ def test_an_id_tells_two_owners_apart() -> None:
 A, B = ("north", 1), ("south", 1)
 
 
+def test_two_trials_of_one_id_have_the_same_customers_whatever_the_order_of_parties() -> None:
+    generator = {"rows": 400, "interactions": 0.5}
+    ids, frames = [], []
+    for names in (("us", "ant", "zebra"), ("us", "zebra", "ant")):
+        vertical = {"shares": dict.fromkeys(names, 0.1)}
+        asked = study(data={"kind": "generated", "generator": generator}, vertical=vertical)
+        ids.append(checked_trials(asked)[0].id)
+        frames.append(share_customers(asked, 3)[0].training)
+    assert ids[0] == ids[1]
+    assert frames[0].equals(frames[1])
+
+
 def test_partners_know_the_stated_share_of_training_and_of_test_customers() -> None:
     vertical = {"overlaps": {"party-3": 0.3}}
     shared, parts = share_customers(study(partition={"overlap": 0.6}, vertical=vertical), 7)

@@ -19,10 +19,10 @@ from fedmkt.simulation.attacks.adult_split import (
     SplitCustomers,
     attack_column,
     attack_labels,
+    best_attack,
     split_customers,
     train_customers,
 )
-from fedmkt.simulation.attacks.label_inference import best_of
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.scenario.attack_parts import Measured, Off, each_level, levels, stated
 from fedmkt.simulation.scenario.attack_schema_split import (
@@ -87,7 +87,8 @@ def run_label_inference(part: LabelInferencePart, seed: int) -> tuple[Measured, 
         found = attack_labels(
             twin, world.customers, world.known, partner=part.partner, defence=level.words
         )
-        best = replace(best_of(found), figure=BEST)
+        best = best_attack(found, twin, world.customers, world.known, partner=part.partner)
+        best = replace(best, figure=BEST)
         each = (replace(one, figure=f"AUC of {one.name}") for one in found)
         return (best, world.model(twin.scores, best.name, level.words), *each)
 

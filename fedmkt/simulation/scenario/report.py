@@ -73,6 +73,7 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
             for name, words in _OF_WORTH.items()
             if any(getattr(line, name) is not None for line in worth)
         ],
+        splits="split" in (scenario.model.family, *scenario.sweep.get("model.family", ())),
         has={name for name in _COLUMNS if any(getattr(line, name) is not None for line in lines)},
         ended=sum(line.ended - line.failed for line in lines),
         failed=sum(line.failed for line in lines),

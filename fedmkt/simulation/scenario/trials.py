@@ -3,7 +3,8 @@
 Guarantee: a trial's id stands for what it computes: what its setting has other than the defaults,
 the seed, the bytes of the files it reads and the version; two trials of one id would give the same
 rows. Its noise follows from the same without the version, so a later version, or one more key with
-a default, leaves a trial's noise as it was. Every combination is checked before any runs.
+a default, leaves a trial's noise as it was. Every combination is checked before any runs,
+and no trial is there twice.
 Not guaranteed: that a default which another version changed is told from the earlier one by its
 noise; by its id it is.
 """

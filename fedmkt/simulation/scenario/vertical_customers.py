@@ -4,6 +4,7 @@ Guarantee: the same seed gives the same parties; a partner knows the stated shar
 customers and, drawn apart, of the test customers; no test customer is in any party's table.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -125,12 +126,13 @@ def _generator(setting: Setting) -> GeneratorSettings:
     asked, shares = setting.data.generator, setting.vertical.shares
     if not shares:
         return asked.drawn
-    whole = sum(shares.values())
+    whole = math.fsum(shares.values())
     if not whole > 0:
         raise SettingInvalid(setting="vertical.shares", problem="one or more must be above 0")
     parties = tuple(
         GeneratedParty(name, weight / whole, asked.numbers, asked.levels)
-        for name, weight in shares.items()
+        # The order of a table's keys is no part of what a trial stands for.
+        for name, weight in sorted(shares.items())
     )
     return replace(asked.drawn, parties=parties)
 
