@@ -78,7 +78,7 @@ def test_labels_told_no_better_than_by_the_model_are_said_beside_it() -> None:
     found = Found(NOTHING.attack, (), (Measured("on", model),))
     told = figure(0.68, 0.7, 0.72, chance=0.5, name=BEST)
     said = "a yes is told from a no in 70% of pairs; the model itself does so in 80%."
-    assert label_words(told, found) == f"By the best of three attacks {said}"
+    assert label_words(told, found) == f"By the attack that does best on known labels, {said}"
     assert label_words(replace(told, figure="norm"), found) == said.capitalize()
     assert "give labels away" in label_words(replace(told, value=0.81), found)
     # Under another defence the model is another.

@@ -86,8 +86,7 @@ def label_words(one: AttackResult, found: Found) -> str:
         return _model_words(one)
     pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
     if one.figure == BEST:
-        # The largest of three scatters to above one half by itself.
-        pairs = f"By the best of three attacks a yes is told from a no in {one.value:.0%} of pairs"
+        pairs = f"By the attack that does best on known labels, {pairs[0].lower()}{pairs[1:]}"
     if one.low <= one.chance:
         return f"{pairs}: not shown to be more than guessing."
     model = [each for each in found.results(MODEL) if each.defence == one.defence]
