@@ -188,6 +188,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),
     ({"vertical": {"shares": {"us": 1, "coordinator": 1}}}, "name is taken"),
+    ({"vertical": {"shares": {"us": 1, "federated": 1}}}, "the party federated"),
     ({"data": {"set": "bank_marketing"}}, "columns are needed"),
     ({"data": {"set": "adult", "features": ["age"]}}, "vertical.columns"),
     ({"data": {"set": "adult", "rows": 100_000}}, "32,561 rows to train on"),

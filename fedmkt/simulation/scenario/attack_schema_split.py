@@ -82,7 +82,8 @@ class LabelInferencePart(SplitPart):
         default=1.0,
         ge=0.001,
         le=1e3,
-        description="Standard deviation of the noise on each number of a gradient.",
+        description="Standard deviation of the noise on each number of a gradient. A job has none "
+        "unless it asks for it; the level noise off is the usual job.",
     )
 
 
@@ -106,7 +107,7 @@ class FeatureInversionPart(SplitPart):
         ge=0.001,
         le=1e3,
         description="Standard deviation of the noise on each number shown; the page says what it "
-        "costs the model.",
+        "costs the model. A job has none unless it asks for it.",
     )
 
     @model_validator(mode="after")

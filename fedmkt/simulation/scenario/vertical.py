@@ -10,6 +10,7 @@ are trained in one place only (`vertical_split`).
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -268,8 +269,9 @@ def check_parties(setting: Setting) -> None:
         problem = f"[vertical] names {count} parties; leave it out"
         name = f"partition.partners = {partition.partners}"
         raise SettingInvalid(setting=name, problem=problem)
-    if COORDINATOR in columns:
-        raise SettingInvalid(setting=f"the party {COORDINATOR}", problem="the name is taken")
+    # A party of a method's name would have that training's noise.
+    for name in sorted({COORDINATOR, *get_args(Method)} & set(columns)):
+        raise SettingInvalid(setting=f"the party {name}", problem="the name is taken")
     if setting.data.features:
         problem = "where partition.kind = vertical, vertical.columns says who has which"
         raise SettingInvalid(setting="data.features", problem=problem)
