@@ -151,6 +151,7 @@ def test_a_horizontal_sweep_has_no_part_on_partners() -> None:
     assert worth_of(results_of([]), ()) == ()
 
 
+OF_EVERY_PARTNER = {"party-2": 0.6, "party-3": 0.6}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"rounds": 16}}, "15 rounds"),
     ({"model": {"edges": "private_quantiles"}}, "declared edges"),
@@ -172,6 +173,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"partition": {"overlap": 0.5}, "vertical": {"leans": {"nobody": 0.5}}},
         "names no partner",
+    ),
+    (
+        {"partition": {"overlap": 0.5}, "vertical": {"overlaps": OF_EVERY_PARTNER}},
+        "partition.overlap .* vertical.overlaps names every partner",
+    ),
+    (
+        {"vertical": {"lean": 0.1, "leans": OF_EVERY_PARTNER}, "partition": {"overlap": 0.5}},
+        "vertical.lean .* vertical.leans names every partner",
     ),
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),

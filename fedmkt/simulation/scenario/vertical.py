@@ -8,7 +8,7 @@ are trained in one place only (`vertical_split`).
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -273,7 +273,20 @@ def check_parties(setting: Setting) -> None:
     if setting.data.features:
         problem = "where partition.kind = vertical, vertical.columns says who has which"
         raise SettingInvalid(setting="data.features", problem=problem)
+    _refuse_replaced(setting, set(columns) - {next(iter(columns))})
     rows_to_train(setting.data)  # refuses more than there are
+
+
+def _refuse_replaced(setting: Setting, partners: Set[str]) -> None:
+    """Raise SettingInvalid where each partner has its own value of what was written for all."""
+    part, partition = setting.vertical, setting.partition
+    for written, key, own in (
+        ("overlap" in partition.model_fields_set, "partition.overlap", "overlaps"),
+        ("lean" in part.model_fields_set, "vertical.lean", "leans"),
+    ):
+        if written and partners <= getattr(part, own).keys():
+            problem = f"it has no effect, since vertical.{own} names every partner; leave it out"
+            raise SettingInvalid(setting=key, problem=problem)
 
 
 def _check_privacy(setting: Setting) -> None:
