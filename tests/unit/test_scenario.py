@@ -16,10 +16,12 @@ from fedmkt.core.errors import (
     ScenarioInvalid,
     ScenarioPartMissing,
     SettingInvalid,
+    UserError,
 )
 from fedmkt.data import bundled
-from fedmkt.simulation.scenario import trials
+from fedmkt.simulation.scenario import single, trials
 from fedmkt.simulation.scenario.customers import read_customers
+from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
@@ -396,6 +398,52 @@ def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:
     many = scenario(sweep={"data.rows": [500, 100_000]})
     with pytest.raises(SettingInvalid, match=r"data.rows = 100000 .* 32,561 rows to train on"):
         checked_trials(many)
+
+
+OWN = "customer,age,bought\n" + "".join(f"k{n},{20 + n % 30},{n % 2}\n" for n in range(80))
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "said"),
+    [
+        (OWN, {"data": {"target": "baught"}}, "no column baught, only customer, age, bought"),
+        (OWN, {"data": {"features": ["agee"]}}, "no column agee"),
+        (OWN.replace(",", ";", 5), {}, "commas between cells"),
+        (OWN.replace("k3,", ",").replace("k7,", " ,"), {}, "missing key, 2 rows"),
+        (OWN, {"partition": {"kind": "column", "column": "town"}}, "no such column, only"),
+        (
+            OWN,
+            {
+                "partition": {"kind": "vertical"},
+                "vertical": {"columns": {"bank": ["age"], "shop": ["shoes"]}},
+            },
+            "no feature shoes",
+        ),
+    ],
+    ids=["target", "features", "unreadable", "keys", "partition", "vertical"],
+)
+def test_what_is_wrong_with_a_whole_table_is_refused_once_and_before_any_trial(
+    tmp_path: Path, text: str, values: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    study = scenario(**values | {"data": data | values.get("data", {})}, seeds=[1, 2, 3])
+    with pytest.raises(UserError, match=said):
+        checked_trials(study)
+
+
+def test_a_table_of_ones_own_is_read_once_for_all_seeds_and_swept_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[DataPart] = []
+    monkeypatch.setattr(
+        single, "read_customers", lambda data, seed: read.append(data) or read_customers(data, seed)  # type: ignore[func-returns-value]
+    )
+    (tmp_path / "own.csv").write_text(OWN)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    study = scenario(data=data, seeds=[1, 2, 3], sweep={"model.rounds": [2, 3]})
+    assert len(checked_trials(study)) == 6
+    assert len(read) == 1
 
 
 def test_what_is_not_there_yet_is_refused_by_name() -> None:

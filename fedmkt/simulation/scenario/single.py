@@ -1,14 +1,20 @@
-"""One trial from its customers to its file."""
+"""One trial from its customers to its file, and what is refused before any."""
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from fedmkt.core.errors import SettingInvalid
+from fedmkt.simulation.scenario.customers import Customers, read_customers
+from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.rows import Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.trials import Trial
+from fedmkt.simulation.scenario.vertical import KIND as VERTICAL
+from fedmkt.simulation.scenario.vertical_customers import columns_of, refuse_unusable
 
 
 def check(setting: Setting) -> None:
@@ -16,6 +22,31 @@ def check(setting: Setting) -> None:
     found = family(setting)
     found.dealable(setting)
     found.check(setting)
+
+
+def check_tables(trials: Sequence[Trial]) -> None:
+    """Read each table of the user's own once, and refuse what no trial could do with it.
+
+    Raises: SettingInvalid, and what else reading and checking a table raises.
+    """
+    using: dict[DataPart, list[Setting]] = {}
+    for trial in trials:
+        if trial.setting.data.kind == "file":
+            using.setdefault(trial.setting.data, []).append(trial.setting)
+    for data, settings in using.items():
+        customers = read_customers(data, 0)  # whatever the seed, the table is the same
+        for setting in settings:
+            _refuse_columns(setting, customers)
+
+
+def _refuse_columns(setting: Setting, customers: Customers) -> None:
+    """Raise SettingInvalid where a partition names columns that the table does not have."""
+    partition, present = setting.partition, customers.training.columns
+    if partition.kind == VERTICAL:
+        refuse_unusable(customers, columns_of(setting))
+    elif partition.column is not None and partition.column not in present:
+        problem = f"the table has no such column, only {', '.join(present)}"
+        raise SettingInvalid(setting=f"partition.column = {partition.column}", problem=problem)
 
 
 def carry_out(trial: Trial, folder: Path) -> float:
