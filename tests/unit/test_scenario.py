@@ -344,6 +344,32 @@ def test_a_table_that_cannot_be_used_is_refused_with_what_to_do(
         read_customers(scenario(data=data).data, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("age,bought\n" + "NaN,1\n31.5,0\n42.0,1\n" * 30, "age: not finite, 30 rows (row 1, 4, "),
+        (
+            "customer,age,bought\n" + ",20,1\nk,31,0\n" * 30,
+            "customer: missing key, 30 rows (row 1,",
+        ),
+        (
+            "customer,age,bought\n1.5,20,1\n2.5,31,0\n",
+            "column customer cannot be used: it says who",
+        ),
+    ],
+    ids=["cells", "keys", "kind of keys"],
+)
+def test_cells_of_a_table_without_a_schema_are_refused_in_words_that_fit(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    with pytest.raises(SettingInvalid) as refused:
+        read_customers(scenario(data=data).data, seed=1)
+    assert said in str(refused.value)
+    assert "declared" not in str(refused.value)
+
+
 def test_generated_customers_follow_the_seed() -> None:
     data = {"kind": "generated", "generator": {"rows": 500, "parties": 2}}
     one, same, other = (read_customers(scenario(data=data).data, seed=seed) for seed in (1, 1, 2))
@@ -437,7 +463,9 @@ def test_a_table_of_ones_own_is_read_once_for_all_seeds_and_swept_values(
 ) -> None:
     read: list[DataPart] = []
     monkeypatch.setattr(
-        single, "read_customers", lambda data, seed: read.append(data) or read_customers(data, seed)  # type: ignore[func-returns-value]
+        single,
+        "read_customers",
+        lambda data, seed: read.append(data) or read_customers(data, seed),
     )
     (tmp_path / "own.csv").write_text(OWN)
     data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
