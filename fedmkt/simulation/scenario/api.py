@@ -28,7 +28,7 @@ from fedmkt.simulation.scenario.loading import (
     scenario_of,
 )
 from fedmkt.simulation.scenario.report import write_page
-from fedmkt.simulation.scenario.results import note_of, write_tables
+from fedmkt.simulation.scenario.results import note_of, taken_of, write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
 from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
 from fedmkt.simulation.scenario.tracking import open_tracker, refuse_log_of_attack, write_to
@@ -95,7 +95,8 @@ def run_scenario(
         done = run_sweep(trials, folder, workers=workers, watcher=watcher)
         results = write_tables(folder.path, done)
         note = note_of(done)
-        write_page(folder.path, scenario, results, note=note)
+        notes = (*taken_of(done), *filter(None, [note]))
+        write_page(folder.path, scenario, results, notes=notes)
         if note:
             watcher.noted(note)
         if tracker is not None:

@@ -26,11 +26,12 @@ from fedmkt.data.validation import conform, validate
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partitions.generator import generate
 from fedmkt.simulation.scenario.data_parts import DataPart
-from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
+from fedmkt.simulation.scenario.schema_guess import MADE_KEY, guess_schema, with_key
 from fedmkt.simulation.scenario.splits import draw_in_shares
 from fedmkt.storage.whole_file import read_text
 
 DEFAULT_TEST_SHARE = 0.25
+_NAMED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class Customers:
     def target(self) -> str:
         """Return the column to predict."""
         return self.public.target
+
+    @property
+    def taken(self) -> str:
+        """Return in a sentence what of the table was taken for what."""
+        key, more = self.schema.customer_key, len(self.features) - _NAMED
+        named = ", ".join(self.features[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        told = f"customers are told apart by {key}" if key != MADE_KEY else "each row is a customer"
+        return f"Of the table, {told}; features: {named}; target: {self.target}."
 
 
 @dataclass(frozen=True, slots=True)

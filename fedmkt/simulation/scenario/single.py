@@ -71,5 +71,7 @@ def carry_out(trial: Trial, folder: Path) -> float:
         )
         rows = trained.run(task)
     whole = time.monotonic() - started
-    results.finish(trial.id, rows, {**seconds, "whole": whole}, left_out=customers.left_out)
+    taken = customers.taken if trial.setting.data.kind == "file" else ""
+    seconds["whole"] = whole
+    results.finish(trial.id, rows, seconds, left_out=customers.left_out, taken=taken)
     return whole
