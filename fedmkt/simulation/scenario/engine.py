@@ -39,8 +39,8 @@ T = TypeVar("T", bound=HasId)
 class SweepWatcher(Protocol):
     """Told how far a sweep is, and asked before a long one."""
 
-    def planned(self, trials: int, finished: int) -> None:
-        """There are so many trials, some of them finished before."""
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
+        """There are so many trials, some finished before; the others take about so many seconds."""
         ...
 
     def advanced(self, finished: int, left_s: float) -> None:
@@ -63,7 +63,7 @@ class SweepWatcher(Protocol):
 class Unwatched:
     """Shows nothing and agrees to everything."""
 
-    def planned(self, trials: int, finished: int) -> None:
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
         """Show nothing."""
 
     def advanced(self, finished: int, left_s: float) -> None:
@@ -160,8 +160,8 @@ def run_unfinished(
     trials = plan.trials
     to_do = [trial for trial in trials if not plan.finished(trial, folder)]
     costs = {trial.id: plan.seconds(trial) for trial in to_do}
-    watcher.planned(len(trials), len(trials) - len(to_do))
     clock = _Clock(min(workers, max(1, len(to_do))), to_do=dict(costs))
+    watcher.planned(len(trials), len(trials) - len(to_do), clock.left_s())
     # The longest first: a short one is then what the last worker waits for.
     ordered = sorted(to_do, key=lambda trial: -costs[trial.id])
     _carry_out_all(plan, ordered, folder.path, clock, watcher)
