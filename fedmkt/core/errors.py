@@ -233,8 +233,7 @@ class ColumnConstant(DataError):
 
     code = "column_constant"
     template = (
-        "Column {column} of dataset {dataset} has the same bin for all aligned customers. "
-        "Leave it out of the job."
+        "Column {column} of dataset {dataset} has the same bin for all aligned customers. {advice}"
     )
 
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from fedmkt.contract.job import AdditiveSettings
 from fedmkt.contract.network_settings import NetworkSettings
 from fedmkt.contract.vertical_jobs import MOST_PARTIES, VerticalSettings
-from fedmkt.core.errors import OneClassOnly, ScenarioPartMissing, SettingInvalid, TrainingDiverged
+from fedmkt.core.errors import (
+    ColumnConstant,
+    OneClassOnly,
+    ScenarioPartMissing,
+    SettingInvalid,
+    TrainingDiverged,
+)
 from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
@@ -88,8 +94,17 @@ def run_vertical(task: Task) -> list[Row]:
             Row("alone", last, owner, status=DIVERGED),
             Row("federated", last, status=DIVERGED),
         ]
+    except ColumnConstant as error:
+        raise ColumnConstant(**error.fields | {"advice": _advice(task.setting)}) from None
     task.seconds["joint"] = time.monotonic() - started
     return rows
+
+
+def _advice(setting: Setting) -> str:
+    """Return what to do about a column with too few customers in all bins but one."""
+    if setting.data.kind == "generated":
+        return "Raise data.generator.rows."
+    return "Leave it out of vertical.columns, or train on more customers (data.rows)."
 
 
 @dataclass
