@@ -13,7 +13,7 @@ from fedmkt.simulation.scenario.folder import ResultsFolder
 from fedmkt.simulation.scenario.rows import Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.trials import Trial
-from fedmkt.simulation.scenario.vertical import KIND as VERTICAL
+from fedmkt.simulation.scenario.vertical_checks import KIND as VERTICAL
 from fedmkt.simulation.scenario.vertical_customers import columns_of, refuse_unusable
 
 
