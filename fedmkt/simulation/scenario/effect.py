@@ -4,7 +4,7 @@ Guarantee: a key that stands in the table below and was written has an effect in
 the sweep at least, a swept one in all of them: else one setting would be tried more than once.
 Not guaranteed: that an effect is large, or that a key which is not in the table has one; of a table
 of partners, that each one's value has one. A key that another one replaces for every partner is
-refused by `vertical_checks.check_parties`, which knows the partners' names.
+refused by `vertical_checks`, which knows the partners' names.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

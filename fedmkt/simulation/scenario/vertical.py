@@ -14,11 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.core.errors import (
-    ColumnConstant,
-    OneClassOnly,
-    TrainingDiverged,
-)
+from fedmkt.core.errors import ColumnConstant, OneClassOnly, TrainingDiverged
 from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
