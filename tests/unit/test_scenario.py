@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -342,6 +343,17 @@ def test_a_table_that_cannot_be_used_is_refused_with_what_to_do(
     data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "y"}
     with pytest.raises(SettingInvalid, match=said):
         read_customers(scenario(data=data).data, seed=1)
+
+
+def test_a_column_of_dates_is_refused_with_what_to_make_of_it(tmp_path: Path) -> None:
+    day = pl.Series("since", [date(2026, 1, 1), date(2026, 2, 1)] * 40)
+    frame = pl.DataFrame({"bought": [0, 1] * 40, "age": range(80)}).with_columns(day)
+    frame.write_parquet(tmp_path / "own.parquet")
+    data = {"kind": "file", "path": str(tmp_path / "own.parquet"), "target": "bought"}
+    with pytest.raises(SettingInvalid, match=r"column since .* Date .* or name data\.features wi"):
+        read_customers(scenario(data=data).data, seed=1)
+    left_out = scenario(data={**data, "features": ["age"]})
+    assert read_customers(left_out.data, seed=1).features == ("age",)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,10 @@ def _kind(values: pl.Series) -> dict[str, object]:
         finite = numbers.filter(numbers.is_finite())  # others are refused by their rows
         return {"kind": kind, "bounds": (finite.min(), finite.max())}
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        problem = f"its kind {values.dtype} is none of number, true or false, text"
+        problem = (
+            f"its kind {values.dtype} is none of number, true or false, text; make it one of them, "
+            "as a date the days since another, or name data.features without it"
+        )
         raise SettingInvalid(setting=f"column {values.name}", problem=problem)
     known = values.cast(pl.String).drop_nulls()
     categories = known.unique().sort().to_list()
