@@ -486,6 +486,18 @@ def test_a_table_of_ones_own_is_read_once_for_all_seeds_and_swept_values(
     assert len(read) == 1
 
 
+def test_a_refusal_before_any_trial_names_the_scenario_and_the_swept_values() -> None:
+    by_rows = scenario(sweep={"data.rows": [500, 100_000], "model.rounds": [2]})
+    said = r"^scenario study with data.rows = 100000, model.rounds = 2: data.rows = 100000 cannot"
+    with pytest.raises(SettingInvalid, match=said):
+        checked_trials(by_rows)
+    with pytest.raises(PartitionImpossible, match=r"so: scenario study: 10000 partners"):
+        checked_trials(scenario(partition={"partners": 10_000}, data={"rows": 200}))
+    slow = scenario(sweep={"participation.dropout": [0.5]})
+    with pytest.raises(ScenarioPartMissing, match=r"^scenario study with participation.dropout = "):
+        checked_trials(slow)
+
+
 def test_what_is_not_there_yet_is_refused_by_name() -> None:
     customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
     unknown = [kind for kind in choices("partition.kind") if kind == "vertical"]

@@ -15,7 +15,7 @@ from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import Finished, ResultsFolder
 from fedmkt.simulation.scenario.results import Done
 from fedmkt.simulation.scenario.schema import Scenario
-from fedmkt.simulation.scenario.single import carry_out, check, check_tables
+from fedmkt.simulation.scenario.single import carry_out, check_all
 from fedmkt.simulation.scenario.trials import Trial, expand
 from fedmkt.simulation.scenario.workers import worker_pool
 
@@ -107,9 +107,7 @@ def checked_trials(scenario: Scenario) -> tuple[Trial, ...]:
         checking the user's own table raises.
     """
     trials = expand(scenario)
-    for trial in trials:
-        check(trial.setting)
-    check_tables(trials)
+    check_all(trials, scenario.name)
     return trials
 
 

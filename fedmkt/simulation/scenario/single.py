@@ -2,10 +2,16 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from fedmkt.core.errors import SettingInvalid
+from fedmkt.core.errors import (
+    FedmktError,
+    PartitionImpossible,
+    ScenarioPartMissing,
+    SettingInvalid,
+)
 from fedmkt.simulation.scenario.customers import Customers, read_customers
 from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.families import family
@@ -17,26 +23,52 @@ from fedmkt.simulation.scenario.vertical_checks import KIND as VERTICAL
 from fedmkt.simulation.scenario.vertical_customers import columns_of, refuse_unusable
 
 
-def check(setting: Setting) -> None:
-    """Refuse a setting that no trial can simulate. Raises: ScenarioPartMissing, SettingInvalid."""
-    found = family(setting)
-    found.dealable(setting)
-    found.check(setting)
+def check_all(trials: Sequence[Trial], scenario: str) -> None:
+    """Refuse settings that no trial can simulate, by the scenario's name and the swept values.
 
-
-def check_tables(trials: Sequence[Trial]) -> None:
-    """Read each table of the user's own once, and refuse what no trial could do with it.
-
-    Raises: SettingInvalid, and what else reading and checking a table raises.
+    Raises: ScenarioPartMissing, SettingInvalid, PartitionImpossible, and what else reading and
+        checking the user's own table raises.
     """
-    using: dict[DataPart, list[Setting]] = {}
+    for trial in trials:
+        with _named(scenario, trial):
+            found = family(trial.setting)
+            found.dealable(trial.setting)
+            found.check(trial.setting)
+    _check_tables(trials, scenario)
+
+
+def _check_tables(trials: Sequence[Trial], scenario: str) -> None:
+    """Read each table of the user's own once, and refuse what no trial could do with it."""
+    using: dict[DataPart, list[Trial]] = {}
     for trial in trials:
         if trial.setting.data.kind == "file":
-            using.setdefault(trial.setting.data, []).append(trial.setting)
-    for data, settings in using.items():
-        customers = read_customers(data, 0)  # whatever the seed, the table is the same
-        for setting in settings:
-            _refuse_columns(setting, customers)
+            using.setdefault(trial.setting.data, []).append(trial)
+    for data, those in using.items():
+        with _named(scenario, those[0]):
+            customers = read_customers(data, 0)  # whatever the seed, the table is the same
+        for trial in those:
+            with _named(scenario, trial):
+                _refuse_columns(trial.setting, customers)
+
+
+@contextmanager
+def _named(scenario: str, trial: Trial) -> Iterator[None]:
+    """Say in a refusal of the block which scenario it is of, and with which swept values."""
+    try:
+        yield
+    except tuple(_OPENING) as error:
+        swept = f" with {trial.combination}" if trial.swept else ""
+        opening = _OPENING[type(error)]
+        words = f"scenario {scenario}{swept}: {error.fields[opening]}"
+        raise type(error)(**error.fields | {opening: words}) from None
+
+
+_OPENING: Mapping[type[FedmktError], str] = {
+    SettingInvalid: "setting",
+    ScenarioPartMissing: "key",
+    PartitionImpossible: "problem",
+}
+"""The field of a refusal that says first what it is about."""
 
 
 def _refuse_columns(setting: Setting, customers: Customers) -> None:
