@@ -942,6 +942,13 @@ class ScenarioInvalid(ScenarioError):
     )
 
 
+class FrameInvalid(ScenarioInvalid):
+    """A frame given to a simulation is no table of customers."""
+
+    code = "frame_invalid"
+    template = "Frames {source}: {problem}. Correct them and call it again."
+
+
 class ScenarioPartMissing(ScenarioError):
     """The scenario asks for something that this version cannot simulate."""
 

@@ -498,6 +498,18 @@ def test_a_refusal_before_any_trial_names_the_scenario_and_the_swept_values() ->
         checked_trials(slow)
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("frist", "first"), ("atack-backdoor", "attack-backdoor"), ("qqq", None)]
+)
+def test_a_misspelt_bundled_scenario_is_told_with_the_nearest_one(
+    given: str, meant: str | None
+) -> None:
+    with pytest.raises(FileMissing) as missing:
+        load_scenario(Path(given))
+    advice = str(missing.value).split(f"at {given}. ")[1]
+    assert advice.startswith(f"Did you mean {meant}? Name" if meant else "Name a TOML file")
+
+
 def test_what_is_not_there_yet_is_refused_by_name() -> None:
     customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
     unknown = [kind for kind in choices("partition.kind") if kind == "vertical"]

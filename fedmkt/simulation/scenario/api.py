@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.core.errors import FrameInvalid, ScenarioInvalid
 from fedmkt.simulation.scenario.attack_run import run_attack
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.engine import (
@@ -160,13 +160,13 @@ def _without_source(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _refuse_unlike(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Raise ScenarioInvalid where partners' frames have not the same columns, or no rows."""
+    """Raise FrameInvalid where partners' frames have not the same columns, or no rows."""
     first, *others = tables
     for partner, one in tables.items():
         if not one.height:
-            raise ScenarioInvalid(source=SOURCE, problem=f"the frame of {partner} has no rows")
+            raise FrameInvalid(source=SOURCE, problem=f"the frame of {partner} has no rows")
     for partner in others:
         unlike = sorted({*tables[first].columns} ^ {*tables[partner].columns})
         if unlike:
             problem = f"{unlike[0]} is a column of {first} or of {partner}, not of both"
-            raise ScenarioInvalid(source=SOURCE, problem=problem)
+            raise FrameInvalid(source=SOURCE, problem=problem)
