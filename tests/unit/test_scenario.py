@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from fedmkt.cli.simulate import simulate
 from fedmkt.core.errors import (
     FileMissing,
     PartitionImpossible,
@@ -264,6 +265,31 @@ def test_a_key_that_attacks_share_is_explained_once_for_all_of_them() -> None:
         (key.kind, key.default, key.meaning) for key in all_keys() if key.name == "attack.steps"
     ]
     assert len(set(said)) == len(said) > 1
+
+
+def test_a_key_that_can_be_one_value_alone_is_neither_listed_nor_explained() -> None:
+    assert "model.holdout" not in dict(listed())
+    assert explained("model.holdout") == ()
+    with pytest.raises(ScenarioInvalid, match=r"model\.holdout: it must be at most 0"):
+        scenario(
+            model={"family": "split", "holdout": 0.1},
+            partition={"kind": "vertical"},
+            protocol="lean",
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("attack.columns", "[occupation, relationship]"),
+        ("attack.known", "at most half of the customers"),
+    ],
+)
+def test_what_is_explained_is_printed_whole(
+    key: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(explain=key)
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_key_is_listed_once() -> None:
