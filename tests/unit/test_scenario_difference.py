@@ -6,7 +6,7 @@ import pytest
 
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.difference import difference
-from fedmkt.simulation.scenario.loading import load_any
+from fedmkt.simulation.scenario.loading import load_any, scenario_of
 from fedmkt.simulation.scenario.schema import Scenario
 
 AnyOne = Scenario | AttackScenario
@@ -21,3 +21,16 @@ def test_of_an_attack_and_a_sweep_it_is_said_which_is_which_and_no_more(name: st
     attack, sweep = load_any(Path(name)), load_any(Path("first"))
     assert said(sweep, attack) == "there a sweep, here an attack"
     assert said(attack, sweep) == "there an attack, here a sweep"
+
+
+def test_where_a_table_lies_is_no_difference_and_its_bytes_are() -> None:
+    one, other = (
+        scenario_of(
+            {"name": "own", "data": {"kind": "file", "path": path, "target": "bought"}},
+            source="test",
+        )
+        for path in ("a.csv", "b.csv")
+    )
+    assert (
+        said(one, other) == "the bytes of a file it reads have changed, or it is of another version"
+    )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from fedmkt.cli import simulate_progress
 from fedmkt.cli.simulate import simulate
-from fedmkt.cli.simulate_progress import Lines, shown
+from fedmkt.cli.simulate_progress import Bar, Lines, shown
 from fedmkt.core.errors import FedmktError, ScenarioInvalid
 from fedmkt.simulation.scenario.attack_kinds import kind_of
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
@@ -106,6 +107,27 @@ def test_on_a_terminal_a_sweep_has_a_bar() -> None:
         bar.planned(4, 0, 0.0)
         bar.advanced(4, 0.0)
     assert "4/4" in screen.getvalue()
+
+
+def test_a_long_sweep_is_asked_about_without_a_bar_that_draws_over_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    progress = Progress(console=Console(file=io.StringIO(), force_terminal=True))
+    drawn: list[bool] = []
+
+    def confirm(_words: str) -> bool:
+        drawn.append(progress.live.is_started)
+        return True
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(simulate_progress.click, "confirm", confirm)
+    bar = Bar(progress, yes=False)
+    bar.planned(4, 0, 9000.0)
+    try:
+        assert bar.agrees(4, 9000.0)
+        assert [*drawn, progress.live.is_started] == [False, True]
+    finally:
+        progress.stop()
 
 
 def test_a_bar_has_the_estimate_from_the_start() -> None:

@@ -96,6 +96,17 @@ def test_partners_show_test_customers_with_noise_as_they_do_others(sigma: float)
     assert np.array_equal(first, other) == (sigma == 0)
 
 
+def test_each_training_of_a_trial_randomises_labels_anew_and_the_same_one_alike() -> None:
+    models = models_of(scenario(**RANDOMISED), 3)
+    partners = models.customers.partners[:1]
+    one, same, other = (
+        models.together(partners, noised=True, run=run, folder=None).scores
+        for run in ("run-1", "run-1", "run-2")
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
 def test_without_noise_all_together_is_the_model_in_one_place() -> None:
     rows = rows_of()
     for figure in ("auc", "log_loss", "gain"):
