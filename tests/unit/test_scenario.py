@@ -536,6 +536,14 @@ def test_a_misspelt_bundled_scenario_is_told_with_the_nearest_one(
     assert advice.startswith(f"Did you mean {meant}? Name" if meant else "Name a TOML file")
 
 
+def test_a_folder_of_a_bundled_scenarios_name_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    assert load_scenario(Path("first")).name == "first"
+
+
 def test_what_is_not_there_yet_is_refused_by_name() -> None:
     customers = read_customers(scenario(data={"rows": 100}).data, seed=1)
     unknown = [kind for kind in choices("partition.kind") if kind == "vertical"]

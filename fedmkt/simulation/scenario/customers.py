@@ -162,8 +162,7 @@ def _refuse_unusable(name: str, frame: pl.DataFrame, schema: TableSchema) -> Non
         problem = f"it says who a customer is, but holds {wrong.fields['found']}; make it text"
         raise SettingInvalid(setting=f"column {schema.customer_key}", problem=problem) from None
     if errors:
-        found = "; ".join(map(str, errors))
-        problem = f"{found}. Mend these cells, or leave the rows out"
+        problem = f"{'; '.join(map(str, errors))}; mend these cells or leave the rows out"
         raise SettingInvalid(setting=f"data.path {name}", problem=problem)
 
 

@@ -65,7 +65,7 @@ def load_any(given: Path) -> Scenario | AttackScenario:
     Raises: as `load_scenario`.
     """
     bundled = bundled_scenarios()
-    if str(given) in bundled and not given.exists():
+    if str(given) in bundled and not given.is_file():
         return parse_any(bundled[str(given)], source=f"{given} (bundled)")
     names = ", ".join(bundled)
     meant = get_close_matches(str(given), bundled, n=1)
