@@ -1,5 +1,6 @@
 """`fedmkt audit privacy`: a training with canaries by a job's own terms, and what it shows."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,7 +43,7 @@ def privacy(
     """
     # Imported here: looking at a log must not wait for what draws and trains.
     from fedmkt.privacy.mechanisms import OsNoise
-    from fedmkt.simulation.attacks.audit_page import audit_lines, audit_page
+    from fedmkt.simulation.attacks.audit_page import Subject, audit_lines, audit_page
     from fedmkt.simulation.attacks.canaries import audit
     from fedmkt.simulation.attacks.stated import declared_schema, stated_training, table_source
 
@@ -55,7 +56,10 @@ def privacy(
     for line in audit_lines(found):
         typer.echo(line)
     if out is not None:
-        write_whole(out, audit_page(found, audited.what).encode())
+        held = f"{schema} (bundled)" if table is None else table.name
+        on = datetime.now(UTC).date()
+        subject = Subject(job.absolute().name, Path(schema).name, held, on)
+        write_whole(out, audit_page(found, audited.what, subject).encode())
         typer.echo(f"page: {out}")
     if found.exceeds:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedmkt.core.errors import SettingInvalid
@@ -190,6 +191,6 @@ def _explain(name: str) -> None:
             ("needs", needs_of(key.name, never_beside(key))),
         ):
             if words:
-                table.add_row(title, words)
+                table.add_row(title, escape(words))
         table.add_section()
     Console(highlight=False).print(table)

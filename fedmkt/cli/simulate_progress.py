@@ -32,7 +32,7 @@ class Shown:
         """Write a line."""
         typer.echo(words, err=True)
 
-    def planned(self, trials: int, finished: int) -> None:
+    def planned(self, trials: int, finished: int, left_s: float) -> None:  # noqa: ARG002
         """Say what was finished before."""
         self._trials = trials
         if finished:
@@ -68,16 +68,15 @@ class Bar(Shown):
         """Write a line above the bar."""
         self._progress.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
-    def planned(self, trials: int, finished: int) -> None:
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
         """Show the bar."""
-        super().planned(trials, finished)
-        self._progress.update(self._task, total=trials, completed=finished, left="")
+        super().planned(trials, finished, left_s)
+        self._progress.update(self._task, total=trials, completed=finished, left=_left(left_s))
         self._progress.start()
 
     def advanced(self, finished: int, left_s: float) -> None:
         """Move the bar."""
-        left = f"about {in_words(left_s)} left" if left_s else ""
-        self._progress.update(self._task, completed=finished, left=left)
+        self._progress.update(self._task, completed=finished, left=_left(left_s))
 
     def agrees(self, trials: int, left_s: float) -> bool:
         """Say how long it takes, and ask, without the bar."""
@@ -92,21 +91,21 @@ class Lines(Shown):
 
     def __init__(self, *, yes: bool) -> None:
         super().__init__(yes=yes)
-        self._finished, self._left_s = 0, 0.0
+        self._finished, self._ends_at = 0, 0.0
         self._said_at, self._said_tenth = time.monotonic(), 0
         self._lock = threading.Lock()
 
-    def planned(self, trials: int, finished: int) -> None:
-        """Say how many trials there are."""
-        super().planned(trials, finished)
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
+        """Say how many trials there are, and how long they take."""
+        super().planned(trials, finished, left_s)
         with self._lock:
-            self._finished = finished
+            self._known(finished, left_s)
             self._tell()
 
     def advanced(self, finished: int, left_s: float) -> None:
         """Say it where another tenth is done."""
         with self._lock:
-            self._finished, self._left_s = finished, left_s
+            self._known(finished, left_s)
             if _TENTHS * finished // self._trials > self._said_tenth:
                 self._tell()
 
@@ -116,9 +115,13 @@ class Lines(Shown):
             if self._trials and time.monotonic() - self._said_at >= EVERY_S:
                 self._tell()
 
+    def _known(self, finished: int, left_s: float) -> None:
+        self._finished, self._ends_at = finished, time.monotonic() + left_s if left_s else 0.0
+
     def _tell(self) -> None:
-        left = f", about {in_words(self._left_s)} left" if self._left_s else ""
-        self.say(f"{self._finished} of {self._trials} trials{left}")
+        # Nothing is said of a time that has passed: it was too short, by nobody knows how much.
+        left = _left(self._ends_at - time.monotonic())
+        self.say(f"{self._finished} of {self._trials} trials{', ' if left else ''}{left}")
         self._said_at = time.monotonic()
         self._said_tenth = _TENTHS * self._finished // max(1, self._trials)
 
@@ -152,9 +155,14 @@ def shown(console: Console, *, yes: bool) -> Iterator[Bar | Lines]:
         over.set()
 
 
+def _left(seconds: float) -> str:
+    return f"about {in_words(seconds)} left" if seconds > 0 else ""
+
+
 def in_words(seconds: float) -> str:
     """Return seconds as people say them."""
     for size, name in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
-    return f"{max(1, round(seconds))} seconds"
+    whole = max(1, round(seconds))
+    return f"{whole} second{'s' if whole > 1 else ''}"

@@ -233,8 +233,7 @@ class ColumnConstant(DataError):
 
     code = "column_constant"
     template = (
-        "Column {column} of dataset {dataset} has the same bin for all aligned customers. "
-        "Leave it out of the job."
+        "Column {column} of dataset {dataset} has the same bin for all aligned customers. {advice}"
     )
 
 
@@ -941,6 +940,13 @@ class ScenarioInvalid(ScenarioError):
     template = (
         "Scenario {source}: {problem}. `fedmkt simulate --explain KEY` says what a key takes."
     )
+
+
+class FrameInvalid(ScenarioInvalid):
+    """A frame given to a simulation is no table of customers."""
+
+    code = "frame_invalid"
+    template = "Frames {source}: {problem}. Correct them and call it again."
 
 
 class ScenarioPartMissing(ScenarioError):

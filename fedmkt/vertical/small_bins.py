@@ -91,7 +91,8 @@ def merge_small_bins(codes: CodeArray, public: Binning, *, least: int, dataset: 
         own = counts[start : start + feature.bins]
         grouped = _of_values(own, feature, least) if feature.ordered else _of_names(own, least)
         if grouped.max() == 0:
-            raise ColumnConstant(dataset=dataset, column=feature.name)
+            advice = "Leave it out of the job."
+            raise ColumnConstant(dataset=dataset, column=feature.name, advice=advice)
         groups.append(grouped)
         merged.append(_as_bins(feature, grouped))
     return Merging(public, tuple(groups), Binning(tuple(merged)))

@@ -477,3 +477,20 @@ def test_the_commands_mistakes_are_named(tmp_path: Path) -> None:
     said = str(failed([str(tmp_path / "typo.toml")]))
     assert f"{tmp_path / 'typo.toml'}: line 3" in said
     assert "privacy.epsilon?" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (BOUGHT, "each row is a customer"),
+        (BOUGHT.with_columns(customer=pl.int_range(pl.len())), "told apart by customer"),
+    ],
+    ids=["rows", "key"],
+)
+def test_the_page_says_what_of_an_own_table_was_taken_for_what(
+    table: pl.DataFrame, told: str, tmp_path: Path
+) -> None:
+    own = {"name": "own", "protocol": "lean", "compare": [], "data": {"target": "bought"}}
+    fedmkt.simulate(own, tables=table, out=tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert f"{told}; features: visits; target: bought." in page

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ from typing import Any
 import polars as pl
 import pytest
 
+from fedmkt.cli.simulate import simulate
 from fedmkt.core.errors import (
     FileMissing,
     PartitionImpossible,
     ScenarioInvalid,
     ScenarioPartMissing,
     SettingInvalid,
+    UserError,
 )
 from fedmkt.data import bundled
-from fedmkt.simulation.scenario import trials
+from fedmkt.simulation.scenario import single, trials
 from fedmkt.simulation.scenario.customers import read_customers
+from fedmkt.simulation.scenario.data_parts import DataPart
 from fedmkt.simulation.scenario.dealing import deal
 from fedmkt.simulation.scenario.engine import checked_trials
 from fedmkt.simulation.scenario.families import family
@@ -268,6 +272,31 @@ def test_a_key_that_attacks_share_is_explained_once_for_all_of_them() -> None:
     assert len(set(said)) == len(said) > 1
 
 
+def test_a_key_that_can_be_one_value_alone_is_neither_listed_nor_explained() -> None:
+    assert "model.holdout" not in dict(listed())
+    assert explained("model.holdout") == ()
+    with pytest.raises(ScenarioInvalid, match=r"model\.holdout: it must be at most 0"):
+        scenario(
+            model={"family": "split", "holdout": 0.1},
+            partition={"kind": "vertical"},
+            protocol="lean",
+        )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("attack.columns", "[occupation, relationship]"),
+        ("attack.known", "at most half of the customers"),
+    ],
+)
+def test_what_is_explained_is_printed_whole(
+    key: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(explain=key)
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
 def test_every_key_is_listed_once() -> None:
     names = [name for name, _ in listed()]
     assert len(set(names)) == len(names)
@@ -347,6 +376,43 @@ def test_a_table_that_cannot_be_used_is_refused_with_what_to_do(
         read_customers(scenario(data=data).data, seed=1)
 
 
+def test_a_column_of_dates_is_refused_with_what_to_make_of_it(tmp_path: Path) -> None:
+    day = pl.Series("since", [date(2026, 1, 1), date(2026, 2, 1)] * 40)
+    frame = pl.DataFrame({"bought": [0, 1] * 40, "age": range(80)}).with_columns(day)
+    frame.write_parquet(tmp_path / "own.parquet")
+    data = {"kind": "file", "path": str(tmp_path / "own.parquet"), "target": "bought"}
+    with pytest.raises(SettingInvalid, match=r"column since .* Date .* or name data\.features wi"):
+        read_customers(scenario(data=data).data, seed=1)
+    left_out = scenario(data={**data, "features": ["age"]})
+    assert read_customers(left_out.data, seed=1).features == ("age",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("age,bought\n" + "NaN,1\n31.5,0\n42.0,1\n" * 30, "age: not finite, 30 rows (row 1, 4, "),
+        (
+            "customer,age,bought\n" + ",20,1\nk,31,0\n" * 30,
+            "customer: missing key, 30 rows (row 1,",
+        ),
+        (
+            "customer,age,bought\n1.5,20,1\n2.5,31,0\n",
+            "column customer cannot be used: it says who",
+        ),
+    ],
+    ids=["cells", "keys", "kind of keys"],
+)
+def test_cells_of_a_table_without_a_schema_are_refused_in_words_that_fit(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    with pytest.raises(SettingInvalid) as refused:
+        read_customers(scenario(data=data).data, seed=1)
+    assert said in str(refused.value)
+    assert "declared" not in str(refused.value)
+
+
 def test_generated_customers_follow_the_seed() -> None:
     data = {"kind": "generated", "generator": {"rows": 500, "parties": 2}}
     one, same, other = (read_customers(scenario(data=data).data, seed=seed) for seed in (1, 1, 2))
@@ -401,6 +467,86 @@ def test_more_rows_than_there_are_are_refused_before_any_trial() -> None:
     many = scenario(sweep={"data.rows": [500, 100_000]})
     with pytest.raises(SettingInvalid, match=r"data.rows = 100000 .* 32,561 rows to train on"):
         checked_trials(many)
+
+
+OWN = "customer,age,bought\n" + "".join(f"k{n},{20 + n % 30},{n % 2}\n" for n in range(80))
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "said"),
+    [
+        (OWN, {"data": {"target": "baught"}}, "no column baught, only customer, age, bought"),
+        (OWN, {"data": {"features": ["agee"]}}, "no column agee"),
+        (OWN.replace(",", ";", 5), {}, "commas between cells"),
+        (OWN.replace("k3,", ",").replace("k7,", " ,"), {}, "missing key, 2 rows"),
+        (OWN, {"partition": {"kind": "column", "column": "town"}}, "no such column, only"),
+        (
+            OWN,
+            {
+                "partition": {"kind": "vertical"},
+                "vertical": {"columns": {"bank": ["age"], "shop": ["shoes"]}},
+            },
+            "no feature shoes",
+        ),
+    ],
+    ids=["target", "features", "unreadable", "keys", "partition", "vertical"],
+)
+def test_what_is_wrong_with_a_whole_table_is_refused_once_and_before_any_trial(
+    tmp_path: Path, text: str, values: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    study = scenario(**values | {"data": data | values.get("data", {})}, seeds=[1, 2, 3])
+    with pytest.raises(UserError, match=said):
+        checked_trials(study)
+
+
+def test_a_table_of_ones_own_is_read_once_for_all_seeds_and_swept_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[DataPart] = []
+    monkeypatch.setattr(
+        single,
+        "read_customers",
+        lambda data, seed: read.append(data) or read_customers(data, seed),
+    )
+    (tmp_path / "own.csv").write_text(OWN)
+    data = {"kind": "file", "path": str(tmp_path / "own.csv"), "target": "bought"}
+    study = scenario(data=data, seeds=[1, 2, 3], sweep={"model.rounds": [2, 3]})
+    assert len(checked_trials(study)) == 6
+    assert len(read) == 1
+
+
+def test_a_refusal_before_any_trial_names_the_scenario_and_the_swept_values() -> None:
+    by_rows = scenario(sweep={"data.rows": [500, 100_000], "model.rounds": [2]})
+    said = r"^scenario study with data.rows = 100000, model.rounds = 2: data.rows = 100000 cannot"
+    with pytest.raises(SettingInvalid, match=said):
+        checked_trials(by_rows)
+    with pytest.raises(PartitionImpossible, match=r"so: scenario study: 10000 partners"):
+        checked_trials(scenario(partition={"partners": 10_000}, data={"rows": 200}))
+    slow = scenario(sweep={"participation.dropout": [0.5]})
+    with pytest.raises(ScenarioPartMissing, match=r"^scenario study with participation.dropout = "):
+        checked_trials(slow)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("frist", "first"), ("atack-backdoor", "attack-backdoor"), ("qqq", None)]
+)
+def test_a_misspelt_bundled_scenario_is_told_with_the_nearest_one(
+    given: str, meant: str | None
+) -> None:
+    with pytest.raises(FileMissing) as missing:
+        load_scenario(Path(given))
+    advice = str(missing.value).split(f"at {given}. ")[1]
+    assert advice.startswith(f"Did you mean {meant}? Name" if meant else "Name a TOML file")
+
+
+def test_a_folder_of_a_bundled_scenarios_name_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    assert load_scenario(Path("first")).name == "first"
 
 
 def test_what_is_not_there_yet_is_refused_by_name() -> None:

@@ -53,6 +53,21 @@ IDLE: list[tuple[str, str, str]] = [
     ),
     ("[privacy]\ndelta = 1e-6", "privacy.delta", "privacy.trust is not none"),
     ("[vertical]\nlean = 0.1", "line 3, vertical.lean", "partition.kind = vertical"),
+    (
+        '[partition]\nkind = "vertical"\n[vertical]\nlean = 0.1\noverlaps.retailer = 1',
+        "line 5, vertical.lean",
+        "partition.overlap is less than 1 or a value of vertical.overlaps is less than 1",
+    ),
+    (
+        '[partition]\nkind = "vertical"\n[model]\nfamily = "split"\nlocal_steps = 1\nproximal = 2',
+        "line 7, model.proximal",
+        "model.local_steps is more than 1",
+    ),
+    (
+        '[model]\nfamily = "network"\nalgorithm = "fedprox"\nlocal_steps = 1\nproximal = 2',
+        "line 6, model.proximal",
+        "model.local_steps is more than 1",
+    ),
     ('[backend]\nkind = "ray"\n[sweep]\n"protocol" = ["lean"]', "backend.kind", "protocol = full"),
     ("[backend]\nworkers = 2", "backend.workers", "backend.kind = workers or ray"),
 ]
@@ -81,6 +96,13 @@ def test_what_a_swept_section_leaves_out_has_its_default() -> None:
     assert len(expand(scenario(sweep=sets))) == 2
     with pytest.raises(ScenarioInvalid, match=r"needs that privacy\.trust is not none"):
         scenario(sweep={"privacy": [{"epsilon": 1}, {"epsilon": 3}]})
+
+
+def test_what_a_swept_model_leaves_out_has_the_default_of_its_family() -> None:
+    drawn_back = {"family": "network", "algorithm": "fedprox", "proximal": 0.1}
+    assert len(expand(scenario(sweep={"model": [drawn_back, {"rounds": 3}]}))) == 2
+    with pytest.raises(ScenarioInvalid, match=r"proximal: it has no effect; .*local_steps"):
+        scenario(sweep={"model": [drawn_back | {"local_steps": 1}]})
 
 
 def test_noise_and_none_can_be_one_sweep() -> None:

@@ -63,3 +63,4 @@ def test_what_is_no_frame_is_refused_in_words_without_a_value(given: Any, said: 
     with pytest.raises(ScenarioInvalid, match=said) as refused:
         as_polars(given, "the frame")
     assert SECRET not in str(refused.value)
+    assert str(refused.value).endswith(". Correct them and call it again.")

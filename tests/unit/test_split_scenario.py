@@ -157,9 +157,9 @@ def test_every_training_draws_its_own_labels_at_the_stated_epsilon_and_trains_on
         drawn.append(honest(self, rows, epsilon, source))
         return drawn[-1]
 
-    def _trained(self: SplitModels, members: Any, rows: Any, target: Any, noise: Any) -> Any:
+    def _trained(self: SplitModels, members: Any, rows: Any, target: Any, *how: Any) -> Any:
         used.append(target)
-        return trained(self, members, rows, target, noise)
+        return trained(self, members, rows, target, *how)
 
     monkeypatch.setattr(SplitModels, "soft_labels", soft_labels)
     monkeypatch.setattr(SplitModels, "_trained", _trained)

@@ -163,6 +163,7 @@ def test_a_horizontal_sweep_has_no_part_on_partners() -> None:
     assert worth_of(results_of([]), ()) == ()
 
 
+OF_EVERY_PARTNER = {"party-2": 0.6, "party-3": 0.6}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": {"rounds": 16}}, "15 rounds"),
     ({"model": {"edges": "private_quantiles"}}, "declared edges"),
@@ -184,6 +185,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"partition": {"overlap": 0.5}, "vertical": {"leans": {"nobody": 0.5}}},
         "names no partner",
+    ),
+    (
+        {"partition": {"overlap": 0.5}, "vertical": {"overlaps": OF_EVERY_PARTNER}},
+        "partition.overlap .* vertical.overlaps names every partner",
+    ),
+    (
+        {"vertical": {"lean": 0.1, "leans": OF_EVERY_PARTNER}, "partition": {"overlap": 0.5}},
+        "vertical.lean .* vertical.leans names every partner",
     ),
     ({"vertical": {"shares": {"us": 0, "them": 0}}}, "above 0"),
     ({"vertical": {"shares": {"us": 1}}}, "2 to 8 parties"),
@@ -234,7 +243,7 @@ def test_partners_without_a_common_customer_are_refused_by_name() -> None:
 def test_a_column_with_one_bin_left_is_named_by_both_protocols() -> None:
     few = {"data": {"set": "adult", "rows": 300}, "model": {"max_bins": 4}}
     for protocol in ("lean", "full"):
-        with pytest.raises(ColumnConstant):
+        with pytest.raises(ColumnConstant, match=r"out of vertical\.columns, or train on more"):
             simulate_rows(study(**few, protocol=protocol))
 
 

@@ -1,12 +1,32 @@
 """The words of a canary audit, and its page.
 
 Guarantee: that of `report_page`: the page is self-contained, everything is escaped, and equal
-audits give equal bytes.
+audits of one day give equal bytes.
 """
 
+from dataclasses import dataclass
+from datetime import date
+
+from fedmkt import __version__
 from fedmkt.simulation.attacks.attack_plots import canary_plot, epsilon_bar
 from fedmkt.simulation.attacks.canaries import CanaryAudit
 from fedmkt.simulation.report_page import palettes, template_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was audited and when. job, schema, table: the names of their files, without folders."""
+
+    job: str
+    schema: str
+    table: str
+    on: date
+
+    @property
+    def words(self) -> str:
+        """Return it in a line."""
+        named = f"Job {self.job}, table {self.table}, schema {self.schema}"
+        return f"{named}. By fedmkt {__version__} on {self.on:%Y-%m-%d}."
 
 
 def audit_lines(audit: CanaryAudit) -> tuple[str, ...]:
@@ -38,14 +58,15 @@ def audit_lines(audit: CanaryAudit) -> tuple[str, ...]:
     return found, verdict, missed
 
 
-def audit_page(audit: CanaryAudit, what: str) -> str:
-    """Return the page of an audit as HTML."""
+def audit_page(audit: CanaryAudit, what: str, subject: Subject) -> str:
+    """Return the page of an audit as HTML. what: the training, in words."""
     return (
         template_environment()
         .get_template("canaries.html.j2")
         .render(
             palettes(),
             what=what[:1].upper() + what[1:],
+            subject=subject.words,
             lines=audit_lines(audit),
             plots=[epsilon_bar(audit), canary_plot(audit)],
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.core.errors import FrameInvalid, ScenarioInvalid
 from fedmkt.simulation.scenario.attack_run import run_attack
 from fedmkt.simulation.scenario.attack_schema import AttackScenario
 from fedmkt.simulation.scenario.engine import (
@@ -28,7 +28,7 @@ from fedmkt.simulation.scenario.loading import (
     scenario_of,
 )
 from fedmkt.simulation.scenario.report import write_page
-from fedmkt.simulation.scenario.results import note_of, write_tables
+from fedmkt.simulation.scenario.results import note_of, taken_of, write_tables
 from fedmkt.simulation.scenario.schema import Scenario, replaced
 from fedmkt.simulation.scenario.schema_guess import PARTNER_COLUMN
 from fedmkt.simulation.scenario.tracking import open_tracker, refuse_log_of_attack, write_to
@@ -95,7 +95,8 @@ def run_scenario(
         done = run_sweep(trials, folder, workers=workers, watcher=watcher)
         results = write_tables(folder.path, done)
         note = note_of(done)
-        write_page(folder.path, scenario, results, note=note)
+        notes = (*taken_of(done), *filter(None, [note]))
+        write_page(folder.path, scenario, results, notes=notes)
         if note:
             watcher.noted(note)
         if tracker is not None:
@@ -159,13 +160,13 @@ def _without_source(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _refuse_unlike(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Raise ScenarioInvalid where partners' frames have not the same columns, or no rows."""
+    """Raise FrameInvalid where partners' frames have not the same columns, or no rows."""
     first, *others = tables
     for partner, one in tables.items():
         if not one.height:
-            raise ScenarioInvalid(source=SOURCE, problem=f"the frame of {partner} has no rows")
+            raise FrameInvalid(source=SOURCE, problem=f"the frame of {partner} has no rows")
     for partner in others:
         unlike = sorted({*tables[first].columns} ^ {*tables[partner].columns})
         if unlike:
             problem = f"{unlike[0]} is a column of {first} or of {partner}, not of both"
-            raise ScenarioInvalid(source=SOURCE, problem=problem)
+            raise FrameInvalid(source=SOURCE, problem=problem)

@@ -29,7 +29,8 @@ class SplitPart(Frozen):
         default=300,
         ge=50,
         le=10_000,
-        description="Customers whose label or column the attacker knows and learns from.",
+        description="Customers whose label or column the attacker knows and learns from; at most "
+        "half of the customers.",
     )
     rounds: int = Field(
         default=_USUAL.rounds,

@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from fedmkt.contract.schema import TableSchema
-from fedmkt.core.errors import ScenarioPartMissing, SettingInvalid
+from fedmkt.core.errors import ColumnKindWrong, ScenarioPartMissing, SettingInvalid
 from fedmkt.core.frozen import first_problem
 from fedmkt.data import bundled
 from fedmkt.data.tables import positives
@@ -26,11 +26,12 @@ from fedmkt.data.validation import conform, validate
 from fedmkt.simulation.evaluation_data import PublicTable
 from fedmkt.simulation.partitions.generator import generate
 from fedmkt.simulation.scenario.data_parts import DataPart
-from fedmkt.simulation.scenario.schema_guess import guess_schema, with_key
+from fedmkt.simulation.scenario.schema_guess import MADE_KEY, guess_schema, with_key
 from fedmkt.simulation.scenario.splits import draw_in_shares
 from fedmkt.storage.whole_file import read_text
 
 DEFAULT_TEST_SHARE = 0.25
+_NAMED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class Customers:
     def target(self) -> str:
         """Return the column to predict."""
         return self.public.target
+
+    @property
+    def taken(self) -> str:
+        """Return in a sentence what of the table was taken for what."""
+        key, more = self.schema.customer_key, len(self.features) - _NAMED
+        named = ", ".join(self.features[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        told = f"customers are told apart by {key}" if key != MADE_KEY else "each row is a customer"
+        return f"Of the table, {told}; features: {named}; target: {self.target}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +143,27 @@ def _refuse_missing(data: DataPart, frame: pl.DataFrame) -> None:
 
 def _checked(name: str, frame: pl.DataFrame, schema: TableSchema, *, declared: bool) -> Table:
     """Return a table that keeps to its schema, one row a customer, other columns as they are."""
-    validate(frame, schema, name).refuse_errors(name)
+    if declared:
+        validate(frame, schema, name).refuse_errors(name)
+    else:
+        _refuse_unusable(name, frame, schema)
     known = {schema.customer_key, *(column.name for column in schema.columns)}
     others = frame.select(column for column in frame.columns if column not in known)
     rows = conform(frame, schema).hstack(others)
     once = rows.unique(schema.customer_key, keep="first", maintain_order=True)
     return Table(name, once, schema, declared=declared, left_out=rows.height - once.height)
+
+
+def _refuse_unusable(name: str, frame: pl.DataFrame, schema: TableSchema) -> None:
+    """Raise SettingInvalid where a table without a declared schema has unusable cells."""
+    try:
+        errors = validate(frame, schema, name).errors
+    except ColumnKindWrong as wrong:  # its columns are as they were found, so it is the key
+        problem = f"it says who a customer is, but holds {wrong.fields['found']}; make it text"
+        raise SettingInvalid(setting=f"column {schema.customer_key}", problem=problem) from None
+    if errors:
+        problem = f"{'; '.join(map(str, errors))}; mend these cells or leave the rows out"
+        raise SettingInvalid(setting=f"data.path {name}", problem=problem)
 
 
 def _schema(path: Path) -> TableSchema:

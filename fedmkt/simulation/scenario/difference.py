@@ -19,6 +19,10 @@ def difference(there: Mapping[str, Any], here: Scenario | AttackScenario) -> str
     version = there.get("version", __version__)
     if version != __version__:
         return f"they are of fedmkt {version}, this is {__version__}"
+    attacks = (_is_attack(there.get("scenario")), isinstance(here, AttackScenario))
+    if attacks[0] != attacks[1]:
+        before, now = ("an attack" if one else "a sweep" for one in attacks)
+        return f"there {before}, here {now}"
     found = list(_differing(there.get("scenario"), here))
     if not found:
         return "the bytes of a file it reads have changed, or it is of another version"
@@ -43,6 +47,10 @@ def _differing(stands: Any, here: Scenario | AttackScenario) -> Iterator[str]:
         elif key in stated or key in before:
             where, value = ("there", before[key]) if key in before else ("here", now[key])
             yield f"{key} = {_short(value)} {where} alone"
+
+
+def _is_attack(stands: Any) -> bool:
+    return isinstance(stands, Mapping) and "attack" in stands
 
 
 def _sweep(stands: Mapping[str, Any]) -> Sequence[str]:

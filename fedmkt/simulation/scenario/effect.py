@@ -2,14 +2,18 @@
 
 Guarantee: a key that stands in the table below and was written has an effect in one combination of
 the sweep at least, a swept one in all of them: else one setting would be tried more than once.
-Not guaranteed: that an effect is large, or that a key which is not in the table has one.
+Not guaranteed: that an effect is large, or that a key which is not in the table has one; of a table
+of partners, that each one's value has one. A key that another one replaces for every partner is
+refused by `vertical_checks`, which knows the partners' names.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedmkt.simulation.scenario.schema import WHOLE, Scenario, Setting, flat
+from pydantic import ValidationError
+
+from fedmkt.simulation.scenario.schema import WHOLE, Scenario, Setting, flat, replaced
 
 _WHOLE = {*WHOLE}
 
@@ -47,6 +51,11 @@ def _below(key: str, most: float) -> Need:
     return Need(key, f"{key} is less than {most:g}", lambda value: _number(value) < most)
 
 
+def _one_below(key: str, most: float) -> Need:
+    words = f"a value of {key} is less than {most:g}"
+    return Need(key, words, lambda held: any(_number(value) < most for value in held.values()))
+
+
 def _number(value: Any) -> float:
     # Anything else is refused by the key's own type.
     return float(value) if isinstance(value, int | float) else 0.0
@@ -58,7 +67,7 @@ _LINE = _given("link.mbit_s")
 _NOISE = _is_not("privacy.trust", "none")
 _LOCAL_STEPS = _is_not("model.algorithm", "fedsgd")
 _MOMENTS = _is("model.server.rule", "fedadam", "fedyogi")
-_KNOWN_IN_PART = (_below("partition.overlap", 1), _given("vertical.overlaps"))
+_KNOWN_IN_PART = (_below("partition.overlap", 1), _one_below("vertical.overlaps", 1))
 
 NEEDS: Mapping[str, Sequence[Need | tuple[Need, ...]]] = {
     "data.set": [_is("data.kind", "bundled")],
@@ -82,6 +91,8 @@ NEEDS: Mapping[str, Sequence[Need | tuple[Need, ...]]] = {
     "model.grid_bins": [_is("model.edges", "private_quantiles")],
     "model.local_steps": [_LOCAL_STEPS],
     "model.learning_rate": [_LOCAL_STEPS],
+    # It pulls to where a round started, and the first step starts there.
+    "model.proximal": [_above("model.local_steps", 1)],
     "model.server.momentum": [_is("model.server.rule", "fedavgm")],
     "model.server.beta_1": [_MOMENTS],
     "model.server.beta_2": [_MOMENTS],
@@ -159,9 +170,16 @@ def _values(scenario: Scenario, key: str) -> Sequence[Any]:
         if key == swept:
             return values
         if key.startswith(f"{swept}."):
-            rest, default = key.removeprefix(f"{swept}."), _value(Setting(), key)
-            return [flat(one).get(rest, default) for one in values if isinstance(one, Mapping)]
+            return [_value(_with(swept, one), key) for one in values if isinstance(one, Mapping)]
     return (_value(scenario, key),)
+
+
+def _with(section: str, value: Mapping[str, Any]) -> Setting:
+    """Return a setting with one section; the default one where the section's own check refuses."""
+    try:
+        return Setting.model_validate(replaced({}, {section: value}))
+    except ValidationError:
+        return Setting()
 
 
 def _value(setting: Setting, key: str) -> Any:

@@ -15,7 +15,7 @@ from fedmkt.simulation.scenario.families import family
 from fedmkt.simulation.scenario.folder import Finished, ResultsFolder
 from fedmkt.simulation.scenario.results import Done
 from fedmkt.simulation.scenario.schema import Scenario
-from fedmkt.simulation.scenario.single import carry_out, check
+from fedmkt.simulation.scenario.single import carry_out, check_all
 from fedmkt.simulation.scenario.trials import Trial, expand
 from fedmkt.simulation.scenario.workers import worker_pool
 
@@ -39,8 +39,8 @@ T = TypeVar("T", bound=HasId)
 class SweepWatcher(Protocol):
     """Told how far a sweep is, and asked before a long one."""
 
-    def planned(self, trials: int, finished: int) -> None:
-        """There are so many trials, some of them finished before."""
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
+        """There are so many trials, some finished before; the others take about so many seconds."""
         ...
 
     def advanced(self, finished: int, left_s: float) -> None:
@@ -63,7 +63,7 @@ class SweepWatcher(Protocol):
 class Unwatched:
     """Shows nothing and agrees to everything."""
 
-    def planned(self, trials: int, finished: int) -> None:
+    def planned(self, trials: int, finished: int, left_s: float) -> None:
         """Show nothing."""
 
     def advanced(self, finished: int, left_s: float) -> None:
@@ -103,11 +103,11 @@ class _Clock:
 def checked_trials(scenario: Scenario) -> tuple[Trial, ...]:
     """Return all trials of a scenario, each of which can be simulated.
 
-    Raises: ScenarioInvalid, ScenarioPartMissing, SettingInvalid, FileMissing.
+    Raises: ScenarioInvalid, ScenarioPartMissing, SettingInvalid, FileMissing; what reading and
+        checking the user's own table raises.
     """
     trials = expand(scenario)
-    for trial in trials:
-        check(trial.setting)
+    check_all(trials, scenario.name)
     return trials
 
 
@@ -158,8 +158,8 @@ def run_unfinished(
     trials = plan.trials
     to_do = [trial for trial in trials if not plan.finished(trial, folder)]
     costs = {trial.id: plan.seconds(trial) for trial in to_do}
-    watcher.planned(len(trials), len(trials) - len(to_do))
     clock = _Clock(min(workers, max(1, len(to_do))), to_do=dict(costs))
+    watcher.planned(len(trials), len(trials) - len(to_do), clock.left_s())
     # The longest first: a short one is then what the last worker waits for.
     ordered = sorted(to_do, key=lambda trial: -costs[trial.id])
     _carry_out_all(plan, ordered, folder.path, clock, watcher)

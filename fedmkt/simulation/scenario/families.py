@@ -11,13 +11,8 @@ from fedmkt.simulation.scenario.dealing import Parts, deal, refuse_undealt
 from fedmkt.simulation.scenario.network import check_network, run_network
 from fedmkt.simulation.scenario.rows import Row, Task
 from fedmkt.simulation.scenario.schema import Setting
-from fedmkt.simulation.scenario.vertical import (
-    KIND,
-    check_parties,
-    check_vertical,
-    run_vertical,
-    seconds_of_vertical,
-)
+from fedmkt.simulation.scenario.vertical import run_vertical, seconds_of_vertical
+from fedmkt.simulation.scenario.vertical_checks import KIND, check_parties, check_vertical
 from fedmkt.simulation.scenario.vertical_customers import share_customers
 
 SPLIT = "split"

@@ -34,13 +34,14 @@ class Finished:
     """A finished trial: its rows, and the seconds its parts took.
 
     failed: it could not be simulated. left_out: rows of its table that were not read, since of each
-    customer one row counts.
+    customer one row counts. taken: what of a table of the user's own was taken for what, in words.
     """
 
     rows: tuple[Row, ...]
     seconds: dict[str, float]
     failed: bool = False
     left_out: int = 0
+    taken: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,24 @@ class ResultsFolder:
             rows = tuple(Row(**row) for row in value["rows"])
             seconds = {name: float(s) for name, s in value["seconds"].items()}
             failed, left_out = value.get("failed") is True, int(value.get("left_out", 0))
-            return Finished(rows, seconds, failed=failed, left_out=left_out)
+            taken = str(value.get("taken", ""))
+            return Finished(rows, seconds, failed=failed, left_out=left_out, taken=taken)
         except (ValueError, KeyError, TypeError):
             return None
 
     def finish(
-        self, trial: str, rows: Sequence[Row], seconds: dict[str, float], *, left_out: int = 0
+        self,
+        trial: str,
+        rows: Sequence[Row],
+        seconds: dict[str, float],
+        *,
+        left_out: int = 0,
+        taken: str = "",
     ) -> None:
         """Make a trial's rows durable. Raises: OutputUnwritable."""
         plain = [asdict(row) for row in rows]
-        self.keep(trial, {"rows": plain, "seconds": seconds, "left_out": left_out})
+        told = {"left_out": left_out, "taken": taken}
+        self.keep(trial, {"rows": plain, "seconds": seconds, **told})
 
     def fail(self, trial: str, code: str) -> None:
         """Write down that a trial could not be simulated, and why. Raises: OutputUnwritable."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from fedmkt.core.errors import ScenarioInvalid
+from fedmkt.core.errors import FrameInvalid
 
 SOURCE = "given to simulate()"
 _MISSING = ("NAType", "NaTType")
@@ -31,7 +31,7 @@ AnyFrame = pl.DataFrame | pl.LazyFrame | HasColumns
 
 
 def as_polars(frame: AnyFrame, whose: str) -> pl.DataFrame:
-    """Return a frame as polars has it. whose: it is, in words. Raises: ScenarioInvalid."""
+    """Return a frame as polars has it. whose: it is, in words. Raises: FrameInvalid."""
     if isinstance(frame, pl.DataFrame):
         return frame
     if isinstance(frame, pl.LazyFrame):
@@ -62,5 +62,5 @@ def _is_missing(value: Any) -> bool:
     return (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in _MISSING
 
 
-def _refused(problem: str) -> ScenarioInvalid:
-    return ScenarioInvalid(source=SOURCE, problem=problem)
+def _refused(problem: str) -> FrameInvalid:
+    return FrameInvalid(source=SOURCE, problem=problem)

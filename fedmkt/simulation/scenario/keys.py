@@ -79,7 +79,6 @@ SPLIT: Mapping[str, str] = {
     "gradient_bound": "L2 norm to which a customer's gradient is clipped before a partner sees it.",
     "gradient_noise": "Standard deviation of the noise on each number of a gradient. No epsilon is "
     "counted for it.",
-    "holdout": "Nothing is held out: a scenario measures on test customers of its own.",
 }
 SERVER: Mapping[str, str] = {
     "rule": "What the coordinator makes of a round's mean update: fedavg adds it, fedavgm adds "
@@ -179,12 +178,20 @@ def nearest(name: str) -> str | None:
 
 def _keys(model: type[BaseModel], above: str, only: tuple[str, ...]) -> Iterator[Key]:
     for name, field in model.model_fields.items():
+        if _is_fixed(field):
+            continue
         below = list(_models(field.annotation))
         if not below:
             yield _key(model, f"{above}{name}", name, field, only)
         for part in below:
             of = _tag(part)
             yield from _keys(part, f"{above}{name}.", of or only)
+
+
+def _is_fixed(field: FieldInfo) -> bool:
+    """Tell whether a key can be one number alone, so that there is nothing to say of it."""
+    least, most = ([getattr(rule, of, None) for rule in field.metadata] for of in ("ge", "le"))
+    return bool({*least} & {*most} - {None})
 
 
 def _tag(part: type[BaseModel]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ a misspelt key with the nearest right one, a key without effect with what it wou
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -64,10 +65,12 @@ def load_any(given: Path) -> Scenario | AttackScenario:
     Raises: as `load_scenario`.
     """
     bundled = bundled_scenarios()
-    if str(given) in bundled and not given.exists():
+    if str(given) in bundled and not given.is_file():
         return parse_any(bundled[str(given)], source=f"{given} (bundled)")
     names = ", ".join(bundled)
-    advice = f"Name a TOML file, or a bundled scenario: {names}."
+    meant = get_close_matches(str(given), bundled, n=1)
+    hint = f"Did you mean {meant[0]}? " if meant else ""
+    advice = f"{hint}Name a TOML file, or a bundled scenario: {names}."
     return parse_any(
         read_text(given, what="scenario", advice=advice), source=str(given), folder=given.parent
     )

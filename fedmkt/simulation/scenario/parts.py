@@ -107,7 +107,8 @@ class ParticipationPart(Frozen):
         default=1,
         ge=1,
         le=MOST_PARTNERS,
-        description="Partners that must answer in a round; with fewer a training ends there.",
+        description="Partners that must answer in a round, at most as many as it asks; with fewer "
+        "a training ends there.",
     )
 
     @property

@@ -36,17 +36,19 @@ class _Head:
     created: None = None
 
 
-def write_page(folder: Path, scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> Path:
-    """Write report.html whole or not at all, and return its path. note: of the tables.
+def write_page(
+    folder: Path, scenario: Scenario, results: pl.DataFrame, *, notes: Sequence[str] = ()
+) -> Path:
+    """Write report.html whole or not at all, and return its path. notes: of the tables read.
 
     Raises: OutputUnwritable.
     """
     path = folder / PAGE
-    write_whole(path, render(scenario, results, note=note).encode())
+    write_whole(path, render(scenario, results, notes=notes).encode())
     return path
 
 
-def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
+def render(scenario: Scenario, results: pl.DataFrame, *, notes: Sequence[str] = ()) -> str:
     """Return the whole page as HTML."""
     keys = tuple(scenario.sweep)
     lines = lines_of(results, keys)
@@ -57,7 +59,7 @@ def render(scenario: Scenario, results: pl.DataFrame, *, note: str = "") -> str:
         palettes(),
         report=_Head(),
         scenario=scenario,
-        note=note,
+        notes=notes,
         headline=headline(scenario, lines),
         keys=keys,
         lines=lines,

@@ -70,6 +70,11 @@ def note_of(done: Done) -> str:
     return f"{rows} left out: of each customer the first row counts."
 
 
+def taken_of(done: Done) -> tuple[str, ...]:
+    """Return what of the user's own tables was taken for what, a sentence each."""
+    return tuple(dict.fromkeys(finished.taken for _, finished in done if finished.taken))
+
+
 def write_tables(folder: Path, done: Done) -> pl.DataFrame:
     """Write both tables, each whole or not at all, and return the results.
 

@@ -15,7 +15,7 @@ PARTNER_COLUMN = "fedmkt.partner"
 MOST_CATEGORIES = 1000
 _MOST_OF_ITS_OWN = 50  # of fewer rows, values may all differ by chance
 _KEYS = ("customer", "customer_id")
-_MADE_KEY = "fedmkt.customer"
+MADE_KEY = "fedmkt.customer"
 _YES = (True, 1)
 
 
@@ -24,7 +24,7 @@ def with_key(frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     for name in _KEYS:
         if name in frame.columns:
             return frame, name
-    return frame.with_row_index(_MADE_KEY), _MADE_KEY
+    return frame.with_row_index(MADE_KEY), MADE_KEY
 
 
 def guess_schema(
@@ -78,7 +78,10 @@ def _kind(values: pl.Series) -> dict[str, object]:
         finite = numbers.filter(numbers.is_finite())  # others are refused by their rows
         return {"kind": kind, "bounds": (finite.min(), finite.max())}
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        problem = f"its kind {values.dtype} is none of number, true or false, text"
+        problem = (
+            f"its kind {values.dtype} is none of number, true or false, text; make it one of them, "
+            "as a date the days since another, or name data.features without it"
+        )
         raise SettingInvalid(setting=f"column {values.name}", problem=problem)
     known = values.cast(pl.String).drop_nulls()
     categories = known.unique().sort().to_list()

@@ -43,9 +43,12 @@ class Trial:
     @property
     def words(self) -> str:
         """Return which trial it is, as `privacy.epsilon = 1, seed 2`."""
-        return ", ".join(
-            (*(f"{key} = {one}" for key, one in self.swept.items()), f"seed {self.seed}")
-        )
+        return ", ".join(filter(None, (self.combination, f"seed {self.seed}")))
+
+    @property
+    def combination(self) -> str:
+        """Return the swept values, as `privacy.epsilon = 1`; nothing without a sweep."""
+        return _words(self.swept)
 
 
 def expand(scenario: Scenario) -> tuple[Trial, ...]:

@@ -10,53 +10,25 @@ are trained in one place only (`vertical_split`).
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedmkt.contract.job import AdditiveSettings
-from fedmkt.contract.network_settings import NetworkSettings
-from fedmkt.contract.vertical_jobs import MOST_PARTIES, VerticalSettings
-from fedmkt.core.errors import OneClassOnly, ScenarioPartMissing, SettingInvalid, TrainingDiverged
+from fedmkt.core.errors import ColumnConstant, OneClassOnly, TrainingDiverged
 from fedmkt.core.stages import FloatArray
 from fedmkt.data.tables import positives
 from fedmkt.evaluation.metrics import auc, log_loss
 from fedmkt.models.tasks import Propensity
-from fedmkt.simulation.scenario.customers import rows_to_train, source_of
-from fedmkt.simulation.scenario.parts import LinkPart, ParticipationPart
 from fedmkt.simulation.scenario.rows import DIVERGED, Method, Row, Task
 from fedmkt.simulation.scenario.schema import Setting
 from fedmkt.simulation.scenario.vertical_customers import Known, SharedCustomers, columns_of
 from fedmkt.simulation.scenario.vertical_models import AdditiveModels, Fitted, VerticalModels
 from fedmkt.simulation.scenario.vertical_part import SplitModel
 from fedmkt.simulation.scenario.vertical_training import Trainer
-from fedmkt.simulation.world import COORDINATOR
 
-KIND = "vertical"
 _TASK = Propensity()
 # Rough seconds on one core: a world, a customer's blinded identifier, and a customer in a round.
 _WORLD_S, _ALIGNED_S, _ROW_S = 0.5, 5e-4, 5e-6
-
-
-def check_vertical(setting: Setting) -> None:
-    """Refuse what cannot be simulated. Raises: ScenarioPartMissing, SettingInvalid."""
-    model = setting.model
-    if isinstance(model, NetworkSettings):
-        known = "additive and split, where partition.kind = vertical"
-        raise ScenarioPartMissing(key="model.family", value=model.family, known=known)
-    for key, value, plain in (
-        ("participation", setting.participation, ParticipationPart()),
-        ("link", setting.link, LinkPart()),
-    ):
-        if value != plain:
-            problem = "it is not simulated where partition.kind = vertical"
-            raise SettingInvalid(setting=f"[{key}]", problem=problem)
-    if isinstance(model, SplitModel):
-        _check_split(setting)
-        return
-    _check_model(model)
-    _check_privacy(setting)
 
 
 def seconds_of_vertical(setting: Setting) -> float:
@@ -89,8 +61,17 @@ def run_vertical(task: Task) -> list[Row]:
             Row("alone", last, owner, status=DIVERGED),
             Row("federated", last, status=DIVERGED),
         ]
+    except ColumnConstant as error:
+        raise ColumnConstant(**error.fields | {"advice": _advice(task.setting)}) from None
     task.seconds["joint"] = time.monotonic() - started
     return rows
+
+
+def _advice(setting: Setting) -> str:
+    """Return what to do about a column with too few customers in all bins but one."""
+    if setting.data.kind == "generated":
+        return "Raise data.generator.rows."
+    return "Leave it out of vertical.columns, or train on more customers (data.rows)."
 
 
 @dataclass
@@ -227,68 +208,3 @@ def _models_of(task: Task, customers: SharedCustomers) -> VerticalModels:
 
         return SplitModels(task.setting, customers, task.seed)
     return AdditiveModels(Trainer(task.setting, customers, task.seed))
-
-
-def _check_model(model: AdditiveSettings) -> None:
-    most = VerticalSettings.model_fields["rounds"].metadata
-    largest = next(rule.le for rule in most if hasattr(rule, "le"))
-    if model.rounds > largest:
-        problem = f"a vertical training has {largest} rounds at most"
-        raise SettingInvalid(setting=f"model.rounds = {model.rounds}", problem=problem)
-    if model.surveys:
-        problem = "vertical trainings take declared edges"
-        raise SettingInvalid(setting=f"model.edges = {model.edges}", problem=problem)
-
-
-def _check_split(setting: Setting) -> None:
-    mode, trust = setting.vertical.mode, setting.privacy.trust
-    if setting.protocol == "full":
-        problem = (
-            "networks start from bytes that nodes draw themselves, so the same seed would not give "
-            "the same results; say protocol = lean"
-        )
-        raise SettingInvalid(setting="model.family = split", problem=problem)
-    if trust == "distributed" or (mode == "label_private") != (trust == "local"):
-        problem = (
-            "a split training sends exact gradients (privacy.trust = none), or randomises labels "
-            "first (vertical.mode = label_private with privacy.trust = local)"
-        )
-        raise SettingInvalid(setting=f"vertical.mode = {mode}", problem=problem)
-
-
-def check_parties(setting: Setting) -> None:
-    """Refuse parties and customers that cannot be. Raises: ScenarioPartMissing, SettingInvalid."""
-    if setting.data.kind != "generated":
-        source_of(setting.data)
-    columns = columns_of(setting)
-    count, partition = len(columns), setting.partition
-    if not 2 <= count <= MOST_PARTIES:
-        problem = f"2 to {MOST_PARTIES} parties are needed, not {count}"
-        raise SettingInvalid(setting="[vertical]", problem=problem)
-    if "partners" in partition.model_fields_set and partition.partners != count:
-        problem = f"[vertical] names {count} parties; leave it out"
-        name = f"partition.partners = {partition.partners}"
-        raise SettingInvalid(setting=name, problem=problem)
-    # A party of a method's name would have that training's noise.
-    for name in sorted({COORDINATOR, *get_args(Method)} & set(columns)):
-        raise SettingInvalid(setting=f"the party {name}", problem="the name is taken")
-    if setting.data.features:
-        problem = "where partition.kind = vertical, vertical.columns says who has which"
-        raise SettingInvalid(setting="data.features", problem=problem)
-    rows_to_train(setting.data)  # refuses more than there are
-
-
-def _check_privacy(setting: Setting) -> None:
-    mode, trust = setting.vertical.mode, setting.privacy.trust
-    if trust == "distributed":
-        problem = "in a vertical training the label owner alone adds noise; say local"
-        raise SettingInvalid(setting="privacy.trust = distributed", problem=problem)
-    if mode == "label_private" and trust == "none":
-        problem = "randomised labels need privacy.trust = local and privacy.epsilon"
-        raise SettingInvalid(setting=f"vertical.mode = {mode}", problem=problem)
-    if mode == "label_private" and setting.protocol == "full":
-        problem = (
-            "an alignment's order, drawn anew each time, says whose label is flipped, so the same "
-            "seed would not give the same results; say protocol = lean"
-        )
-        raise SettingInvalid(setting=f"vertical.mode = {mode}", problem=problem)

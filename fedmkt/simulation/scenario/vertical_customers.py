@@ -102,7 +102,7 @@ def share_customers(setting: Setting, seed: int) -> tuple[SharedCustomers, Parts
         truth = whole.of_rows(_rows_in(table.rows, plain.public.frame))
     else:
         plain = customers_of(source_of(setting.data)(setting.data, seed), setting.data, seed)
-    _refuse_unusable(plain, columns)
+    refuse_unusable(plain, columns)
     asked = _asked(setting, columns, plain.target)
     parties = partition_columns(plain.training, plain.schema, asked, seed=seed)
     shared = SharedCustomers(
@@ -161,8 +161,8 @@ def _asked(
     return asked
 
 
-def _refuse_unusable(plain: Customers, columns: Mapping[str, tuple[str, ...]]) -> None:
-    """Raise SettingInvalid where a party's column cannot be a feature."""
+def refuse_unusable(plain: Customers, columns: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse a party's column that cannot be a feature. Raises: SettingInvalid."""
     declared = {column.name: column for column in plain.schema.columns}
     made = {IDENTIFIER, CUSTOMER} & set(declared) - {TARGET}
     if made:

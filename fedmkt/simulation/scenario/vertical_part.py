@@ -1,7 +1,7 @@
 """The part of a scenario that says which party knows which columns, and of whom.
 
 Read where partition.kind = vertical. Guarantee: every key has a description, a type and a range.
-What contradicts the other parts is refused by `vertical.check_vertical`, before anything runs.
+What contradicts the other parts is refused by `vertical_checks`, before anything runs.
 """
 
 from collections.abc import Mapping

@@ -1,10 +1,13 @@
 """The pictures and the page of attacks: complete, self-contained, the same for the same figures."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 
+from fedmkt import __version__
 from fedmkt.simulation.attacks import attack_plots
-from fedmkt.simulation.attacks.audit_page import audit_lines, audit_page
+from fedmkt.simulation.attacks.audit_page import Subject, audit_lines, audit_page
 from fedmkt.simulation.attacks.canaries import audit
 from fedmkt.simulation.attacks.label_inference import SEEN
 from fedmkt.simulation.attacks.result import AttackResult, series
@@ -21,6 +24,9 @@ class Told:
     def scores(self, present):
         noise = np.random.default_rng(1).normal(0, 1, self.canaries)
         return noise + 10.0 * present if self.tells else noise
+
+
+SUBJECT = Subject("a<b.toml", "adult", "own.csv", date(2026, 3, 1))
 
 
 def found(*, tells: bool):
@@ -45,8 +51,11 @@ def test_a_training_that_tells_nothing_is_at_chance():
 @pytest.mark.parametrize(("tells", "words"), [(True, "does not keep it"), (False, "not prove")])
 def test_the_page_says_what_was_found_and_what_was_not(tells, words):
     one = found(tells=tells)
-    page = audit_page(one, Told.what)
-    assert page == audit_page(one, Told.what)
+    page = audit_page(one, Told.what, SUBJECT)
+    assert page == audit_page(one, Told.what, SUBJECT)
+    head = page.split("</header>")[0]
+    assert "Job a&lt;b.toml, table own.csv, schema adult." in head
+    assert f"By fedmkt {__version__} on 2026-03-01." in head
     assert words in page
     assert "<b>" not in page
     assert "://" not in page

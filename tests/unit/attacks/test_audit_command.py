@@ -7,6 +7,7 @@ import pytest
 from end_to_end.network_trial import network_job
 from typer.testing import CliRunner
 
+from fedmkt import __version__
 from fedmkt.cli.audit import app
 from fedmkt.contract.job import Job
 from fedmkt.core.errors import FedmktError, FileMissing, SettingInvalid
@@ -54,7 +55,9 @@ def test_a_job_is_audited_on_a_table_and_leaves_a_page(tmp_path, job, table):
     said = run(job, "--schema", "adult", "--table", table, "--canaries", 60, "--out", page)
     assert "Stated: epsilon 3 at delta 1e-05" in said
     assert "Lower bound:" in said
-    assert "Canary audit" in page.read_text()
+    text = page.read_text()
+    assert "Canary audit" in text
+    assert f"Job job.toml, table {table.name}, schema adult. By fedmkt {__version__}" in text
 
 
 def test_a_finished_run_is_audited_with_its_models_bins(tmp_path, table):
