@@ -27,6 +27,7 @@ from fedmkt.identity.signed_message import open_message, sign_head, sign_message
 from fedmkt.node.app import node_at
 from fedmkt.node.dry_run import dry_run
 from fedmkt.node.home import open_home
+from fedmkt.node.leaving import opened_run, sealed_state
 from fedmkt.node.node import Node
 from fedmkt.node.training import HorizontalTraining
 from fedmkt.simulation.world import World
@@ -158,6 +159,41 @@ def test_a_second_model_under_the_same_mask_is_refused(coordinator: Coordinator)
     with pytest.raises(RequestConflict):
         coordinator.mask(member, inbox, intercept=0.5)
     assert spent(coordinator, member).count("spent") == 1
+
+
+def test_of_two_processes_of_one_node_that_answer_at_once_one_alone_does(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    effects = np.zeros(small_world_bins(coordinator.world)).tobytes()
+    asked = {
+        index: signed(
+            coordinator,
+            member,
+            f"mask/{index}",
+            MaskRequest(sum_index=index, intercept=0, effects=effects, inbox=inbox),
+        )
+        for index in (0, 1)
+    }
+    folder = coordinator.world.node(member)
+    first, second = Node(open_home(folder)), Node(open_home(folder))
+    step = HorizontalTraining.step
+
+    def while_the_first_answers(*given: Any) -> Any:
+        made = step(*given)
+        monkeypatch.setattr(HorizontalTraining, "step", step)
+        first.handle(asked[0])
+        return made
+
+    monkeypatch.setattr(HorizontalTraining, "step", while_the_first_answers)
+    with pytest.raises(RequestConflict):
+        second.handle(asked[1])
+    assert spent(coordinator, member) == ["spent", "planned", "planned"]
+    kept = opened_run(second.home, "run-1", sealed_state(second.home, "run-1"))
+    assert kept.state.next_sum == 1, "the mask that was used stays used"
+    first.close()
+    second.close()
 
 
 def test_a_run_that_opens_with_another_model_releases_nothing(coordinator: Coordinator) -> None:
