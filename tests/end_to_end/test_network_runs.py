@@ -307,6 +307,18 @@ def test_a_run_that_ended_at_its_first_release_has_a_receipt_of_what_that_cost(a
     assert (receipt["noised"], receipt["masked"]) == (True, False)
 
 
+def test_the_coordinator_keeps_the_receipts_of_a_run_whose_first_release_failed(world, monkeypatch):
+    def goes_astray(*_):
+        raise TrainingDiverged(round=1)
+
+    monkeypatch.setattr(network_training, "_made", goes_astray)
+    with pytest.raises(TrainingDiverged):
+        Trial(world).run(network_job(world.members, trust="local", **MODEL), "run-1")
+    kept = receipts(world, "run-1")
+    assert [receipt["member"] for receipt in kept] == list(world.members)
+    assert [[one["index"] for one in receipt["releases"]] for receipt in kept] == [[0]] * 3
+
+
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):
     job = network_job(world.members, trust="local", **MODEL)
     model = Trial(world).run(job, "run-1").model
