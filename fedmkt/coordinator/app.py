@@ -115,6 +115,7 @@ def _run_once(
             job=order.job.name,
             patience=patience,
             check=lambda: home.check_goes_on(order),
+            keep_receipts=lambda receipts: home.keep_receipts(run, receipts),
         )
         job = job_as_run(order.job, lost)
         if isinstance(job, Job | NetworkJob):

@@ -57,7 +57,11 @@ def _codes_of(kind: type[FedmktError]) -> set[str]:
 
 
 def abandon_run(talk: Conversation) -> None:
-    """Tell the nodes that the run is over, so that they give back what was not sent."""
-    # Nodes that cannot be told now give nothing back: what is unknown stays spent.
+    """Tell the nodes that the run is over, so that they give back what was not sent.
+
+    The receipts of those who could be told are kept; what they spent stays spent.
+    """
+    # Nodes that cannot be told now give nothing back: what is unknown stays spent. Nor may a disk
+    # that is full hide why the run ended; the receipts stand in its journal, too.
     with contextlib.suppress(FedmktError):
-        close_run(talk, "abandoned", quorum=1)
+        talk.keep_receipts(close_run(talk, "abandoned", quorum=1))

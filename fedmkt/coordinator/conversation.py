@@ -51,6 +51,7 @@ class Conversation:
 
     heads: each member's latest audit head and its own signature on it. opened: the members whose
     node takes part in the run. check: raises what ends the run before its next exchange.
+    keep_receipts: is handed those of a run that ends unfinished.
     """
 
     channel: Channel
@@ -62,6 +63,7 @@ class Conversation:
     job: str
     patience: Patience = field(default_factory=Patience)
     check: Callable[[], None] = lambda: None
+    keep_receipts: Callable[[Mapping[str, bytes]], None] = lambda _receipts: None
     heads: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     opened: set[str] = field(default_factory=set)
     _nodes: dict[str, int] = field(default_factory=dict)

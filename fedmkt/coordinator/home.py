@@ -9,6 +9,7 @@ runs/RUN/                       journal.db, job.json, model.json (horizontal) or
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,8 +90,12 @@ class CoordinatorHome:
             write_whole(folder / "model.json", model_bytes(outcome.model))
         else:
             write_whole(folder / "outcome.json", json.dumps(outcome.facts, indent=2).encode())
-        for member, receipt in outcome.receipts.items():
-            write_whole(folder / "receipts" / f"{member}.json", receipt)
+        self.keep_receipts(outcome.run, outcome.receipts)
+
+    def keep_receipts(self, run: str, receipts: Mapping[str, bytes]) -> None:
+        """Write members' receipts of a run, each file whole. Raises: OutputUnwritable."""
+        for member, receipt in receipts.items():
+            write_whole(self.folder / "runs" / run / "receipts" / f"{member}.json", receipt)
 
 
 def open_coordinator(folder: Path) -> CoordinatorHome:

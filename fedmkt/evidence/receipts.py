@@ -44,8 +44,9 @@ class Receipt(Frozen):
     """What one member's node did in one run.
 
     kind: of the job. mode: how the job says it is protected; trust: the same for a horizontal
-    training. masked, noised: what the releases really were; of a release that was spent and could
-    not be made, what it was charged as. epsilon, delta: what the run cost this
+    training. masked, noised: what the releases really were. Of one that was spent and could not be
+    made, noised says what it was charged as; masked speaks of those that were made, and is false
+    where none was. epsilon, delta: what the run cost this
     member's customers (in a vertical training: the owner's labels), all its releases that carry
     noise composed (null without noise); what is counted instead stands among the releases.
     audit_head: the head of the member's audit log. heads: the members' latest heads as this member

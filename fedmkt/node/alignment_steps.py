@@ -73,7 +73,7 @@ def hop(state: SharedState, request: HopRequest) -> Answer:
     members, hop = state.job.members, request.index
     if not 1 <= hop < len(members):
         raise StepOutOfOrder(step=f"hop/{hop}", run=state.run)
-    origin, first = _neighbour(state, -hop), members[0]
+    origin = _neighbour(state, -hop)
     tags = opened_list(
         state,
         origin,
@@ -83,20 +83,11 @@ def hop(state: SharedState, request: HopRequest) -> Answer:
         columns=len(_job(state).keys),
     )
     passed = lists.pass_on(tags, _key(state), member=origin)
-    data = lists.tags_to_bytes(passed)
     if hop < len(members) - 1:
-        after = _neighbour(state, 1)
+        after, data = _neighbour(state, 1), lists.tags_to_bytes(passed)
         parts = {after: state.keys.seal_to(after, _list_name(origin, hop + 1), data)}
     else:
-        parts = {origin: state.keys.seal_to(origin, _list_name(origin, 0), data)}
-        if origin == first:
-            # Kept for later: this member witnesses that links are of the first party's list.
-            own = state.keys.member
-            parts[own] = state.keys.seal_to(own, "witness", data)
-        else:
-            # Privacy: in another order, so that the first party cannot follow rows to a member.
-            mixed = lists.tags_to_bytes(lists.shuffled(passed))
-            parts[first] = state.keys.seal_to(first, _list_name(origin, 0), mixed)
+        parts = _to_compare(state, origin, passed)
     facts: dict[str, JSON] = {"hop": hop, "list": origin, "rows": int(tags.shape[1])}
     if hop > 1:
         return Answer(ListReply(sealed=parts), state, "answered", facts)
@@ -105,6 +96,21 @@ def hop(state: SharedState, request: HopRequest) -> Answer:
     passed_on = state.passed(size_stage(_job(state)), COUNTED)
     commits = (OVERLAP, MEMBERSHIP)
     return Answer(ListReply(sealed=parts), passed_on, "released", facts, commits=commits)
+
+
+def _to_compare(state: SharedState, origin: str, passed: lists.Tags) -> dict[str, bytes]:
+    """Seal a fully blinded list to the member it is of, and to who compares or witnesses."""
+    first, data = state.job.members[0], lists.tags_to_bytes(passed)
+    parts = {origin: state.keys.seal_to(origin, _list_name(origin, 0), data)}
+    if origin == first:
+        # Kept for later: this member witnesses that links are of the first party's list.
+        own = state.keys.member
+        parts[own] = state.keys.seal_to(own, "witness", data)
+    else:
+        # Privacy: in another order, so that the first party cannot follow rows to a member.
+        mixed = lists.tags_to_bytes(lists.shuffled(passed))
+        parts[first] = state.keys.seal_to(first, _list_name(origin, 0), mixed)
+    return parts
 
 
 def match(home: NodeHome, state: SharedState, request: MatchRequest) -> Answer:
@@ -141,26 +147,8 @@ def finish(
     customers: Customers,
 ) -> Answer:
     """Find this member's own customers among the links; state the overlap with its noise."""
-    first, before = state.job.members[0], _neighbour(state, -1)
-    data = state.keys.open_from(first, "links", request.links)
-    padded = (len(data) - LENGTH_BYTES) // _LINK_BYTES
-    links = linking.links_from_bytes(unpadded(data), alignment=state.run)
-    _check_padding(state, padded - links.count)
-    own = opened_list(
-        state,
-        home.member,
-        before,
-        _list_name(home.member, 0),
-        request.own,
-        columns=len(_job(state).keys),
-    )
-    positions = linking.find_positions(own, links, alignment=state.run)
-    _witness(state, request, links)
-    order = np.frombuffer(state.memory["order"], dtype="<i4")
-    indices = order[positions]
-    if (indices < 0).any():
-        raise AlignmentMismatch(alignment=state.run, problem="a dummy was linked")
-    keys = [customers.customer_keys[index] for index in indices.tolist()]
+    links, padded = _links_told(state, request)
+    keys = _linked_customers(state, request, links, customers)
     overlap, size = _sizes(state, padded)
     found: dict[str, object] = {
         "dataset": priced.dataset.name,
@@ -180,6 +168,36 @@ def finish(
     state = state.remembering(alignment=found, key=b"", order=b"")
     reply = FinishReply(overlap=overlap, size=size, digest=str(found["digest"]))
     return Answer(reply, state, "answered", {"overlap": overlap, "size": size})
+
+
+def _links_told(state: SharedState, request: FinishRequest) -> tuple[linking.Links, int]:
+    """Return the links that the first party found, and to how many they are padded."""
+    data = state.keys.open_from(state.job.members[0], "links", request.links)
+    padded = (len(data) - LENGTH_BYTES) // _LINK_BYTES
+    links = linking.links_from_bytes(unpadded(data), alignment=state.run)
+    _check_padding(state, padded - links.count)
+    return links, padded
+
+
+def _linked_customers(
+    state: SharedState, request: FinishRequest, links: linking.Links, customers: Customers
+) -> list[str]:
+    """Return the keys of this member's own customers that are linked, in the order of the links."""
+    member = state.keys.member
+    own = opened_list(
+        state,
+        member,
+        _neighbour(state, -1),
+        _list_name(member, 0),
+        request.own,
+        columns=len(_job(state).keys),
+    )
+    positions = linking.find_positions(own, links, alignment=state.run)
+    _witness(state, request, links)
+    indices = np.frombuffer(state.memory["order"], dtype="<i4")[positions]
+    if (indices < 0).any():
+        raise AlignmentMismatch(alignment=state.run, problem="a dummy was linked")
+    return [customers.customer_keys[index] for index in indices.tolist()]
 
 
 def _check_padding(state: SharedState, dummies: int) -> None:

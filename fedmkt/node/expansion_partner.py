@@ -10,7 +10,7 @@ import numpy as np
 
 from fedmkt.contract.shared_permissions import terms_of
 from fedmkt.core.errors import TotalsImplausible
-from fedmkt.core.stages import IntArray
+from fedmkt.core.stages import CodeArray, IntArray
 from fedmkt.data.aligned import load_aligned
 from fedmkt.models.additive import AdditiveModel
 from fedmkt.node.alignments import customers_of
@@ -70,22 +70,11 @@ def learn(
     """Fit the student and rank this partner's own customers with it."""
     job, codes = expansion_of(state), loaded.rows.codes
     check_turn(state, "student", 0, expected=turn(state))
-    points = state.keys.open_from(job.owner, "noised/0", request.sealed)
     event = student_release(job, bins=priced.binning.total).event
     assert isinstance(event, GaussianEvent)
-    counts = bin_sums(np.ones(len(codes), dtype=np.int64), codes, priced.binning)
     state = state.remembering(**to_turn("close", 0))
     try:
-        sums: IntArray = bins.unmasked_sums(
-            points,
-            bins=priced.binning.total,
-            mask_seed=state.keys.derive_secret("products/0"),
-            limit=(counts * target_limit(job.clip) + SEARCHED_SIGMAS * event.sigma + 1).astype(
-                np.int64
-            ),
-            round_number=1,
-            member=job.owner,
-        )
+        sums = _unmasked(state, request, priced, codes, sigma=event.sigma)
     except TotalsImplausible:
         # Privacy: whether a sum is plausible depends on this node's counts, so the answer is the
         # same either way; nothing is kept of sums that honest scores do not give.
@@ -100,6 +89,29 @@ def learn(
         seed=loaded.alignment.overlap,
     )
     return Answer(DoneReply(), state, "answered", {"bins": priced.binning.total})
+
+
+def _unmasked(
+    state: SharedState,
+    request: StudentRequest,
+    priced: PricedExpansion,
+    codes: CodeArray,
+    *,
+    sigma: float,
+) -> IntArray:
+    """Return the noised sums of the owner's scores a bin. Raises: TotalsImplausible, SealBroken."""
+    job = expansion_of(state)
+    points = state.keys.open_from(job.owner, "noised/0", request.sealed)
+    counts = bin_sums(np.ones(len(codes), dtype=np.int64), codes, priced.binning)
+    furthest = counts * target_limit(job.clip) + SEARCHED_SIGMAS * sigma + 1
+    return bins.unmasked_sums(
+        points,
+        bins=priced.binning.total,
+        mask_seed=state.keys.derive_secret("products/0"),
+        limit=furthest.astype(np.int64),
+        round_number=1,
+        member=job.owner,
+    )
 
 
 def _ranked(

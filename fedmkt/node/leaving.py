@@ -25,7 +25,7 @@ from fedmkt.node.programs import OpenedRun, opened_state, over_bytes, state_byte
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.run import Body, OpenRequest, Refused
 from fedmkt.wire.steps import Request, parse_request
-from fedmkt.wire.training import UpdateRequest
+from fedmkt.wire.training import MaskRequest, UpdateRequest
 
 
 def stored_reply(home: NodeHome, message: Envelope, request_hash: str) -> bytes | None:
@@ -88,7 +88,7 @@ def end_run(
     planned = [entry.release for entry in entries if entry.state == "planned"]
     # Privacy: sums cost differently; the one that was asked for is the one that was made.
     request = parse_request(message.step, message.body)
-    asked = request.sum_index if isinstance(request, UpdateRequest) else None
+    asked = request.sum_index if isinstance(request, MaskRequest | UpdateRequest) else None
     spent = [asked] if asked in planned else planned[:1]
     code = error.code if isinstance(error, FedmktError) else "internal_error"
     head = home.audit.append(

@@ -163,17 +163,11 @@ def _update(
     assert len(update.values) == plan.length
     check_noised(update, event)
     state, made_of = replace(state, memory=memory), type(rows).__name__
+    asked, inbox = request.model_hash(), request.inbox
     kept, reply = (
         show_update(state, index, update, UpdatesSeen(priced.dataset), made_of=made_of)
         if state.job.updates_seen
-        else mask_sum(
-            state,
-            index,
-            update,
-            made_of=made_of,
-            asked=request.model_hash(),
-            inbox=request.inbox,
-        )
+        else mask_sum(state, index, update, made_of=made_of, asked=asked, inbox=inbox)
     )
     facts: dict[str, JSON] = {
         "name": plan.name,

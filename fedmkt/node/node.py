@@ -9,8 +9,8 @@ Guarantees, whatever the coordinator sends:
 - a run of whoever's key was revoked goes no further: it is looked for in every step;
 - over shared customers a step that fails is answered too: the run is over and counts one release
   more, whatever the cause, unless the cause is this node's own table or the contract's end;
-- so is a network's update that could not be made, unless what was asked breaks the protocol: the
-  run is over and the update's release is spent;
+- so is a horizontal training's sum or update that could not be made, unless what was asked breaks
+  the protocol: the run is over and that release is spent;
 - a refusal carries the rule's code alone; the reason stays in this node's audit log.
 It does not hide that the node took part, nor how long it took.
 """
@@ -26,8 +26,10 @@ from fedmkt.core.errors import (
     ContractExpired,
     DataError,
     FedmktError,
+    FileMissing,
     JobInvalid,
     NotAParty,
+    OutputUnwritable,
     ProtocolError,
     RangeExceeded,
     Refusal,
@@ -58,11 +60,20 @@ from fedmkt.wire.canonical import digest
 from fedmkt.wire.envelope import Envelope
 from fedmkt.wire.run import CloseReply, CloseRequest, OpenRequest, Refused, heads_bytes
 from fedmkt.wire.steps import Request, parse_request
-from fedmkt.wire.training import UpdateRequest
+from fedmkt.wire.training import MaskRequest, UpdateRequest
 
 _log = logging.getLogger(__name__)
-_ANYBODY_COULD_TELL = (StepOutOfOrder, ContractExpired, ConsentWithdrawn, TableChanged, DataError)
-"""Failures of turn, date or this node's own table: they do not depend on what was asked."""
+_ANYBODY_COULD_TELL = (
+    StepOutOfOrder,
+    ContractExpired,
+    ConsentWithdrawn,
+    TableChanged,
+    DataError,
+    FileMissing,
+    OutputUnwritable,
+)
+"""Failures of turn, date or this node's own table and disk: they do not depend on what was asked.
+"""
 
 
 class Node:
@@ -255,11 +266,11 @@ def _could_tell(found: OpenedRun, request: Request, error: Exception) -> bool:
     """Tell whether that a step failed can depend on customers."""
     if isinstance(found.state.job, SharedJob):
         return True
-    # A partner's own steps can go astray, which their noised sums decide.
+    # What is asked of customers decides how large their sums are and where own steps lead.
     about_request = isinstance(error, Refusal | ProtocolError) and not isinstance(
         error, RangeExceeded
     )
-    return isinstance(request, UpdateRequest) and not about_request
+    return isinstance(request, MaskRequest | UpdateRequest) and not about_request
 
 
 def _head_parts(text: str) -> tuple[int, str]:

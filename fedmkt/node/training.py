@@ -14,7 +14,7 @@ from fedmkt.contract.job import Job
 from fedmkt.core.errors import MessageInvalid
 from fedmkt.core.stages import Examples, LocalUpdate, NoiselessUpdate, PrivateUpdate
 from fedmkt.data.binning import Binning, binning_with_edges, recode
-from fedmkt.horizontal.local_update import local_sums
+from fedmkt.horizontal.local_update import check_customers, local_sums
 from fedmkt.horizontal.plan import honest_shares
 from fedmkt.horizontal.survey import check_edges, survey_counts
 from fedmkt.identity.hash_chain import JSON
@@ -169,6 +169,7 @@ class HorizontalTraining(Program[Job, PricedJob, TrainingState, Examples]):
     def load(self, home: NodeHome, priced: PricedJob) -> Examples:
         """Read this node's customers and keep their table's scorecard."""
         examples, card = read_examples(home, priced.dataset, priced.job, priced.binning)
+        check_customers(examples)
         keep_scorecard(home, priced.dataset.name, card)
         return examples
 

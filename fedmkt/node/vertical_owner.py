@@ -90,25 +90,9 @@ def residuals(
     else:
         state = _with_total(state, request.total, index - 1, loaded)
     units = _units(state, loaded)
-    content_key = os.urandom(32)
-    shown = job.labels.mode == "shared_labels"
-    if shown:
-        data, size = units.astype("<i4").tobytes(), WORD_BYTES * loaded.padded(job)
-    else:
-        key = _round_key(state, index)
-        data = elgamal.encrypt(key, units, take(state.run, key, len(units)))
-        size = elgamal.message_bytes(loaded.padded(job))
-        if index + 1 < job.model.rounds:
-            make_ahead(state.run, _round_key(state, index + 1), len(units))
-    reply = ResidualsReply(
-        residuals=seal_content(content_key, data, size=size),
-        keys={
-            partner: state.keys.seal_to(partner, f"residuals/{index}", content_key)
-            for partner in job.partners
-        },
-    )
+    reply = _sealed(state, units, loaded, index)
     facts: dict[str, JSON] = {"round": index}
-    if shown:
+    if job.labels.mode == "shared_labels":
         state = stepped(state, job, units, loaded, noised=None, index=index)
         facts |= {"stages": _SHOWN}
         state = state.passed(_SHOWN).remembering(**_after(job, index))
@@ -217,6 +201,26 @@ def _units(state: SharedState, loaded: Loaded) -> IntArray:
         assert job.labels.epsilon is not None
         return soft_residuals(soft_labels(state.memory, job.labels.epsilon), scores)
     return hard_residuals(loaded.labels[: len(scores)], scores)
+
+
+def _sealed(state: SharedState, units: IntArray, loaded: Loaded, index: int) -> ResidualsReply:
+    """Return a round's residuals for all partners: encrypted, or shown where labels are shared."""
+    job, content_key = _job(state), os.urandom(32)
+    if job.labels.mode == "shared_labels":
+        data, size = units.astype("<i4").tobytes(), WORD_BYTES * loaded.padded(job)
+    else:
+        key = _round_key(state, index)
+        data = elgamal.encrypt(key, units, take(state.run, key, len(units)))
+        size = elgamal.message_bytes(loaded.padded(job))
+        if index + 1 < job.model.rounds:
+            make_ahead(state.run, _round_key(state, index + 1), len(units))
+    return ResidualsReply(
+        residuals=seal_content(content_key, data, size=size),
+        keys={
+            partner: state.keys.seal_to(partner, f"residuals/{index}", content_key)
+            for partner in job.partners
+        },
+    )
 
 
 def _with_total(state: SharedState, data: bytes, index: int, loaded: Loaded) -> SharedState:

@@ -86,30 +86,19 @@ def scores(
     job, index = _job(state), request.index
     check_turn(state, "scores", index, expected=turn(state))
     own = PartyModel.from_json(state.memory["party"])
-    if job.labels.mode == "shared_labels":
-        if index == 0:
-            state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
-        sums = _shown_sums(state, request, own, loaded)
-    else:
-        points = state.keys.open_from(job.owner, f"noised/{index}", request.sealed)
-        sums = bins.unmasked_sums(
-            points,
-            bins=own.merging.public.total,
-            mask_seed=_mask_seed(state, index),
-            limit=_search_limits(job, own),
-            round_number=index + 1,
-            member=job.owner,
-        )
+    shown = job.labels.mode == "shared_labels"
+    if shown and index == 0:
+        state = entered(home, state, request.bundles, job.alignment, loaded.alignment.digest)
+    sums = _shown_sums(state, request, own, loaded) if shown else _noised_sums(state, request, own)
     # Security: an owner that returns chosen numbers would read columns out of the scores.
     check_totals(sums, own, limit=limit_of(job), sigma=noise_sigma(job))
     own = step(own, sums, noise=noise_sigma(job), settings=job.model)
     model = job.model
     units = levels_of(own.model, loaded.rows.codes, limit=model.limit, levels=model.levels)
     masked = masked_units(state, units.astype(np.int64), job.owner, index, loaded.alignment.padded)
-    following = "scores" if job.labels.mode == "shared_labels" else "products"
     last = index + 1 == job.model.rounds
-    after = to_turn("close", 0) if last else to_turn(following, index + 1)
-    state = state.remembering(party=own.to_json(), **after).passed(STAGE)
+    after = ("close", 0) if last else ("scores" if shown else "products", index + 1)
+    state = state.remembering(party=own.to_json(), **to_turn(*after)).passed(STAGE)
     facts: dict[str, JSON] = {"round": index, "stages": STAGE}
     return Answer(ScoresReply(masked=masked), state, "released", facts, commits=(index,))
 
@@ -137,6 +126,19 @@ def _search_limits(job: VerticalJob, own: PartyModel) -> IntArray:
     rows = np.zeros(own.merging.public.total)
     rows[own.merging.firsts] = own.counts
     return (rows * limit_of(job) + SEARCHED_SIGMAS * noise_sigma(job) + 1).astype(np.int64)
+
+
+def _noised_sums(state: SharedState, request: ScoresRequest, own: PartyModel) -> IntArray:
+    """Take the masks off the noised sums. Raises: TotalsImplausible, SealBroken."""
+    job, index = _job(state), request.index
+    return bins.unmasked_sums(
+        state.keys.open_from(job.owner, f"noised/{index}", request.sealed),
+        bins=own.merging.public.total,
+        mask_seed=_mask_seed(state, index),
+        limit=_search_limits(job, own),
+        round_number=index + 1,
+        member=job.owner,
+    )
 
 
 def _shown_sums(

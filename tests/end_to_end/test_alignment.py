@@ -303,6 +303,19 @@ def align(relay: Relay) -> None:
     finish(relay, lists_, matched(relay, lists_))
 
 
+def test_who_finished_an_alignment_holds_no_key_to_align_another_list_with(world: World) -> None:
+    relay = Relay(world)
+    lists_ = hopped(relay, blinded(relay))
+    links = matched(relay, lists_)
+    secrets = {
+        member: [relay.state(member).memory[name] for name in ("key", "order")] for member in TWO
+    }
+    finish(relay, lists_, links)
+    for member, held in secrets.items():
+        kept = relay.state(member).to_bytes()
+        assert all(secret and secret not in kept for secret in held)
+
+
 def test_a_list_longer_than_signed_is_refused(world: World) -> None:
     relay = Relay(world)
     blinded(relay)

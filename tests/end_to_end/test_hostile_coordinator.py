@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.small_world import DATASET, Trial, small_job, small_world
+from end_to_end.small_world import DATASET, ROWS_EACH, Trial, small_job, small_world
 
 from fedmkt.contract.job import Job
 from fedmkt.contract.order import Order, sign_order
@@ -16,17 +16,23 @@ from fedmkt.core.clock import ManualClock
 from fedmkt.core.errors import (
     AuditCut,
     FedmktError,
+    FileMissing,
     MessageInvalid,
+    OutputUnwritable,
+    RangeExceeded,
     RequestConflict,
     RunNotOpen,
     SchemaVersionDiffers,
     SignatureInvalid,
     StepOutOfOrder,
 )
+from fedmkt.horizontal import local_update
 from fedmkt.identity.signed_message import open_message, sign_head, sign_message
-from fedmkt.node.app import node_at
+from fedmkt.node import training
+from fedmkt.node.app import forget_nodes, node_at
 from fedmkt.node.dry_run import dry_run
 from fedmkt.node.home import open_home
+from fedmkt.node.leaving import opened_run, sealed_state
 from fedmkt.node.node import Node
 from fedmkt.node.training import HorizontalTraining
 from fedmkt.simulation.world import World
@@ -91,12 +97,12 @@ class Coordinator:
             for m in self.world.members
         }
 
-    def mask(self, member: str, inbox: dict[str, bytes], *, intercept: float = 0.0) -> Envelope:
-        bins = small_world_bins(self.world)
-        request = MaskRequest(
-            sum_index=0, intercept=intercept, effects=np.zeros(bins).tobytes(), inbox=inbox
-        )
-        return self.send(member, "mask/0", request)
+    def mask(
+        self, member: str, inbox: dict[str, bytes], *, index: int = 0, intercept: float = 0.0
+    ) -> Envelope:
+        effects = np.zeros(small_world_bins(self.world)).tobytes()
+        request = MaskRequest(sum_index=index, intercept=intercept, effects=effects, inbox=inbox)
+        return self.send(member, f"mask/{index}", request)
 
 
 def small_world_bins(world: World) -> int:
@@ -160,12 +166,103 @@ def test_a_second_model_under_the_same_mask_is_refused(coordinator: Coordinator)
     assert spent(coordinator, member).count("spent") == 1
 
 
+def test_of_two_processes_of_one_node_that_answer_at_once_one_alone_does(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    effects = np.zeros(small_world_bins(coordinator.world)).tobytes()
+    asked = {
+        index: signed(
+            coordinator,
+            member,
+            f"mask/{index}",
+            MaskRequest(sum_index=index, intercept=0, effects=effects, inbox=inbox),
+        )
+        for index in (0, 1)
+    }
+    folder = coordinator.world.node(member)
+    first, second = Node(open_home(folder)), Node(open_home(folder))
+    step = HorizontalTraining.step
+
+    def while_the_first_answers(*given: Any) -> Any:
+        made = step(*given)
+        monkeypatch.setattr(HorizontalTraining, "step", step)
+        first.handle(asked[0])
+        return made
+
+    monkeypatch.setattr(HorizontalTraining, "step", while_the_first_answers)
+    with pytest.raises(RequestConflict):
+        second.handle(asked[1])
+    assert spent(coordinator, member) == ["spent", "planned", "planned"]
+    kept = opened_run(second.home, "run-1", sealed_state(second.home, "run-1"))
+    assert kept.state.next_sum == 1, "the mask that was used stays used"
+    first.close()
+    second.close()
+
+
 def test_a_run_that_opens_with_another_model_releases_nothing(coordinator: Coordinator) -> None:
     member = coordinator.world.members[0]
     inbox = coordinator.until_masks()[member]
     with pytest.raises(MessageInvalid):
         coordinator.mask(member, inbox, intercept=0.5)
     assert spent(coordinator, member).count("spent") == 0
+
+
+@pytest.mark.parametrize("error", [RangeExceeded(problem="a test"), ZeroDivisionError()])
+def test_a_sum_that_could_not_be_made_is_spent_and_ends_the_run(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    # Free and repeatable, it would answer any question about customers bit by bit.
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(training, "_local_update", fails)
+    with pytest.raises(type(error)):
+        coordinator.mask(member, inbox, index=1)
+    monkeypatch.undo()
+    assert spent(coordinator, member) == ["planned", "spent", "planned"]
+    for index, intercept in ((1, 0.0), (1, 0.5), (0, 0.0), (2, 0.0)):
+        with pytest.raises((RunNotOpen, RequestConflict)):
+            coordinator.mask(member, inbox, index=index, intercept=intercept)
+    coordinator.send(member, "close", CloseRequest(outcome="abandoned", model=b"", heads={}))
+    assert spent(coordinator, member) == ["returned", "spent", "returned"]
+
+
+def test_a_table_that_is_away_or_a_disk_that_is_full_for_a_while_ends_no_run(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = coordinator.world.members[0]
+    inbox = coordinator.until_masks()[member]
+    table = coordinator.world.node(member) / "customers.parquet"
+    forget_nodes([coordinator.world.node(member)])
+    away = table.rename(table.with_name("elsewhere.parquet"))
+    with pytest.raises(FileMissing):
+        coordinator.mask(member, inbox)
+    away.rename(table)
+
+    def full(*_: object) -> None:
+        raise OutputUnwritable(path="a scorecard", problem="the disk is full")
+
+    monkeypatch.setattr(training, "keep_scorecard", full)
+    with pytest.raises(OutputUnwritable):
+        coordinator.mask(member, inbox)
+    monkeypatch.undo()
+    coordinator.mask(member, inbox)
+    assert spent(coordinator, member) == ["spent", "planned", "planned"]
+
+
+def test_a_table_too_large_is_refused_before_a_run_opens(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = coordinator.world.members[0]
+    monkeypatch.setattr(local_update, "MOST_CUSTOMERS", ROWS_EACH - 1)
+    with pytest.raises(RangeExceeded):
+        coordinator.send(member, "open", open_request(coordinator))
+    assert set(spent(coordinator, member)) == {"returned"}
 
 
 def test_a_closed_run_releases_nothing_more(coordinator: Coordinator) -> None:

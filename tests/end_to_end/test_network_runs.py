@@ -20,6 +20,7 @@ from fedmkt.core.errors import (
     MessageInvalid,
     QuorumLost,
     RangeExceeded,
+    RunNotOpen,
     RunRefused,
     StepOutOfOrder,
     TrainingDiverged,
@@ -31,6 +32,7 @@ from fedmkt.horizontal.network_update import Asked, Memory, round_update
 from fedmkt.identity.signed_message import open_message, sign_message
 from fedmkt.models.kept import model_bytes
 from fedmkt.models.network_shape import NetworkWeights, first_parameters, parameter_bytes
+from fedmkt.node import network_training
 from fedmkt.node.app import forget_nodes, node_at
 from fedmkt.node.dry_run import dry_run
 from fedmkt.node.network_training import NetworkRun, NetworkTraining
@@ -274,6 +276,22 @@ def test_a_round_that_could_not_be_made_is_spent_and_ends_the_run(asked):
     assert states() == ["planned", "planned", "spent"]
 
 
+def test_an_update_out_of_range_is_spent_and_ends_the_run(asked, monkeypatch):
+    # How large a sum is depends on customers, so that it is too large is an answer.
+    job, ask, states = asked
+
+    def out_of_range(*_):
+        raise RangeExceeded(problem="a test")
+
+    monkeypatch.setattr(network_training, "_made", out_of_range)
+    with pytest.raises(RangeExceeded):
+        ask(1, parameter_bytes(first_parameters(shape_of(job), 0)), b"")
+    monkeypatch.undo()
+    assert states() == ["planned", "spent", "planned"]
+    with pytest.raises(RunNotOpen):
+        ask(0, b"", b"")
+
+
 def test_a_run_that_ended_at_its_first_release_has_a_receipt_of_what_that_cost(asked, sending):
     job, ask, states = asked
     good = first_parameters(shape_of(job), 0)
@@ -287,6 +305,18 @@ def test_a_run_that_ended_at_its_first_release_has_a_receipt_of_what_that_cost(a
     assert [one["index"] for one in receipt["releases"]] == [spent.index]
     assert receipt["epsilon"] == epsilon_of([spent.event], job.privacy.delta) > 0
     assert (receipt["noised"], receipt["masked"]) == (True, False)
+
+
+def test_the_coordinator_keeps_the_receipts_of_a_run_whose_first_release_failed(world, monkeypatch):
+    def goes_astray(*_):
+        raise TrainingDiverged(round=1)
+
+    monkeypatch.setattr(network_training, "_made", goes_astray)
+    with pytest.raises(TrainingDiverged):
+        Trial(world).run(network_job(world.members, trust="local", **MODEL), "run-1")
+    kept = receipts(world, "run-1")
+    assert [receipt["member"] for receipt in kept] == list(world.members)
+    assert [[one["index"] for one in receipt["releases"]] for receipt in kept] == [[0]] * 3
 
 
 def test_a_network_survives_its_file_and_a_changed_file_is_another(world: World):

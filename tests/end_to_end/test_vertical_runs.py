@@ -40,10 +40,10 @@ from end_to_end.shared_world import (
 from fedmkt.contract.collaboration import LabelMode
 from fedmkt.contract.vertical_jobs import VerticalJob
 from fedmkt.coordinator.shared_run import SharedOutcome
-from fedmkt.core.errors import RunRefused
+from fedmkt.core.errors import ModelUnknown, ResultUnknown, RunRefused
 from fedmkt.evaluation.metrics import auc
 from fedmkt.evidence.value_report import MeasuredValue
-from fedmkt.node import joint_training
+from fedmkt.node import expansion_owner, joint_training
 from fedmkt.node.alignments import read_alignment
 from fedmkt.node.model_parts import read_part, read_table, read_value
 from fedmkt.privacy.accounting import epsilon_of
@@ -348,6 +348,42 @@ def test_an_expansion_costs_the_owner_one_noised_release_and_the_partner_nothing
     assert receipts[OWNER]["epsilon"] <= 5.0  # what the job states
     assert not receipts["map_provider"]["noised"]
     assert set(receipts) == {OWNER, "map_provider"}
+
+
+def test_sums_that_no_honest_scores_give_are_answered_like_others_and_nothing_is_kept(
+    aligned: World,
+    parties: dict[str, PartyData],
+    outcomes: dict[str, SharedOutcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert outcomes
+    world = copied(aligned, tmp_path)
+    job = expansion_job("encrypted_without_noise", parties)
+    honest = Trial(world).run(job, "honest")
+    told = expansion_owner.target_units
+    monkeypatch.setattr(
+        expansion_owner, "target_units", lambda *given, **how: told(*given, **how) + 2**30
+    )
+    outcome = Trial(world).run(job, "chosen")
+    monkeypatch.undo()
+    assert (outcome.exchanges, outcome.facts) == (honest.exchanges, honest.facts)
+    assert answered(world, "map_provider", "chosen") == answered(world, "map_provider", "honest")
+    partner = home_of(world, "map_provider")
+    assert read_table(partner, "segments", "honest").height
+    assert read_part(partner, "honest")
+    with pytest.raises(ResultUnknown):
+        read_table(partner, "segments", "chosen")
+    with pytest.raises(ModelUnknown):
+        read_part(partner, "chosen")
+    world.close()
+
+
+def answered(world: World, member: str, name: str) -> list[dict[str, Any]]:
+    """Return what a node wrote down of its answers in a run."""
+    records = home_of(world, member).audit.records()
+    said = [one["facts"] for one in records if one["kind"] == "answered"]
+    return [{**facts, "run": ""} for facts in said if facts["run"] == name]
 
 
 def test_a_student_ranks_as_the_joint_model_does(
