@@ -11,7 +11,7 @@ from fedmkt.simulation.attacks.adult_split import SplitCustomers, train_customer
 from fedmkt.simulation.scenario import attack_split
 from fedmkt.simulation.scenario.attack_parts import STATED, Measured
 from fedmkt.simulation.scenario.attack_schema_split import FeatureInversionPart, LabelInferencePart
-from fedmkt.simulation.scenario.attack_words import BEST, MODEL
+from fedmkt.simulation.scenario.attack_words import LEARNT, MODEL
 from fedmkt.vertical.residuals import training_rows
 
 SMALL = {"customers": 400, "known": 60, "rounds": 2, "local_steps": 1, "activations": 3}
@@ -44,7 +44,7 @@ def trainings(monkeypatch) -> Trainings:
 
 def test_labels_noise_and_clipping_are_off_as_the_defence_says(trainings) -> None:
     found = attack_split.run_label_inference(LABELS, 1)
-    names = [one.result.defence for one in found if one.result.figure == BEST]
+    names = [one.result.defence for one in found if one.result.figure == LEARNT]
     assert names == [
         "random labels, noise and clipping off",
         "random labels off",

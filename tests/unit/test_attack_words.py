@@ -9,7 +9,7 @@ from fedmkt.simulation.scenario.attack_parts import STATED, Measured
 from fedmkt.simulation.scenario.attack_schema_networks import CanariesPart
 from fedmkt.simulation.scenario.attack_view import Found
 from fedmkt.simulation.scenario.attack_words import (
-    BEST,
+    LEARNT,
     MODEL,
     NOISE_LEFT,
     canary_words,
@@ -76,10 +76,9 @@ def test_audits_above_the_statement_are_counted() -> None:
 def test_labels_told_no_better_than_by_the_model_are_said_beside_it() -> None:
     model = figure(0.7, 0.8, 0.9, chance=0.6, name=MODEL)
     found = Found(NOTHING.attack, (), (Measured("on", model),))
-    told = figure(0.68, 0.7, 0.72, chance=0.5, name=BEST)
-    said = "a yes is told from a no in 70% of pairs; the model itself does so in 80%."
-    assert label_words(told, found) == f"By the attack that does best on known labels, {said}"
-    assert label_words(replace(told, figure="norm"), found) == said.capitalize()
+    told = figure(0.68, 0.7, 0.72, chance=0.5, name=LEARNT)
+    said = "A yes is told from a no in 70% of pairs; the model itself does so in 80%."
+    assert label_words(told, found) == said
     assert "give labels away" in label_words(replace(told, value=0.81), found)
     # Under another defence the model is another.
     assert "give labels away" in label_words(replace(told, defence="noise off"), found)

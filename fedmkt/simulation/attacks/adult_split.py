@@ -5,7 +5,6 @@ numbers noised as at a node. The same customers, settings and seed give the same
 Not guaranteed: privacy; noise follows from the seed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 from fedmkt.contract.split_job import SplitSettings
 from fedmkt.core.stages import CodeArray, FloatArray, IntArray
 from fedmkt.data import bundled
-from fedmkt.data.scaling import NumberArray
 from fedmkt.models.network_shape import network_inputs, shape_from_schema
 from fedmkt.privacy.mechanisms import ReproducibleNoise
 from fedmkt.privacy.randomised_response import randomise_labels, unbiased
 from fedmkt.simulation.attacks.feature_inversion import invert_column
-from fedmkt.simulation.attacks.label_inference import best_of, infer_labels
+from fedmkt.simulation.attacks.label_inference import infer_labels
 from fedmkt.simulation.attacks.result import AttackResult
 from fedmkt.simulation.partitions.columns import ADULT_COLUMNS
 from fedmkt.vertical.split_twin import SplitColumns, SplitTwin, first_networks, train_split
@@ -80,29 +78,10 @@ def attack_labels(
 
     known: rows trained on whose labels the attacker knows.
     """
-    sent, labels = _sent(twin, customers, partner)
-    return infer_labels(sent, labels, known=known, defence=defence)
-
-
-def best_attack(
-    found: Sequence[AttackResult],
-    twin: SplitTwin,
-    customers: SplitCustomers,
-    known: IntArray,
-    *,
-    partner: str,
-) -> AttackResult:
-    """Return the one of `attack_labels`' results that a partner would believe."""
-    return best_of(found, *_sent(twin, customers, partner), known=known)
-
-
-def _sent(
-    twin: SplitTwin, customers: SplitCustomers, partner: str
-) -> tuple[list[NumberArray], NDArray[np.uint8]]:
-    """Return the gradients a partner was sent, a round each, and the true labels."""
     place = _PARTNERS.index(partner)
     sent = [one[place] for one in twin.gradients]
-    return sent, customers.labels[: len(sent[0])]
+    labels = customers.labels[: len(sent[0])]
+    return infer_labels(sent, labels, known=known, defence=defence)
 
 
 def attack_column(

@@ -8,7 +8,6 @@ partner's own columns tell labels is another matter, and the model's purpose.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from fedmkt.simulation.attacks.softmax_guess import fitted_weights, standardised
 SEEN = "figure by rounds seen"
 _LEAST = 1e-12
 _STRENGTH = 1e-2  # of the ridge penalty
-_CHECKED = 5  # one in so many of the known customers picks the attack
 
 
 def infer_labels(
@@ -44,28 +42,6 @@ def infer_labels(
         labels_by_direction(gradients, target, known=first, turned_by=known, defence=defence),
         labels_by_learning(gradients, target, known=known, defence=defence),
     )
-
-
-def best_of(
-    found: Sequence[AttackResult],
-    gradients: Sequence[NumberArray],
-    target: NDArray[np.uint8],
-    *,
-    known: IntArray,
-) -> AttackResult:
-    """Return the attack of `found` that ranks those best whose labels the attacker knows.
-
-    Which one to believe is learnt of the known alone, a fifth of them kept from learning: chosen by
-    what it finds of the others, the best of three would find something where there is nothing.
-    Args and errors: those of `labels_by_learning`.
-    """
-    yes, no = (np.flatnonzero(target[known] == one) for one in (1, 0))
-    checked = np.concatenate([yes[::_CHECKED], no[::_CHECKED]])
-    learnt = np.setdiff1d(np.arange(len(known)), checked)
-    own = [one[known] for one in gradients]
-    tried = infer_labels(own, target[known], known=learnt, defence="")
-    place = int(np.argmax([one.value for one in tried]))
-    return replace(found[place], name="label inference")
 
 
 def labels_by_norm(

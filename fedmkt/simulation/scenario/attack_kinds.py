@@ -126,7 +126,7 @@ def _label_plots(found: Found) -> tuple[Plot, ...]:
         "defence. Bars: 95% intervals after all rounds. The dotted line is guessing."
     )
     title = "Labels read from gradients"
-    return (rounds_plot(found.results(words.BEST), "label-inference", title, description),)
+    return (rounds_plot(found.results(words.LEARNT), "label-inference", title, description),)
 
 
 def _column_plots(found: Found) -> tuple[Plot, ...]:

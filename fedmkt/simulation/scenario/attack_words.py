@@ -11,7 +11,7 @@ from fedmkt.simulation.scenario.attack_pooling import poisoning_result
 from fedmkt.simulation.scenario.attack_schema_poisoning import PoisoningPart
 from fedmkt.simulation.scenario.attack_view import Found
 
-BEST, MODEL = "AUC of labels, best attack", "AUC of the model, held out"
+LEARNT, MODEL = "AUC of labels by learning", "AUC of the model, held out"
 READ, NOISE_LEFT = "correlation with an honest member's own part", "noise multiplier left"
 _SURE = 0.99
 
@@ -85,8 +85,6 @@ def label_words(one: AttackResult, found: Found) -> str:
     if one.figure == MODEL:
         return _model_words(one)
     pairs = f"A yes is told from a no in {one.value:.0%} of pairs"
-    if one.figure == BEST:
-        pairs = f"By the attack that does best on known labels, {pairs[0].lower()}{pairs[1:]}"
     if one.low <= one.chance:
         return f"{pairs}: not shown to be more than guessing."
     model = [each for each in found.results(MODEL) if each.defence == one.defence]
