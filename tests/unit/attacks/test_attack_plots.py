@@ -10,7 +10,7 @@ from fedmkt.simulation.attacks import attack_plots
 from fedmkt.simulation.attacks.audit_page import Subject, audit_lines, audit_page
 from fedmkt.simulation.attacks.canaries import audit
 from fedmkt.simulation.attacks.label_inference import SEEN
-from fedmkt.simulation.attacks.result import AttackResult, series
+from fedmkt.simulation.attacks.result import AttackResult, Series, series
 
 
 class Told:
@@ -69,20 +69,15 @@ def test_too_few_canaries_are_said_to_be_too_few():
     assert "Take more canaries" in audit_lines(one)[1]
 
 
+def result(defence: str, value: float, curve: Series) -> AttackResult:
+    low, high = value - 0.1, value + 0.1
+    return AttackResult("attack", defence, "figure", "unit", value, low, high, 0.05, (curve,))
+
+
 @pytest.mark.parametrize("draw", ["membership", "inversion", "inspection", "collusion", "noise"])
 def test_each_attack_has_a_picture_with_its_figures_as_a_table(draw):
     results = [
-        AttackResult(
-            "attack",
-            defence,
-            "figure",
-            "unit",
-            value,
-            value - 0.1,
-            value + 0.1,
-            0.05,
-            (series("curve", [0.01, 0.1, 1.0], [value, value, 1.0]),),
-        )
+        result(defence, value, series("curve", [0.01, 0.1, 1.0], [value, value, 1.0]))
         for defence, value in (("none", 0.9), ("noise", 0.12))
     ]
     plot = getattr(attack_plots, f"{draw}_plot")(results)
@@ -93,17 +88,7 @@ def test_each_attack_has_a_picture_with_its_figures_as_a_table(draw):
 
 def test_a_figure_by_rounds_has_a_line_a_defence_and_their_intervals_last():
     results = [
-        AttackResult(
-            "attack",
-            defence,
-            "figure",
-            "unit",
-            value,
-            value - 0.1,
-            value + 0.05,
-            0.5,
-            (series(SEEN, [1, 2, 4], [0.6, 0.65, value]),),
-        )
+        result(defence, value, series(SEEN, [1, 2, 4], [0.6, 0.65, value]))
         for defence, value in (("noise off", 0.9), ("all on", 0.7))
     ]
     plot = attack_plots.rounds_plot(results, "rounds", "A title", "A description")
@@ -111,7 +96,7 @@ def test_a_figure_by_rounds_has_a_line_a_defence_and_their_intervals_last():
     assert plot.rows[0] == ("1", "0.600", "0.600")
     assert plot.rows[2:] == (
         ("4", "0.900", "0.700"),
-        ("95% interval", "0.800 to 0.950", "0.600 to 0.750"),
+        ("95% interval", "0.800 to 1.000", "0.600 to 0.800"),
     )
     for words in ("noise off", "all on", "rounds seen", "figure"):
         assert f">{words}</text>" in plot.svg
